@@ -1,0 +1,70 @@
+# The commands of the project. `make demo` and `make test` work on a fresh machine with Python 3.10+ and Node 20+.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+BUNDLE := attnwidget/widget/static/widget.js
+PIP := $(BIN)/pip --quiet --disable-pip-version-check
+
+.PHONY: demo build install check test test-python test-js test-browser pictures bench clean help
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
+
+demo: $(VENV)/.installed-demo  ## open JupyterLab on the quickstart notebook, with a model that comes along
+	$(BIN)/python scripts/demo.py
+
+build: $(BUNDLE)  ## build the front end into the package
+
+install: $(VENV)/.installed-dev  ## everything that development needs, in .venv and node_modules
+
+check: $(VENV)/.installed-dev $(BUNDLE)  ## lint and types, Python and TypeScript
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	npm run --silent check
+
+test: check test-js test-python test-browser  ## everything: lint, types, Python, TypeScript, browser
+
+test-python: $(VENV)/.installed-dev $(BUNDLE)
+	$(BIN)/pytest tests --ignore=tests/browser
+
+test-js: $(BUNDLE) $(VENV)/.browser
+	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" npm test --silent
+	npm run --silent size
+
+test-browser: $(VENV)/.browser $(BUNDLE)
+	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" $(BIN)/pytest tests/browser
+
+pictures: $(VENV)/.browser $(BUNDLE)  ## make the README's screenshots again
+	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" $(BIN)/python scripts/pictures.py
+
+bench: $(VENV)/.browser $(BUNDLE)  ## measure: capture against plain and eager, and the view in a browser
+	$(BIN)/python benchmarks/capture.py
+	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" $(BIN)/python benchmarks/view.py
+
+clean:  ## remove what was built and installed here
+	rm -rf $(VENV) node_modules attnwidget/widget/static dist test-results
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "attnwidget needs Python 3.10 or newer; call make with PYTHON=...")'
+	$(PYTHON) -m venv $(VENV)
+
+node_modules/.package-lock.json: package.json package-lock.json
+	npm ci --silent --no-audit --no-fund
+	@touch $@
+
+$(BUNDLE): $(shell find js/src -type f 2>/dev/null) package.json node_modules/.package-lock.json
+	npm run --silent build
+	@touch $@
+
+# The package is installed in place; the bundle is built first, so that installing it has nothing left to build.
+$(VENV)/.installed-demo: $(VENV)/bin/python $(BUNDLE) pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt -e ".[demo]"
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/bin/python $(BUNDLE) pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt -e ".[dev]"
+	@touch $@ $(VENV)/.installed-demo
+
+$(VENV)/.browser: $(VENV)/.installed-dev scripts/install_browser.py
+	$(BIN)/python scripts/install_browser.py $@

@@ -1,0 +1,75 @@
+"""See what a transformer looks at: exact attention of any PyTorch model, inside the notebook.
+
+Examples:
+    >>> import attnwidget as aw
+    >>> model = aw.AttentionModel.from_pretrained("bert-base-uncased")
+    >>> cap = model.capture("The cat sat on the mat")
+    >>> cap.weights(layer=3, head=5).shape
+    (8, 8)
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attnwidget.attention import (
+        AttentionCapture,
+        AttentionStack,
+        AttentionWarning,
+        CaptureError,
+        DenseAttention,
+        FactoredAttention,
+        Tokens,
+    )
+    from attnwidget.intercept import capture
+    from attnwidget.model import AttentionModel
+    from attnwidget.widget import AttentionWidget
+
+    __version__: str
+
+__all__ = [
+    "AttentionCapture",
+    "AttentionModel",
+    "AttentionStack",
+    "AttentionWarning",
+    "AttentionWidget",
+    "CaptureError",
+    "DenseAttention",
+    "FactoredAttention",
+    "Tokens",
+    "__version__",
+    "capture",
+]
+
+# Loaded when first asked for: importing this package must load neither torch, transformers nor ipywidgets.
+_ROOMS = {
+    "AttentionCapture": "attnwidget.attention",
+    "AttentionModel": "attnwidget.model",
+    "AttentionStack": "attnwidget.attention",
+    "AttentionWarning": "attnwidget.attention",
+    "AttentionWidget": "attnwidget.widget",
+    "CaptureError": "attnwidget.attention",
+    "DenseAttention": "attnwidget.attention",
+    "FactoredAttention": "attnwidget.attention",
+    "Tokens": "attnwidget.attention",
+    "capture": "attnwidget.intercept",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("attnwidget")
+    if name not in _ROOMS:
+        raise AttributeError(f"module 'attnwidget' has no attribute {name!r}: it offers {', '.join(__all__)}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(_ROOMS[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

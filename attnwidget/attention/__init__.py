@@ -1,0 +1,45 @@
+"""Attention as data: any weight of any head, exact, from factors or from stored arrays.
+
+Nothing here knows models, widgets or transformers. Only `FactoredAttention` needs torch, and it is loaded when asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from attnwidget.attention.capture import AttentionCapture
+from attnwidget.attention.dense import DenseAttention
+from attnwidget.attention.errors import AttentionWarning, CaptureError
+from attnwidget.attention.masks import Mask
+from attnwidget.attention.pooling import Tile
+from attnwidget.attention.protocol import Attention
+from attnwidget.attention.recognise import MaskMemo, recognise_mask
+from attnwidget.attention.stack import AttentionStack, LayerInfo
+from attnwidget.attention.tokens import Tokens
+
+if TYPE_CHECKING:
+    from attnwidget.attention.factored import FactoredAttention
+
+__all__ = [
+    "Attention",
+    "AttentionCapture",
+    "AttentionStack",
+    "AttentionWarning",
+    "CaptureError",
+    "DenseAttention",
+    "FactoredAttention",
+    "LayerInfo",
+    "Mask",
+    "MaskMemo",
+    "Tile",
+    "Tokens",
+    "recognise_mask",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name == "FactoredAttention":
+        from attnwidget.attention.factored import FactoredAttention
+
+        return FactoredAttention
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}: it offers {', '.join(__all__)}")

@@ -1,0 +1,294 @@
+"""What one run of a model left behind: stacks, tokens, and how to get any weight."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+
+from attnwidget.attention.errors import CaptureError
+from attnwidget.attention.memory import check_fits, size_text
+from attnwidget.attention.pooling import Reduce, Tile, pool
+from attnwidget.attention.protocol import Bools, Floats, Index, length_of
+from attnwidget.attention.selection import Select, check_index, check_range, check_select, shifted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from attnwidget.attention.protocol import Attention
+    from attnwidget.attention.stack import AttentionStack
+    from attnwidget.attention.tokens import TokenNames
+
+
+class AttentionCapture:
+    """Every head of every layer of one run. Indices count from 0, padding is cut off, nothing is rescaled.
+
+    Args:
+        stacks: at least one, with names of their own; None: filled later, by whoever watches the run.
+        model: what to call the model.
+
+    Examples:
+        >>> import numpy as np
+        >>> cap = AttentionCapture.from_weights(np.full((2, 4, 3, 3), 1 / 3), ["a", "b", "c"])
+        >>> cap.weights(layer=1, head=0).shape, cap.pair(query=2, key=0).shape
+        ((3, 3), (2, 4))
+    """
+
+    def __init__(self, stacks: Iterable[AttentionStack] | None = None, *, model: str | None = None) -> None:
+        self.model = model or "attention"
+        self._stacks: Mapping[str, AttentionStack] | None = None
+        if stacks is not None:
+            self.fill(stacks)
+
+    @classmethod
+    def from_weights(
+        cls,
+        weights: Any,  # noqa: ANN401 - any array type, or a list of them
+        tokens: TokenNames | Sequence[TokenNames] | None = None,
+        *,
+        key_tokens: TokenNames | Sequence[TokenNames] | None = None,
+        mask: Any = None,  # noqa: ANN401 - any array type
+        model: str | None = None,
+        stack: str = "self",
+    ) -> AttentionCapture:
+        """Show arrays one already has.
+
+        Where every weight above the diagonal of every square head is exactly zero, the capture counts as causal and those
+        pairs as masked; otherwise every pair counts as allowed, unless `mask` says which are.
+
+        Args:
+            weights: a list or tuple with one (B, H, Tq, Tk) or (H, Tq, Tk) per layer, or one array (L, H, Tq, Tk) or
+                (L, B, H, Tq, Tk), or (H, Tq, Tk) for one layer; NumPy or torch, any float type.
+            tokens: names of the queries, one list for all examples or a list of lists; numbered if None.
+            key_tokens: names of the keys; those of the queries if None.
+            mask: boolean, True where a query may look at a key, of a shape that broadcasts to (B, H, Tq, Tk).
+            model: what to call the model.
+            stack: what to call the stack.
+
+        Returns:
+            A capture that holds the arrays themselves, not copies.
+
+        Raises:
+            TypeError: these are not arrays of floating point numbers.
+            ValueError: a shape, a token count or a value that attention weights cannot have.
+        """
+        from attnwidget.attention.from_weights import stack_from_weights
+
+        built = stack_from_weights(weights, tokens, key_tokens=key_tokens, mask=mask, name=stack)
+        return cls([built], model=model)
+
+    def fill(self, stacks: Iterable[AttentionStack]) -> None:
+        """Set the stacks, once."""
+        named = {stack.name: stack for stack in stacks}
+        if not named:
+            raise ValueError("a capture needs at least one stack of attention layers, and got none")
+        self._stacks = MappingProxyType(named)
+
+    @property
+    def stacks(self) -> Mapping[str, AttentionStack]:
+        """Stacks by name, in the order they ran."""
+        if self._stacks is None:
+            raise CaptureError(
+                "this capture is not filled: it is when the `with` block ends without an exception; use it after the block"
+            )
+        return self._stacks
+
+    @property
+    def tokens(self) -> list[str]:
+        """Pieces of the queries of the first stack's first example."""
+        return list(self._stack(None).query_tokens[0].pieces)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return sum(stack.nbytes for stack in self.stacks.values())
+
+    def weights(
+        self,
+        layer: int | None = None,
+        head: int | None = None,
+        *,
+        queries: Select = None,
+        keys: Select = None,
+        batch: int = 0,
+        stack: str | None = None,
+    ) -> Floats:
+        """Weights after the softmax.
+
+        Args:
+            layer: one layer, or all of them.
+            head: one head, or all of them.
+            queries: a slice, a range (start, stop) or a list of positions; all of them if None.
+            keys: likewise.
+            batch: which example.
+            stack: name of a stack; the first one if None.
+
+        Returns:
+            (Tq, Tk) with a layer and a head, (H, Tq, Tk) with a layer, (L, Tq, Tk) with a head, (L, H, Tq, Tk) with neither.
+        """
+        return self._gather(lambda one: one.weights, layer, head, queries, keys, batch, stack, np.float32)
+
+    def scores(
+        self,
+        layer: int | None = None,
+        head: int | None = None,
+        *,
+        queries: Select = None,
+        keys: Select = None,
+        batch: int = 0,
+        stack: str | None = None,
+    ) -> Floats:
+        """Scores before the softmax, scale and soft cap applied, mask not, where q and k are known. Shaped as `weights`."""
+        return self._gather(lambda one: one.scores, layer, head, queries, keys, batch, stack, np.float32)
+
+    def allowed(
+        self,
+        layer: int | None = None,
+        head: int | None = None,
+        *,
+        queries: Select = None,
+        keys: Select = None,
+        batch: int = 0,
+        stack: str | None = None,
+    ) -> Bools:
+        """Which pairs the mask allows. Shaped as `weights`."""
+        return self._gather(lambda one: one.allowed, layer, head, queries, keys, batch, stack, np.bool_)
+
+    def pair(self, *, query: int, key: int, batch: int = 0, stack: str | None = None) -> Floats:
+        """The weight of one pair of tokens in every head of every layer, (L, H)."""
+        shown = self._stack(stack)
+        example = check_index("example", batch, shown.n_examples, f"stack {shown.name!r}")
+        where = f"example {example} of stack {shown.name!r}"
+        row = check_index("query", query, len(shown.query_tokens[example]), where)
+        column = check_index("key", key, len(shown.key_tokens[example]), where)
+        found = self.weights(queries=[row], keys=[column], batch=example, stack=shown.name)
+        return found[:, :, 0, 0]
+
+    def tile(
+        self,
+        layer: int,
+        head: int,
+        *,
+        queries: Select = None,
+        keys: Select = None,
+        height: int = 256,
+        width: int = 256,
+        reduce: Reduce = "max",
+        batch: int = 0,
+        stack: str | None = None,
+    ) -> Tile:
+        """A rectangle of one head, pooled to at most `height` x `width` cells, never holding the whole of it.
+
+        Args:
+            layer: which layer.
+            head: which head.
+            queries: rows, a range (start, stop) or a slice; all of them if None.
+            keys: columns, likewise.
+            height: rows of cells, at least 1; no more than there are rows.
+            width: columns of cells, likewise.
+            reduce: "max" or "mean" over the allowed pairs under a cell.
+            batch: which example.
+            stack: name of a stack; the first one if None.
+
+        Returns:
+            The tile; bin r of `height` bins over [a, b) begins at a + floor(r * (b - a) / height).
+        """
+        shown, example = self._place(batch, stack)
+        where = f"stack {shown.name!r}"
+        layer = check_index("layer", layer, shown.n_layers, where)
+        head = check_index("head", head, shown.n_heads, where)
+        rows = check_range("query", queries, len(shown.query_tokens[example]), f"example {example} of {where}")
+        columns = check_range("key", keys, len(shown.key_tokens[example]), f"example {example} of {where}")
+        for what, size in (("height", height), ("width", width)):
+            if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+                raise ValueError(f"{what} is {size!r}; expected an int of at least 1")
+        if reduce not in get_args(Reduce):
+            raise ValueError(f"reduce is {reduce!r}; expected 'max' or 'mean'")
+        row_offset, column_offset = shown.query_spans[example][0], shown.key_spans[example][0]
+        values = pool(
+            shown.layers[layer],
+            head,
+            example=example,
+            queries=(rows[0] + row_offset, rows[1] + row_offset),
+            keys=(columns[0] + column_offset, columns[1] + column_offset),
+            height=min(int(height), rows[1] - rows[0]),
+            width=min(int(width), columns[1] - columns[0]),
+            reduce=reduce,
+        )
+        return Tile(values, rows, columns, reduce)
+
+    def show(self, **kwargs: Any) -> Any:  # noqa: ANN401 - see below
+        """Show the capture in a notebook; keyword arguments set the widget's traits (layer=3, head=5 ...).
+
+        Returns:
+            The `AttentionWidget`.
+        """
+        # The one arrow that points up: `cap.show()` is what people write, and data must load without a widget library.
+        from attnwidget.widget import AttentionWidget
+
+        return AttentionWidget(self, **kwargs)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's own signature
+        from attnwidget.widget import display_bundle
+
+        return display_bundle(self, **kwargs)
+
+    def __repr__(self) -> str:
+        if self._stacks is None:
+            return f"AttentionCapture({self.model!r}, not filled yet)"
+        lines = [f"AttentionCapture({self.model!r}, {size_text(self.nbytes)})"]
+        names = max(len(name) for name in self.stacks)
+        for name, stack in self.stacks.items():
+            details = list(dict.fromkeys(layer.detail for layer in stack.layers))
+            lines.append(
+                f"  {name:<{names}}  {stack.n_layers} layers x {stack.n_heads} heads, {stack.size_text()}, "
+                f"{size_text(stack.nbytes)}: {'; '.join(details[:2])}{'; ...' if len(details) > len('..') else ''}"
+            )
+        return "\n".join(lines)
+
+    def _stack(self, name: str | None) -> AttentionStack:
+        if name is None:
+            return next(iter(self.stacks.values()))
+        if name not in self.stacks:
+            raise KeyError(f"stack {name!r} does not exist: this capture has {', '.join(map(repr, self.stacks))}")
+        return self.stacks[name]
+
+    def _place(self, batch: int, stack: str | None) -> tuple[AttentionStack, int]:
+        shown = self._stack(stack)
+        return shown, check_index("example", batch, shown.n_examples, f"stack {shown.name!r}")
+
+    def _gather(
+        self,
+        question: Callable[[Attention], Callable[[int, Index, Index, Index], Any]],
+        layer: int | None,
+        head: int | None,
+        queries: Select,
+        keys: Select,
+        batch: int,
+        stack: str | None,
+        dtype: type[np.generic],
+    ) -> Any:  # noqa: ANN401 - the public methods name the type
+        shown, example = self._place(batch, stack)
+        where = f"stack {shown.name!r}"
+        layers = shown.layers if layer is None else (shown.layers[check_index("layer", layer, shown.n_layers, where)],)
+        heads = slice(0, shown.n_heads)
+        if head is not None:
+            head = check_index("head", head, shown.n_heads, where)
+            heads = slice(head, head + 1)
+        where = f"example {example} of {where}"
+        rows = check_select("query", queries, len(shown.query_tokens[example]), where)
+        columns = check_select("key", keys, len(shown.key_tokens[example]), where)
+        rows = shifted(rows, shown.query_spans[example][0])
+        columns = shifted(columns, shown.key_spans[example][0])
+        shape = (
+            len(layers),
+            heads.stop - heads.start,
+            length_of(rows, layers[0].n_queries),
+            length_of(columns, layers[0].n_keys),
+        )
+        check_fits(int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize, shape)
+        result = np.empty(shape, dtype=dtype)
+        for number, one in enumerate(layers):
+            result[number] = question(one)(example, heads, rows, columns)
+        return result[0 if layer is not None else slice(None), 0 if head is not None else slice(None)]

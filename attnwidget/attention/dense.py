@@ -1,0 +1,90 @@
+"""Weights that somebody already has, as a stored array."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from attnwidget.attention.arrays import to_numpy
+from attnwidget.attention.masks import Mask
+from attnwidget.attention.protocol import Bools, Floats, Index, shape_text
+
+_NDIM = 4
+
+
+class DenseAttention:
+    """A stored (B, H, Tq, Tk) array of weights. Kept as it is, without a copy where there can be one.
+
+    Args:
+        weights: (B, H, Tq, Tk) of any float type, NumPy or torch.
+        mask: which pairs were allowed, where that is known; without it all of them count as allowed.
+
+    Examples:
+        >>> import numpy as np
+        >>> attention = DenseAttention(np.full((1, 2, 3, 3), 1 / 3))
+        >>> attention.weights(0, slice(0, 1), slice(0, 1), slice(0, 3)).shape
+        (1, 1, 3)
+    """
+
+    def __init__(self, weights: Any, mask: Mask | None = None) -> None:  # noqa: ANN401 - any array type
+        array = to_numpy(weights)
+        if array.ndim != _NDIM or not np.issubdtype(array.dtype, np.floating):
+            raise ValueError(
+                f"weights have shape {shape_text(array)} and type {array.dtype}; expected floating point (batch, heads, queries, keys)"
+            )
+        self._weights = array
+        self.mask = mask
+
+    @property
+    def n_examples(self) -> int:
+        """Examples in the batch."""
+        return int(self._weights.shape[0])
+
+    @property
+    def n_heads(self) -> int:
+        """Heads."""
+        return int(self._weights.shape[1])
+
+    @property
+    def n_queries(self) -> int:
+        """Rows, padding included."""
+        return int(self._weights.shape[2])
+
+    @property
+    def n_keys(self) -> int:
+        """Columns, padding included."""
+        return int(self._weights.shape[3])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self._weights.nbytes + (self.mask.nbytes if self.mask else 0)
+
+    @property
+    def detail(self) -> str:
+        """In a few words, how this layer is kept."""
+        words = ["weights", str(self._weights.dtype)]
+        if self.mask is not None and self.mask.describe():
+            words.append(self.mask.describe())
+        return ", ".join(words)
+
+    def weights(self, example: int, heads: Index, queries: Index, keys: Index) -> Floats:
+        """Weights after the softmax, (h, q, k)."""
+        return self._weights[example][heads][:, queries][:, :, keys].astype(np.float32)
+
+    def scores(self, example: int, heads: Index, queries: Index, keys: Index) -> Floats:  # noqa: ARG002 - the protocol's
+        """Not known: raises."""
+        raise ValueError(
+            "scores need q and k, and this layer holds weights only: capture the model with AttentionModel or aw.capture "
+            "to have them, or take log(weights), which differs from the scores by a constant per row"
+        )
+
+    def allowed(self, example: int, heads: Index, queries: Index, keys: Index) -> Bools:
+        """Which pairs the mask allows, broadcastable to (h, q, k)."""
+        if self.mask is None:
+            return np.ones((1, 1, 1), dtype=np.bool_)
+        return self.mask.allowed(example, heads, queries, keys)
+
+    def __repr__(self) -> str:
+        return f"DenseAttention({shape_text(self._weights)}, {self.detail})"

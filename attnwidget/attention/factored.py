@@ -1,0 +1,227 @@
+"""Attention kept as its factors: exact weights on demand, memory linear in the number of tokens."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from attnwidget.attention.protocol import Bools, Floats, Index, positions_of, shape_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from attnwidget.attention.masks import Mask
+
+_NDIM = 4
+BLOCK_BYTES = 32 << 20
+"""The largest block of scores held while the softmax denominators are computed."""
+
+
+class FactoredAttention:
+    """w[h, i, j] = exp(f(scale * q[h, i] . k[h // group, j]) + bias[h, i, j] - lse[h, i]), f a soft cap or nothing.
+
+    The arithmetic is float32 whatever the factors are stored in. A row that may look at nothing is all zeros.
+
+    Args:
+        q: (B | 1, H, Tq, d).
+        k: (B | 1, Hkv, Tk, d), H a multiple of Hkv.
+        lse: (B, H, Tq) float32, the log of each row's softmax denominator as the kernel returned it; None: computed, a block
+            at a time, for the heads that are looked at, once.
+        scale: what the dot product is multiplied with; 1 / sqrt(d) if None.
+        softcap: f(x) = softcap * tanh(x / softcap).
+        sinks: (H,), logits that join each row's denominator; the row then sums to less than 1.
+        mask: which pairs are allowed, and what is added to their scores.
+
+    Examples:
+        >>> q = k = torch.eye(3)[None, None]
+        >>> FactoredAttention(q, k, scale=0.0).weights(0, slice(0, 1), slice(0, 1), slice(0, 3)).tolist()[0][0][0]
+        0.3333333432674408
+    """
+
+    def __init__(
+        self,
+        q: torch.Tensor,
+        k: torch.Tensor,
+        lse: torch.Tensor | None = None,
+        *,
+        scale: float | None = None,
+        softcap: float | None = None,
+        sinks: torch.Tensor | None = None,
+        mask: Mask | None = None,
+    ) -> None:
+        _check_shapes(q, k, lse, sinks, mask)
+        self.q, self.k, self.sinks, self.mask = q, k, sinks, mask
+        self.scale = float(q.shape[-1] ** -0.5 if scale is None else scale)
+        self.softcap = softcap
+        self._lock = threading.Lock()
+        self._lse = lse
+        # (B, H): whose denominators are known. Read without the lock: an entry turns true only after its row is written.
+        self._known = np.full((self.n_examples, self.n_heads), lse is not None)
+
+    @property
+    def n_examples(self) -> int:
+        """Examples in the batch."""
+        return max(self.q.shape[0], self.k.shape[0])
+
+    @property
+    def n_heads(self) -> int:
+        """Query heads."""
+        return self.q.shape[1]
+
+    @property
+    def n_queries(self) -> int:
+        """Rows, padding included."""
+        return self.q.shape[2]
+
+    @property
+    def n_keys(self) -> int:
+        """Columns, padding included."""
+        return self.k.shape[2]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        tensors = (self.q, self.k, self._lse, self.sinks)
+        held = sum(tensor.untyped_storage().nbytes() for tensor in tensors if tensor is not None)
+        return held + (self.mask.nbytes if self.mask else 0)
+
+    @property
+    def detail(self) -> str:
+        """In a few words, how this layer is kept."""
+        words = [f"q k {str(self.q.dtype).removeprefix('torch.')}"]
+        if self.k.shape[1] != self.n_heads:
+            words.append(f"{self.k.shape[1]} key heads")
+        if self.mask is not None and self.mask.describe():
+            words.append(self.mask.describe())
+        if self.softcap:
+            words.append(f"soft cap {self.softcap:g}")
+        if self.sinks is not None:
+            words.append("sinks")
+        return ", ".join(words)
+
+    def scores(self, example: int, heads: Index, queries: Index, keys: Index) -> Floats:
+        """Scores before the softmax, scale and soft cap applied, mask and bias not, (h, q, k)."""
+        with _plain_maths(self.q.device):
+            scores: Floats = self._scores(example, heads, queries, keys).cpu().numpy()
+        return scores
+
+    def weights(self, example: int, heads: Index, queries: Index, keys: Index) -> Floats:
+        """Weights after the softmax, (h, q, k)."""
+        lse = self.lse(example, heads)[:, _torch_index(queries, self.q.device)]  # (h, q)
+        with _plain_maths(self.q.device):
+            logits, forbidden = self._logits(example, heads, queries, keys)
+            weights = torch.exp_(logits.sub_(lse[:, :, None]))
+            # A row that may look at nothing has no denominator, and kernels disagree on what they return for it.
+            weights.masked_fill_(torch.isneginf(lse)[:, :, None], 0)
+            if forbidden is not None:
+                weights.masked_fill_(forbidden, 0)
+        result: Floats = weights.cpu().numpy()
+        return result
+
+    def allowed(self, example: int, heads: Index, queries: Index, keys: Index) -> Bools:
+        """Which pairs the mask allows, broadcastable to (h, q, k)."""
+        if self.mask is None:
+            return np.ones((1, 1, 1), dtype=np.bool_)
+        return self.mask.allowed(example, heads, queries, keys)
+
+    def lse(self, example: int, heads: Index) -> torch.Tensor:
+        """The log of each row's softmax denominator, (h, Tq), computed on first use where no kernel gave it."""
+        wanted = positions_of(heads, self.n_heads)
+        if not self._known[example][wanted].all():
+            with self._lock, _plain_maths(self.q.device):
+                self._compute_lse(example, wanted[~self._known[example][wanted]])
+        assert self._lse is not None  # noqa: S101 - computed above; this is for the type checker
+        return self._lse[example][_torch_index(heads, self._lse.device)]
+
+    def _compute_lse(self, example: int, heads: np.ndarray[tuple[int], np.dtype[np.intp]]) -> None:
+        if self._lse is None:
+            shape = (self.n_examples, self.n_heads, self.n_queries)
+            self._lse = torch.empty(shape, dtype=torch.float32, device=self.q.device)
+        all_keys = slice(0, self.n_keys)
+        rows = max(1, BLOCK_BYTES // (4 * max(1, self.n_keys)))
+        for head in heads.tolist():
+            picked = slice(head, head + 1)
+            for start in range(0, self.n_queries, rows):
+                block = slice(start, min(start + rows, self.n_queries))
+                lse = torch.logsumexp(self._logits(example, picked, block, all_keys)[0][0], dim=-1)  # (q,)
+                if self.sinks is not None:
+                    lse = torch.logaddexp(lse, self.sinks[head].float())
+                self._lse[example, head, block] = lse
+            self._known[example, head] = True
+
+    def _scores(self, example: int, heads: Index, queries: Index, keys: Index) -> torch.Tensor:
+        """(h, q, k) float32, a tensor of its own."""
+        group = self.n_heads // self.k.shape[1]
+        head_list = positions_of(heads, self.n_heads)
+        device = self.q.device
+        q = _example(self.q, example)[_torch_index(heads, device)][
+            :, _torch_index(queries, device)
+        ].float()  # (h, q, d)
+        if group == 1:
+            k = _example(self.k, example)[_torch_index(heads, device)]
+        else:
+            k = _example(self.k, example)[_torch_index(head_list // group, device)]
+        k = k[:, _torch_index(keys, device)].float()  # (h, k, d)
+        scores = torch.matmul(q, k.transpose(1, 2)).mul_(self.scale)
+        if self.softcap:
+            scores.div_(self.softcap).tanh_().mul_(self.softcap)
+        return scores
+
+    def _logits(
+        self, example: int, heads: Index, queries: Index, keys: Index
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Scores with the bias added and -inf where the mask forbids, (h, q, k); and where it forbids, or None."""
+        logits = self._scores(example, heads, queries, keys)
+        if self.mask is None:
+            return logits, None
+        bias = self.mask.added(example, heads, queries, keys)
+        if bias is not None:
+            logits += torch.from_numpy(np.ascontiguousarray(bias)).to(logits.device)
+        forbidden = torch.from_numpy(~self.mask.allowed(example, heads, queries, keys)).to(logits.device)
+        return logits.masked_fill_(forbidden, -torch.inf), forbidden
+
+    def __repr__(self) -> str:
+        return f"FactoredAttention({self.n_examples} x {self.n_heads} heads, {self.n_queries} x {self.n_keys}, {self.detail})"
+
+
+def _check_shapes(
+    q: torch.Tensor, k: torch.Tensor, lse: torch.Tensor | None, sinks: torch.Tensor | None, mask: Mask | None
+) -> None:
+    if q.ndim != _NDIM or k.ndim != _NDIM:
+        raise ValueError(
+            f"q has shape {shape_text(q)} and k {shape_text(k)}; expected (batch, heads, tokens, head size)"
+        )
+    batches = {q.shape[0], k.shape[0]} - {1}
+    if len(batches) > 1 or q.shape[1] % max(1, k.shape[1]) or q.shape[3] != k.shape[3]:
+        raise ValueError(
+            f"q has shape {shape_text(q)} and k {shape_text(k)}; expected the same batch and head size, "
+            "and a number of query heads that is a multiple of the key heads"
+        )
+    expected = (max(q.shape[0], k.shape[0]), q.shape[1], q.shape[2])
+    if lse is not None and tuple(lse.shape) != expected:
+        raise ValueError(f"lse has shape {shape_text(lse)}; expected (batch, heads, queries), here {expected}")
+    if sinks is not None and tuple(sinks.shape) != (q.shape[1],):
+        raise ValueError(f"sinks have shape {shape_text(sinks)}; expected one per head, here ({q.shape[1]},)")
+    if mask is not None and (mask.n_queries, mask.n_keys) != (q.shape[2], k.shape[2]):
+        raise ValueError(
+            f"the mask is {mask.n_queries} x {mask.n_keys}; expected queries x keys, here {q.shape[2]} x {k.shape[2]}"
+        )
+
+
+@contextmanager
+def _plain_maths(device: torch.device) -> Iterator[None]:
+    """Float32 means float32, and what is made here may be written to later, whatever mode the person asks from."""
+    with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
+        yield
+
+
+def _example(tensor: torch.Tensor, example: int) -> torch.Tensor:
+    return tensor[example if tensor.shape[0] > 1 else 0]
+
+
+def _torch_index(index: Index, device: torch.device) -> slice | torch.Tensor:
+    return index if isinstance(index, slice) else torch.from_numpy(index).to(device)

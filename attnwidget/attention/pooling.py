@@ -1,0 +1,106 @@
+"""A rectangle of one head, pooled to a pixel size, a bounded block at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from attnwidget.attention.protocol import Attention, Floats
+    from attnwidget.attention.stack import Span
+
+Reduce: TypeAlias = Literal["max", "mean"]
+BLOCK_BYTES = 16 << 20
+"""The largest block of weights held while pooling."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """A pooled rectangle of one head.
+
+    Attributes:
+        values: (height, width) float32; NaN where every pair under the cell is masked.
+        queries: the rows covered, [a, b).
+        keys: the columns covered, [c, d).
+        reduce: "max" or "mean" over the allowed pairs of a cell.
+        exact: every pair was looked at.
+    """
+
+    values: Floats
+    queries: Span
+    keys: Span
+    reduce: Reduce
+    exact: bool = True
+
+    @property
+    def height(self) -> int:
+        """Rows of cells."""
+        return self.values.shape[0]
+
+    @property
+    def width(self) -> int:
+        """Columns of cells."""
+        return self.values.shape[1]
+
+
+def bin_starts(start: int, stop: int, count: int) -> NDArray[np.intp]:
+    """Where each of `count` bins over [start, stop) begins."""
+    return start + np.arange(count, dtype=np.intp) * (stop - start) // count
+
+
+def pool(
+    layer: Attention, head: int, *, example: int, queries: Span, keys: Span, height: int, width: int, reduce: Reduce
+) -> Floats:
+    """Pool a rectangle.
+
+    Args:
+        layer: whose weights.
+        head: which head.
+        example: of the batch.
+        queries: rows [a, b).
+        keys: columns [c, d).
+        height: rows of cells, at most b - a.
+        width: columns of cells, at most d - c.
+        reduce: over the allowed pairs under a cell.
+
+    Returns:
+        (height, width), NaN where every pair under the cell is masked.
+    """
+    heads, columns = slice(head, head + 1), slice(*keys)
+    row_bins, column_starts = bin_starts(*queries, height), bin_starts(*keys, width) - keys[0]
+    counts = np.zeros((height, width), dtype=np.int64)
+    pooled = np.full((height, width), -np.inf, dtype=np.float32)
+    sums = np.zeros((height, width), dtype=np.float64)
+    step = max(1, BLOCK_BYTES // (4 * max(1, keys[1] - keys[0])))
+    for start in range(*queries, step):
+        rows = slice(start, min(start + step, queries[1]))
+        weights = layer.weights(example, heads, rows, columns)[0]  # (q, k)
+        allowed = np.broadcast_to(layer.allowed(example, heads, rows, columns), (1, *weights.shape))[0]
+        first = int(np.searchsorted(row_bins, rows.start, side="right")) - 1
+        last = int(np.searchsorted(row_bins, rows.stop - 1, side="right"))
+        row_starts = np.maximum(row_bins[first:last] - rows.start, 0)
+        counts[first:last] += _reduce(np.add, allowed.astype(np.int32), row_starts, column_starts)
+        if reduce == "max":
+            block = np.where(allowed, weights, np.float32(-np.inf))
+            pooled[first:last] = np.maximum(pooled[first:last], _reduce(np.maximum, block, row_starts, column_starts))
+        else:
+            sums[first:last] += _reduce(
+                np.add, np.where(allowed, weights, 0).astype(np.float64), row_starts, column_starts
+            )
+    if reduce == "mean":
+        pooled = (sums / np.maximum(counts, 1)).astype(np.float32)
+    return np.where(counts > 0, pooled, np.float32(np.nan))
+
+
+def _reduce(
+    how: np.ufunc, block: NDArray[np.generic], row_starts: NDArray[np.intp], column_starts: NDArray[np.intp]
+) -> NDArray[np.generic]:
+    """(q, k) -> (bins, width)."""
+    if len(column_starts) != block.shape[1]:
+        block = how.reduceat(block, column_starts, axis=1)
+    if len(row_starts) != block.shape[0]:
+        block = how.reduceat(block, row_starts, axis=0)
+    return block

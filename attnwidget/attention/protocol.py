@@ -1,0 +1,73 @@
+"""The questions that every kind of attention answers, and the array types they are asked with."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats: TypeAlias = NDArray[np.float32]
+Bools: TypeAlias = NDArray[np.bool_]
+Index: TypeAlias = slice | NDArray[np.intp]
+"""Positions along one axis: a slice with step 1 inside the axis, or an array of positions >= 0."""
+
+
+class Attention(Protocol):
+    """One layer's attention. Indices are checked by whoever asks; these methods trust them."""
+
+    @property
+    def n_examples(self) -> int:
+        """Examples in the batch."""
+
+    @property
+    def n_heads(self) -> int:
+        """Query heads."""
+
+    @property
+    def n_queries(self) -> int:
+        """Rows, padding included."""
+
+    @property
+    def n_keys(self) -> int:
+        """Columns, padding included."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+
+    @property
+    def detail(self) -> str:
+        """In a few words, how this layer is kept."""
+
+    def weights(self, example: int, heads: Index, queries: Index, keys: Index) -> Floats:
+        """Weights after the softmax, (h, q, k)."""
+
+    def scores(self, example: int, heads: Index, queries: Index, keys: Index) -> Floats:
+        """Scores before the softmax, scale and soft cap applied, mask and bias not, (h, q, k)."""
+
+    def allowed(self, example: int, heads: Index, queries: Index, keys: Index) -> Bools:
+        """Which pairs the mask allows, broadcastable to (h, q, k)."""
+
+
+def length_of(index: Index, size: int) -> int:
+    """How many positions an index picks from an axis of this size."""
+    return len(range(*index.indices(size))) if isinstance(index, slice) else len(index)
+
+
+def positions_of(index: Index, size: int) -> NDArray[np.intp]:
+    """The positions an index picks from an axis of this size."""
+    return np.arange(*index.indices(size), dtype=np.intp) if isinstance(index, slice) else index
+
+
+def part_of(index: Index, size: int, start: int, stop: int) -> Index:
+    """The positions `start` to `stop`, counted within an index of an axis of this size."""
+    if isinstance(index, slice):
+        first, _, _ = index.indices(size)
+        return slice(first + start, first + stop)
+    return index[start:stop]
+
+
+def shape_text(array: Any) -> str:  # noqa: ANN401 - any array type
+    """A shape as people write it: (2, 12, 9, 9)."""
+    return str(tuple(int(size) for size in array.shape))

@@ -1,0 +1,129 @@
+"""One ordered list of attention layers that share tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+from attnwidget.attention.tokens import Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from attnwidget.attention.protocol import Attention
+
+Span: TypeAlias = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """Where a layer sits in the model.
+
+    Attributes:
+        path: of the module that called attention, as `named_modules` writes it; "" where there is no module.
+        kind: class of that module.
+        implementation: what computed it: "sdpa", "eager" ...
+        call: how often that module had called attention before (a shared module stands for several layers).
+    """
+
+    path: str = ""
+    kind: str = ""
+    implementation: str = ""
+    call: int = 0
+
+
+class AttentionStack:
+    """Layers with the same heads, lengths and tokens. Padding is cut off: what is asked is counted without it.
+
+    Args:
+        name: what the stack is called: "self", "encoder", "decoder", "cross" ...
+        layers: in the order they ran.
+        query_tokens: one Tokens per example, padding included; numbered if None.
+        key_tokens: likewise; the query tokens if None, where there are as many keys as queries.
+        query_spans: per example, the (start, stop) that is not padding; everything if None.
+        key_spans: likewise.
+        infos: one per layer.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        layers: Sequence[Attention],
+        *,
+        query_tokens: Sequence[Tokens] | None = None,
+        key_tokens: Sequence[Tokens] | None = None,
+        query_spans: Sequence[Span] | None = None,
+        key_spans: Sequence[Span] | None = None,
+        infos: Sequence[LayerInfo] | None = None,
+    ) -> None:
+        if not layers:
+            raise ValueError(f"stack {name!r} has no layers; expected at least one")
+        self.name = name
+        self.layers = tuple(layers)
+        self.infos = tuple(infos) if infos is not None else (LayerInfo(),) * len(layers)
+        shapes = [(layer.n_examples, layer.n_heads, layer.n_queries, layer.n_keys) for layer in layers]
+        for number, shape in enumerate(shapes):
+            if shape != shapes[0]:
+                raise ValueError(
+                    f"layer {number} has (batch, heads, queries, keys) = {shape} and layer 0 has {shapes[0]}; "
+                    "expected one shape for all layers of a stack: show layers of another shape as a capture of their own"
+                )
+        self.n_examples, self.n_heads, n_queries, n_keys = shapes[0]
+        self.query_spans = _spans(query_spans, self.n_examples, n_queries)
+        if query_tokens is None:
+            query_tokens = [Tokens.numbered(n_queries)] * self.n_examples
+        if key_tokens is None and n_keys == n_queries:
+            key_tokens, key_spans = query_tokens, self.query_spans if key_spans is None else key_spans
+        elif key_tokens is None:
+            key_tokens = [Tokens.numbered(n_keys)] * self.n_examples
+        self.key_spans = _spans(key_spans, self.n_examples, n_keys)
+        self.query_tokens = _trim("tokens", query_tokens, self.query_spans, n_queries, name)
+        self.key_tokens = _trim("key_tokens", key_tokens, self.key_spans, n_keys, name)
+
+    @property
+    def n_layers(self) -> int:
+        """Layers."""
+        return len(self.layers)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by the layers; a mask that layers share is counted once."""
+        masks = {id(mask): mask.nbytes for layer in self.layers if (mask := getattr(layer, "mask", None)) is not None}
+        alone = sum(layer.nbytes - (m.nbytes if (m := getattr(layer, "mask", None)) else 0) for layer in self.layers)
+        return alone + sum(masks.values())
+
+    def __repr__(self) -> str:
+        return f"AttentionStack({self.name!r}, {self.n_layers} layers x {self.n_heads} heads, {self.size_text()})"
+
+    def size_text(self) -> str:
+        """The lengths, padding cut off: "13 tokens", "9 x 13 tokens", "2 examples of 9 to 13 tokens"."""
+        queries, keys = [len(tokens) for tokens in self.query_tokens], [len(tokens) for tokens in self.key_tokens]
+        text = f"{_range(queries)} tokens" if queries == keys else f"{_range(queries)} x {_range(keys)} tokens"
+        return text if self.n_examples == 1 else f"{self.n_examples} examples of {text}"
+
+
+def _range(counts: list[int]) -> str:
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _spans(spans: Sequence[Span] | None, n_examples: int, length: int) -> tuple[Span, ...]:
+    if spans is None:
+        return ((0, length),) * n_examples
+    if len(spans) != n_examples or any(not 0 <= start <= stop <= length for start, stop in spans):
+        raise ValueError(f"spans are {list(spans)}; expected {n_examples} of them within 0 to {length}")
+    return tuple(spans)
+
+
+def _trim(what: str, tokens: Sequence[Tokens], spans: tuple[Span, ...], length: int, stack: str) -> tuple[Tokens, ...]:
+    if len(tokens) != len(spans):
+        raise ValueError(
+            f"{what} name {len(tokens)} examples and stack {stack!r} has {len(spans)}; expected one list of tokens per example"
+        )
+    for number, names in enumerate(tokens):
+        if len(names) != length:
+            raise ValueError(
+                f"{what} of example {number} hold {len(names)} tokens and the attention of stack {stack!r} has {length}; "
+                "expected one name per position, special tokens and padding included"
+            )
+    return tuple(names[start:stop] for names, (start, stop) in zip(tokens, spans, strict=True))

@@ -1,0 +1,178 @@
+"""From the recorded calls of one run to named stacks of layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from attnwidget.attention import AttentionStack, CaptureError, LayerInfo, Tokens
+from attnwidget.attention.tokens import TokenNames, as_tokens
+from attnwidget.intercept.nothing import nothing_seen
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from attnwidget.attention.stack import Span
+    from attnwidget.intercept.recorder import Recorder
+    from attnwidget.intercept.records import Record
+
+_TOWERS = {"vision": ("vision", "visual"), "audio": ("audio",), "text": ("text_model", "language_model")}
+_CROSS = ("cross", "encdecattention", "encoder_attn")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Names of the tokens along an axis, per example, and what of it is not padding."""
+
+    tokens: tuple[Tokens, ...]
+    spans: tuple[Span, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Naming:
+    """Names for what is looked from and at.
+
+    Attributes:
+        queries: tokens of the sequence; of the decoder in an encoder-decoder.
+        keys: tokens of the other sequence: the encoder's, where there is one.
+        roles: tokens for one stack only, by its name.
+    """
+
+    queries: Axis | None = None
+    keys: Axis | None = None
+    roles: dict[str, Axis] = field(default_factory=dict)
+
+    @classmethod
+    def from_names(
+        cls,
+        tokens: TokenNames | Sequence[TokenNames] | None,
+        key_tokens: TokenNames | Sequence[TokenNames] | None,
+    ) -> Naming:
+        """From what a person passes."""
+        return cls(name_axis(tokens), name_axis(key_tokens))
+
+
+def name_axis(names: TokenNames | Sequence[TokenNames] | None) -> Axis | None:
+    """One list of names for all examples, or one per example."""
+    if names is None:
+        return None
+    if isinstance(names, Tokens) or isinstance(names, str) or not len(names) or isinstance(names[0], str):
+        return Axis((as_tokens(names),))  # type: ignore[arg-type]
+    return Axis(tuple(as_tokens(example) for example in names))  # type: ignore[arg-type]
+
+
+def assemble(recorder: Recorder, naming: Naming) -> list[AttentionStack]:
+    """Build the stacks.
+
+    Args:
+        recorder: after the run.
+        naming: of the tokens.
+
+    Returns:
+        Stacks in the order they ran.
+
+    Raises:
+        CaptureError: nothing was seen, or something went wrong on the way.
+    """
+    if recorder.problem is not None:
+        raise recorder.problem
+    if not recorder.records:
+        raise CaptureError(nothing_seen(recorder.root))
+    groups: dict[str, list[list[Record]]] = {}
+    roles = _roles(recorder.records)
+    for record, role in zip(recorder.records, roles, strict=True):
+        shaped = groups.setdefault(role, [])
+        for group in shaped:
+            if _shape(group[0]) == _shape(record):
+                group.append(record)
+                break
+        else:
+            shaped.append([record])
+    stacks = []
+    for role, shaped in groups.items():
+        for number, group in enumerate(shaped):
+            # Layers with other heads or lengths cannot share a grid: they are stacks of their own.
+            name = role if number == 0 else f"{role}-{number + 1}"
+            stacks.append(_stack(name, role, group, naming, paired=len(groups) > 1))
+    return stacks
+
+
+def _shape(record: Record) -> tuple[int, int, int, int]:
+    attention = record.attention
+    return attention.n_examples, attention.n_heads, attention.n_queries, attention.n_keys
+
+
+def _roles(records: Sequence[Record]) -> list[str]:
+    """What each call is to the model: self, encoder, decoder, cross, or a tower of a multimodal model."""
+    parts = [record.path.lower().split(".") for record in records]
+    cross = [_is_cross(record, path) for record, path in zip(records, parts, strict=True)]
+    decoding = [not is_cross and "decoder" in path for is_cross, path in zip(cross, parts, strict=True)]
+    towers = [_tower(path) for path in parts]
+    has_towers = len(set(towers)) > 1
+    # BERT keeps its layers in a module called encoder: that word means something only beside a decoder.
+    two_sided = any(cross) or (any(decoding) and not all(decoding))
+    roles = []
+    for number, path in enumerate(parts):
+        tower = towers[number] if has_towers else ""
+        side = ""
+        if cross[number]:
+            side = "cross"
+        elif two_sided and decoding[number]:
+            side = "decoder"
+        elif two_sided and "encoder" in path and any(decoding):
+            side = "encoder"
+        roles.append("-".join(word for word in (tower, side) if word) or "self")
+    return roles
+
+
+def _is_cross(record: Record, path: Sequence[str]) -> bool:
+    told = getattr(record.module, "is_cross_attention", None)
+    if isinstance(told, bool) and told:
+        return True
+    return any(word in part for part in path for word in _CROSS)
+
+
+def _tower(path: Sequence[str]) -> str:
+    for tower, words in _TOWERS.items():
+        if any(word in part for part in path for word in words):
+            return tower
+    return ""
+
+
+def _stack(name: str, role: str, group: list[Record], naming: Naming, *, paired: bool) -> AttentionStack:
+    n_examples, _, n_queries, n_keys = _shape(group[0])
+    queries, keys = naming.queries, None
+    if role in naming.roles:
+        queries = naming.roles[role]
+    elif role == "cross":
+        keys = naming.keys
+    elif role == "encoder":
+        queries = naming.keys or naming.queries
+    elif n_queries != n_keys:
+        keys = naming.keys
+    elif paired and queries is not None and len(queries.tokens[0]) != n_queries:
+        queries = None  # a tower over something else (patches, frames), for which nobody gave names
+    infos = [
+        LayerInfo(record.path, type(record.module).__name__, record.implementation, record.call) for record in group
+    ]
+    try:
+        return AttentionStack(
+            name,
+            [record.attention for record in group],
+            query_tokens=_each(queries, n_examples),
+            key_tokens=_each(keys, n_examples),
+            query_spans=None if queries is None else queries.spans,
+            key_spans=None if keys is None else keys.spans,
+            infos=infos,
+        )
+    except ValueError as error:
+        raise CaptureError(
+            f"{error}. The first layer of this stack is {group[0].path or 'the module itself'}, with {n_examples} examples, "
+            f"{n_queries} queries and {n_keys} keys"
+        ) from error
+
+
+def _each(axis: Axis | None, n_examples: int) -> tuple[Tokens, ...] | None:
+    if axis is None:
+        return None
+    return axis.tokens * n_examples if len(axis.tokens) == 1 else axis.tokens

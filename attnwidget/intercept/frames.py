@@ -1,0 +1,66 @@
+"""Which module of the watched tree is running, read from the stack of Python frames, so that no hook is needed."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import FrameType
+
+    from torch import nn
+
+_CALLS = {"_wrapped_call_impl", "_call_impl", "__call__", "forward"}
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who called attention.
+
+    Attributes:
+        module: the innermost running module of the tree.
+        top: the outermost one that was called.
+        run: the frame of that call; another frame means another run.
+    """
+
+    module: nn.Module
+    top: nn.Module
+    run: FrameType
+
+
+def find_caller(tree: Mapping[int, str]) -> Caller | None:
+    """Who is running.
+
+    Args:
+        tree: paths by the `id` of each module of the watched tree.
+
+    Returns:
+        None if no module of the tree is running in this thread.
+    """
+    innermost: nn.Module | None = None
+    outermost: tuple[nn.Module, FrameType] | None = None
+    called: tuple[nn.Module, FrameType] | None = None
+    for owner, frame in _owners(tree):
+        if innermost is None:
+            innermost, outermost = owner, (owner, frame)
+        if frame.f_code.co_name in _CALLS:
+            called = (owner, frame)
+    if innermost is None or outermost is None:
+        return None
+    top, run = called or outermost
+    return Caller(innermost, top, run)
+
+
+def _owners(tree: Mapping[int, str]) -> Iterator[tuple[nn.Module, FrameType]]:
+    """Frames that run a method of a module of the tree, innermost first."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to the running frames
+    while frame is not None:
+        code = frame.f_code
+        # A method's first argument is its object, whatever it is called. Reading f_locals copies them: only where it can help.
+        if code.co_argcount:
+            owner = frame.f_locals.get(code.co_varnames[0])
+            if id(owner) in tree:
+                yield owner, frame
+        frame = frame.f_back

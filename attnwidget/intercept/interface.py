@@ -1,0 +1,113 @@
+"""Route 1: transformers' attention interface. Its look-up is wrapped while a capture runs, its functions never replaced."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import threading
+from typing import TYPE_CHECKING, Any
+
+from attnwidget.intercept.factors import from_interface
+from attnwidget.intercept.recorder import ACTIVE, record_call
+from attnwidget.intercept.records import InterfaceCall
+from attnwidget.intercept.sdpa import CURRENT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import torch
+    from torch import nn
+
+    AttentionFunction = Callable[..., Any]
+
+_lock = threading.Lock()
+_watchers = 0
+_undo: list[Callable[[], None]] = []
+
+
+def watch() -> None:
+    """Wrap the look-up, if nobody has yet and transformers is in use."""
+    global _watchers  # noqa: PLW0603 - what is wrapped is global too, and the count must stand beside it
+    with _lock:
+        _watchers += 1
+        if not _undo:
+            _wrap_lookups()
+
+
+def unwatch() -> None:
+    """Put everything back as it was, if nobody watches any more."""
+    global _watchers  # noqa: PLW0603
+    with _lock:
+        _watchers -= 1
+        if _watchers == 0:
+            while _undo:
+                _undo.pop()()
+
+
+def _wrap_lookups() -> None:
+    modeling = sys.modules.get("transformers.modeling_utils")
+    if modeling is None:  # no model of transformers can be running
+        return
+    functions = modeling.ALL_ATTENTION_FUNCTIONS
+    kind = type(functions)
+    if kind is dict:  # 4.48 and 4.49
+        for name, original in list(functions.items()):
+            functions[name] = watched(original)
+            _undo.append(functools.partial(functions.__setitem__, name, original))
+        return
+    _wrap_method(kind, "__getitem__", lambda lookup: _looking_up(lookup))
+    if hasattr(kind, "get_interface"):  # 5.x
+        _wrap_method(kind, "get_interface", lambda lookup: _looking_up(lookup))
+
+
+def _wrap_method(kind: type, name: str, wrap: Callable[[AttentionFunction], AttentionFunction]) -> None:
+    own = kind.__dict__.get(name)
+    setattr(kind, name, wrap(getattr(kind, name)))
+    _undo.append(
+        functools.partial(setattr, kind, name, own) if own is not None else functools.partial(delattr, kind, name)
+    )
+
+
+def _looking_up(lookup: Callable[..., AttentionFunction]) -> Callable[..., AttentionFunction]:
+    @functools.wraps(lookup)
+    def look_up(*args: Any, **kwargs: Any) -> AttentionFunction:  # noqa: ANN401
+        found = lookup(*args, **kwargs)
+        return watched(found) if ACTIVE.get() and callable(found) else found
+
+    return look_up
+
+
+def watched(original: AttentionFunction) -> AttentionFunction:
+    """An attention function that also records; without a capture in this thread it only calls the original."""
+    if hasattr(original, "_attnwidget_original"):
+        return original
+
+    @functools.wraps(original)
+    def attention(
+        module: nn.Module,
+        query: torch.Tensor,
+        key: torch.Tensor,
+        value: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        *args: Any,  # noqa: ANN401 - every model has options of its own
+        **kwargs: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        if not ACTIVE.get():
+            return original(module, query, key, value, attention_mask, *args, **kwargs)
+        call = InterfaceCall(module, query, key, value, attention_mask, kwargs, _name(original))
+        token = CURRENT.set(call)
+        try:
+            result = original(module, query, key, value, attention_mask, *args, **kwargs)
+        finally:
+            CURRENT.reset(token)
+        record_call(
+            lambda masks: from_interface(call, result, masks), module=module, implementation=call.implementation
+        )
+        return result
+
+    attention._attnwidget_original = original  # type: ignore[attr-defined]  # noqa: SLF001 - our own mark
+    return attention
+
+
+def _name(function: AttentionFunction) -> str:
+    return getattr(function, "__name__", type(function).__name__).removesuffix("_forward").removesuffix("_attention")

@@ -1,0 +1,115 @@
+"""Keeps the attention calls of one module tree, for one capture."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnwidget.attention import CaptureError, MaskMemo
+from attnwidget.intercept.frames import Caller, find_caller
+from attnwidget.intercept.records import Record
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType
+
+    from torch import nn
+
+    from attnwidget.attention import Attention
+
+    Build = Callable[[MaskMemo], Attention]
+
+ACTIVE: ContextVar[tuple[Recorder, ...]] = ContextVar("attnwidget_recorders", default=())
+"""The recorders of this thread or task, outermost first. What runs elsewhere sees none, and is left alone."""
+
+
+class Recorder:
+    """What one capture has seen so far.
+
+    Problems met while the model runs are kept and raised at the end: watching must not change the run.
+
+    Args:
+        root: the module watched.
+    """
+
+    def __init__(self, root: nn.Module) -> None:
+        self.root = root
+        self.records: list[Record] = []
+        self.masks = MaskMemo()
+        self.problem: CaptureError | None = None
+        self._paths = {id(module): path for path, module in root.named_modules()}
+        self._calls: Counter[int] = Counter()
+        # Frames are kept while recording, so that a new run can never get the address of an old one.
+        self._runs: dict[int, FrameType] = {}
+
+    def caller(self, module: nn.Module | None = None) -> Caller | None:
+        """Who is calling attention: the module that says so itself, or the innermost one running."""
+        found = find_caller(self._paths)
+        if found is not None and module is not None and id(module) in self._paths:
+            return Caller(module, found.top, found.run)
+        return found
+
+    def path(self, module: nn.Module) -> str:
+        """Where a module sits in the tree."""
+        return self._paths[id(module)]
+
+    def add(self, attention: Attention, caller: Caller, implementation: str) -> None:
+        """Keep one call."""
+        known = self._runs.setdefault(id(caller.top), caller.run)
+        if known is not caller.run:
+            name = self.path(caller.top) or type(self.root).__name__
+            self.problem = self.problem or CaptureError(
+                f"{name} ran more than once in one capture: expected one forward pass per `with` block, since two runs have no "
+                "tokens in common. Open one capture per call; for generate(), capture one forward pass over the final text"
+            )
+            self.records.clear()
+            return
+        number = self._calls[id(caller.module)]
+        self._calls[id(caller.module)] += 1
+        self.records.append(Record(attention, self.path(caller.module), caller.module, number, implementation))
+
+    def fail(self, error: CaptureError) -> None:
+        """Remember the first problem."""
+        self.problem = self.problem or error
+
+    def finish(self) -> None:
+        """Let go of what was only needed while recording."""
+        self._runs.clear()
+        self.masks = MaskMemo()
+
+
+def record_call(build: Build, *, module: nn.Module | None = None, implementation: str) -> None:
+    """Give one attention call to every recorder that watches its caller.
+
+    Args:
+        build: makes the attention; called once, and only if somebody wants it.
+        module: the caller, where it is known.
+        implementation: what computed it.
+    """
+    if _in_backward():  # gradient checkpointing runs the forward again; it has been seen
+        return
+    wanted = [
+        (recorder, caller)
+        for recorder in ACTIVE.get()
+        if recorder.problem is None and (caller := recorder.caller(module)) is not None
+    ]
+    if not wanted:
+        return
+    try:
+        attention = build(wanted[0][0].masks)
+    except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on and the capture says so
+        for recorder, caller in wanted:
+            place = recorder.path(caller.module) or type(recorder.root).__name__
+            wrapped = CaptureError(f"attention of {place} ({implementation}) could not be recorded: {error}")
+            wrapped.__cause__ = error
+            recorder.fail(wrapped)
+        return
+    for recorder, caller in wanted:
+        recorder.add(attention, caller, implementation)
+
+
+def _in_backward() -> bool:
+    return torch._C._current_graph_task_id() != -1  # noqa: SLF001 - torch offers no other name for it

@@ -1,0 +1,77 @@
+"""What the routes saw of one attention call, before it becomes a layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+    from attnwidget.attention import Attention
+
+
+@dataclass
+class KernelCall:
+    """One call of `scaled_dot_product_attention`, as it was made.
+
+    Attributes:
+        query: (B, H, Tq, d), what the kernel saw.
+        key: (B, Hkv, Tk, d).
+        mask: boolean or additive, or None.
+        is_causal: aligned to the upper left.
+        scale: None for 1 / sqrt(d).
+        lse: (B, H, Tq) where the kernel returned it.
+    """
+
+    query: torch.Tensor
+    key: torch.Tensor
+    mask: torch.Tensor | None
+    is_causal: bool
+    scale: float | None
+    lse: torch.Tensor | None
+
+
+@dataclass
+class InterfaceCall:
+    """One call through transformers' attention interface, with the kernel calls made inside it.
+
+    Attributes:
+        module: what transformers passes as the caller.
+        query: (B, H, Tq, d).
+        key: (B, Hkv, Tk, d), heads not repeated.
+        value: (B, Hkv, Tk, dv).
+        mask: what the model passes on.
+        options: the keyword arguments: scaling, softcap, s_aux, position_bias ...
+        implementation: name of the function.
+        kernels: calls of `scaled_dot_product_attention` inside.
+    """
+
+    module: nn.Module
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+    mask: torch.Tensor | None
+    options: dict[str, Any]
+    implementation: str
+    kernels: list[KernelCall] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Record:
+    """One layer's attention, and who called it.
+
+    Attributes:
+        attention: the factors, or weights where there are none.
+        path: of the calling module in the watched tree.
+        module: the calling module.
+        call: how often it had called before in this run.
+        implementation: what computed it.
+    """
+
+    attention: Attention
+    path: str
+    module: nn.Module
+    call: int
+    implementation: str

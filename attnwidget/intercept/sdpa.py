@@ -1,0 +1,136 @@
+"""Route 2: `scaled_dot_product_attention`, seen by a function mode of this thread."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
+
+from attnwidget.attention import FactoredAttention, MaskMemo
+from attnwidget.attention.protocol import shape_text
+from attnwidget.intercept.recorder import ACTIVE, record_call
+from attnwidget.intercept.records import InterfaceCall, KernelCall
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+CURRENT: ContextVar[InterfaceCall | None] = ContextVar("attnwidget_interface_call", default=None)
+"""The interface call this thread or task is in: kernel calls inside belong to it and are not layers of their own."""
+
+_SDPA = {functional.scaled_dot_product_attention, torch._C._nn.scaled_dot_product_attention}  # noqa: SLF001 - both names are in use
+_FLASH = 1  # SDPBackend.FLASH_ATTENTION
+_NDIM = 4
+
+
+class WatchKernels(TorchFunctionMode):
+    """Sees every `scaled_dot_product_attention` of this thread and passes everything on unchanged."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],  # noqa: ARG002 - the protocol's
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - whatever the function returns
+        if func not in _SDPA or not ACTIVE.get():
+            return func(*args, **(kwargs or {}))
+        return _watched(func, *args, **(kwargs or {}))
+
+
+def _watched(
+    func: Callable[..., torch.Tensor],
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attn_mask: torch.Tensor | None = None,
+    dropout_p: float = 0.0,
+    is_causal: bool = False,  # noqa: FBT001, FBT002 - torch's signature
+    **options: Any,  # noqa: ANN401 - torch's signature: scale, enable_gqa
+) -> torch.Tensor:
+    scale, grouped = options.get("scale"), options.get("enable_gqa", False)
+    lse = None
+    if _is_flash_on_cpu(query, key, value, attn_mask, dropout_p, is_causal=is_causal, scale=scale, grouped=grouped):
+        # What the plain call does inside, with the second result kept: the output is the same to the bit.
+        output, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001 - the kernel has no public name
+            query, key, value, dropout_p, is_causal, attn_mask=_additive(attn_mask, query.dtype), scale=scale
+        )
+    else:
+        output = func(query, key, value, attn_mask, dropout_p, is_causal, **options)
+    call = KernelCall(query, key, attn_mask, is_causal, scale, lse)
+    inside = CURRENT.get()
+    if inside is not None:
+        inside.kernels.append(call)
+    else:
+        record_call(lambda masks: _factors(call, masks), implementation="sdpa")
+    return cast("torch.Tensor", output)
+
+
+def _is_flash_on_cpu(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    dropout: float,
+    *,
+    is_causal: bool,
+    scale: float | None,
+    grouped: bool,
+) -> bool:
+    """Whether the plain call would end in the CPU's flash kernel."""
+    tensors = (query, key, value) if mask is None else (query, key, value, mask)
+    plain = all(
+        type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.device.type == "cpu" for tensor in tensors
+    )
+    if not plain or query.ndim != _NDIM or dropout != 0:
+        return False
+    # Autocast casts for the public function only, and function transforms have no rule for the kernel.
+    if torch.is_autocast_enabled("cpu") or torch._C._functorch.peek_interpreter_stack() is not None:  # noqa: SLF001
+        return False
+    try:
+        choice = torch._fused_sdp_choice(query, key, value, mask, dropout, is_causal, scale=scale, enable_gqa=grouped)  # noqa: SLF001
+    except (RuntimeError, TypeError):  # invalid arguments: the plain call has the better words
+        return False
+    return bool(choice == _FLASH)
+
+
+def _additive(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
+    """A boolean mask as the plain call turns it into an additive one."""
+    if mask is None or mask.dtype != torch.bool:
+        return mask
+    return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask.logical_not(), -torch.inf)
+
+
+def _factors(call: KernelCall, masks: MaskMemo) -> FactoredAttention:
+    if call.query.ndim != _NDIM or call.key.ndim != _NDIM:
+        raise ValueError(
+            f"queries have shape {shape_text(call.query)} and keys {shape_text(call.key)}; "
+            "expected 4-D (batch, heads, tokens, head size): add the missing axes with unsqueeze"
+        )
+    query, key = as_kernel_saw(call.query), as_kernel_saw(call.key)
+    mask = masks.recognise(call.mask, n_queries=query.shape[2], n_keys=key.shape[2], is_causal=call.is_causal)
+    return FactoredAttention(keep(query), keep(key), keep_lse(call.lse), scale=call.scale, mask=mask)
+
+
+def as_kernel_saw(tensor: torch.Tensor) -> torch.Tensor:
+    """Autocast casts inside the public function: so do we."""
+    kind = tensor.device.type
+    if torch.is_autocast_enabled(kind) and tensor.is_floating_point() and tensor.dtype != torch.float64:
+        return tensor.to(torch.get_autocast_dtype(kind))
+    return tensor
+
+
+def keep(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy with a storage of its own: later writes cannot reach it, and it keeps nothing larger alive."""
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
+
+
+def keep_lse(lse: torch.Tensor | None) -> torch.Tensor | None:
+    """The kernel's own result needs no copy if nothing else is in its storage; (B, H, Tq) float32."""
+    if lse is None:
+        return None
+    lse = lse.detach()
+    own = lse.untyped_storage().nbytes() == lse.numel() * lse.element_size()
+    return (lse if own else lse.clone()).float()

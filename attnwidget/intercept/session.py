@@ -1,0 +1,88 @@
+"""`aw.capture`: a `with` block around any code that calls the module."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from attnwidget.attention import AttentionCapture, CaptureError
+from attnwidget.intercept import interface
+from attnwidget.intercept.assemble import Naming, assemble
+from attnwidget.intercept.recorder import ACTIVE, Recorder
+from attnwidget.intercept.sdpa import WatchKernels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from attnwidget.attention.tokens import TokenNames
+
+
+@contextmanager
+def capture(
+    module: nn.Module,
+    tokens: TokenNames | Sequence[TokenNames] | None = None,
+    *,
+    key_tokens: TokenNames | Sequence[TokenNames] | None = None,
+    model: str | None = None,
+) -> Iterator[AttentionCapture]:
+    """Capture the attention of one forward pass. The module computes what it would compute without.
+
+    Args:
+        module: any PyTorch module whose attention goes through transformers' attention interface or
+            `scaled_dot_product_attention`.
+        tokens: names of the queries, one list for all examples or a list of lists; numbered if None.
+        key_tokens: names of the keys where they are others (cross attention; the encoder of an encoder-decoder).
+        model: what to call the model; its class if None.
+
+    Yields:
+        A capture that is filled when the block ends.
+
+    Raises:
+        CaptureError: nothing was captured, or something that could not be; the module is as it was.
+
+    Examples:
+        >>> block = torch.nn.Identity()
+        >>> with capture(block) as cap:  # doctest: +SKIP
+        ...     block(torch.zeros(1, 4, 8))
+    """
+    with watching(module, model=model) as (result, recorder):
+        yield result
+    result.fill(assemble(recorder, Naming.from_names(tokens, key_tokens)))
+
+
+@contextmanager
+def watching(module: nn.Module, *, model: str | None = None) -> Iterator[tuple[AttentionCapture, Recorder]]:
+    """Record a block; who opens it fills the capture from the recorder afterwards."""
+    _check(module)
+    recorder = Recorder(module)
+    interface.watch()
+    try:
+        ACTIVE.set((*ACTIVE.get(), recorder))
+        try:
+            with WatchKernels():
+                yield AttentionCapture(model=model or type(module).__name__), recorder
+        finally:
+            # Not by token: captures may end in another order than they began.
+            ACTIVE.set(tuple(other for other in ACTIVE.get() if other is not recorder))
+    finally:
+        interface.unwatch()
+        recorder.finish()
+
+
+def _check(module: object) -> None:
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"module is {type(module).__name__}; expected a torch.nn.Module")
+    for path, part in module.named_modules():
+        name = path or type(module).__name__
+        if isinstance(part, torch._dynamo.OptimizedModule) or getattr(part, "_compiled_call_impl", None) is not None:  # noqa: SLF001
+            raise CaptureError(
+                f"{name} is compiled by torch.compile, whose attention Python cannot see: capture the module it was made from "
+                "(`compiled._orig_mod`, or the model before `.compile()`)"
+            )
+        if isinstance(part, torch.jit.ScriptModule):
+            raise CaptureError(
+                f"{name} is a TorchScript module, whose attention Python cannot see: capture the module it was made from"
+            )

@@ -1,0 +1,218 @@
+"""A model to ask: text in, attention out."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from attnwidget.inputs import prepare
+from attnwidget.inputs.prepare import as_names, decoder_axis
+from attnwidget.intercept.assemble import Axis, Naming, assemble
+from attnwidget.intercept.session import watching
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from attnwidget.attention import AttentionCapture
+    from attnwidget.attention.tokens import TokenNames
+
+_POSITIONS = ("position_embeddings", "position_embedding", "embed_positions", "wpe")
+
+
+class AttentionModel:
+    """A model, with its tokenizer where it has one. The model stays as it is: mode, device, attention implementation.
+
+    Args:
+        model: any PyTorch module.
+        tokenizer: a transformers tokenizer; without one, pass ids or tensors.
+        name: what to call the model; read from its config if None.
+
+    Examples:
+        >>> model = AttentionModel.from_pretrained("bert-base-uncased")  # doctest: +SKIP
+        >>> cap = model.capture("The cat sat on the mat")  # doctest: +SKIP
+    """
+
+    def __init__(self, model: nn.Module, tokenizer: Any = None, *, name: str | None = None) -> None:  # noqa: ANN401
+        if not isinstance(model, nn.Module):
+            raise TypeError(
+                f"model is {type(model).__name__} {model!r:.60}; expected a torch.nn.Module, "
+                "or a name or folder for AttentionModel.from_pretrained"
+            )
+        if tokenizer is not None and not callable(tokenizer):
+            raise TypeError(f"tokenizer is {type(tokenizer).__name__}; expected a transformers tokenizer or None")
+        self.model = model
+        self.tokenizer = tokenizer
+        self.name = name or _name(model)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        *,
+        tokenizer: Any = None,  # noqa: ANN401
+        auto_class: Any = None,  # noqa: ANN401
+        **kwargs: Any,  # noqa: ANN401
+    ) -> AttentionModel:
+        """Load a model and its tokenizer with transformers, in eval mode.
+
+        Args:
+            name_or_path: a name on the model hub, or a local folder.
+            tokenizer: used instead of the model's own.
+            auto_class: a transformers class to load with; `AutoModel` if None.
+            **kwargs: passed on to `from_pretrained` (dtype, device_map, attn_implementation ...).
+
+        Returns:
+            The wrapped model.
+
+        Raises:
+            OSError: nothing could be loaded; the text says what was tried.
+        """
+        from transformers import AutoModel, AutoTokenizer
+
+        source = os.fspath(name_or_path)
+        folder = Path(source)
+        if (isinstance(name_or_path, os.PathLike) or folder.is_absolute() or source[:1] == ".") and not folder.is_dir():
+            raise FileNotFoundError(
+                f"there is no folder {source!r}; expected a folder with config.json and weights, or a hub name"
+            )
+        loader = AutoModel if auto_class is None else auto_class
+        try:
+            model = loader.from_pretrained(source, **kwargs)
+        except (OSError, ValueError) as error:
+            where = (
+                "a local folder" if folder.is_dir() else "a local folder (there is none) and as a name on the model hub"
+            )
+            raise OSError(
+                f"could not load {source!r} with {loader.__name__}, tried as {where}: {error} "
+                "Offline, pass the path of a folder saved with save_pretrained"
+            ) from error
+        if tokenizer is None:
+            tokenizer = _load_tokenizer(AutoTokenizer, source, model, kwargs)
+        return cls(model.eval(), tokenizer)
+
+    def capture(
+        self,
+        inputs: Any,  # noqa: ANN401 - see below
+        *args: Any,  # noqa: ANN401
+        tokens: TokenNames | Sequence[TokenNames] | None = None,
+        key_tokens: TokenNames | Sequence[TokenNames] | None = None,
+        **forward_kwargs: Any,  # noqa: ANN401
+    ) -> AttentionCapture:
+        """Run the model once, without gradients, and keep its attention. Padding is cut off each example.
+
+        Args:
+            inputs: a str, a pair (str, str), a list of either, token ids (list, list of lists, int tensor or array), a dict of
+                tensors, or any tensor, which is passed on as the first argument.
+            *args: passed on to the model.
+            tokens: names of the tokens, instead of the tokenizer's; numbered where there is neither.
+            key_tokens: names of the keys where they are others (cross attention).
+            **forward_kwargs: passed on to the model.
+
+        Returns:
+            The capture.
+
+        Raises:
+            TypeError: the inputs are none of these.
+            ValueError: an empty text, or one that is too long for the model.
+            CaptureError: no attention was seen, or some that cannot be shown.
+        """
+        device = self._device()
+        prepared = prepare(inputs, self.tokenizer, device=device, by_name=self._takes_ids())
+        kwargs = {**prepared.kwargs, **forward_kwargs}
+        kwargs = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in kwargs.items()}
+        kwargs = self._accepted(kwargs)
+        self._check_length(kwargs)
+        naming = prepared.naming
+        if tokens is not None:
+            naming = Naming(as_names(tokens, naming.queries))
+        if getattr(getattr(self.model, "config", None), "is_encoder_decoder", False):
+            naming = Naming(decoder_axis(kwargs, self.tokenizer), naming.queries, _roles(naming.queries))
+        if key_tokens is not None:
+            naming = Naming(naming.queries, as_names(key_tokens, naming.keys), naming.roles)
+        with watching(self.model, model=self.name) as (result, recorder), torch.no_grad():
+            self.model(*prepared.args, *args, **kwargs)
+        result.fill(assemble(recorder, naming))
+        return result
+
+    def __repr__(self) -> str:
+        kind, tokenizer = (
+            type(self.model).__name__,
+            type(self.tokenizer).__name__ if self.tokenizer is not None else "none",
+        )
+        implementation = getattr(getattr(self.model, "config", None), "_attn_implementation", None)
+        attention = f", attention {implementation}" if implementation else ""
+        return f"AttentionModel({self.name!r}, {kind} on {self._device()}{attention}, tokenizer {tokenizer})"
+
+    def _device(self) -> torch.device:
+        for tensors in (self.model.parameters(), self.model.buffers()):
+            for tensor in tensors:
+                return tensor.device
+        return torch.device("cpu")
+
+    def _takes_ids(self) -> bool:
+        return "input_ids" in inspect.signature(self.model.forward).parameters
+
+    def _accepted(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Without what only the tokenizer knows: some models take no token types, some no mask."""
+        parameters = inspect.signature(self.model.forward).parameters
+        if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
+            return kwargs
+        spare = {"token_type_ids"}
+        mask = kwargs.get("attention_mask")
+        if isinstance(mask, torch.Tensor) and bool(mask.all()):
+            spare.add("attention_mask")
+        return {key: value for key, value in kwargs.items() if key in parameters or key not in spare}
+
+    def _check_length(self, kwargs: dict[str, Any]) -> None:
+        ids = kwargs.get("input_ids")
+        if not isinstance(ids, torch.Tensor):
+            return
+        limit = _longest(self.model)
+        if limit is not None and ids.shape[-1] > limit:
+            raise ValueError(
+                f"the input has {ids.shape[-1]} tokens and {self.name} has positions for {limit}; "
+                "pass a shorter text, or a part of its token ids"
+            )
+
+
+def _roles(axis: Axis | None) -> dict[str, Axis]:
+    return {} if axis is None else {"encoder": axis}
+
+
+def _longest(model: nn.Module) -> int | None:
+    """Tokens a model has learned positions for; None where positions are computed, and have no end."""
+    limits = []
+    for path, part in model.named_modules():
+        if isinstance(part, nn.Embedding) and path.rpartition(".")[2] in _POSITIONS:
+            # Some families reserve the first positions: RoBERTa up to its padding index, BART and OPT two of them.
+            reserved = part.padding_idx + 1 if part.padding_idx is not None else int(getattr(part, "offset", 0))
+            limits.append(part.num_embeddings - reserved)
+    return min(limits, default=None)
+
+
+def _name(model: nn.Module) -> str:
+    known = str(getattr(getattr(model, "config", None), "_name_or_path", "") or "")
+    last = Path(known).name
+    return last if last and last not in {"model", "."} else type(model).__name__
+
+
+def _load_tokenizer(loader: Any, source: str, model: nn.Module, kwargs: dict[str, Any]) -> Any:  # noqa: ANN401
+    shared = {
+        name: kwargs[name]
+        for name in ("revision", "token", "cache_dir", "local_files_only", "trust_remote_code")
+        if name in kwargs
+    }
+    try:
+        return loader.from_pretrained(source, **shared)
+    except (OSError, ValueError, KeyError) as error:
+        if getattr(model, "main_input_name", "input_ids") != "input_ids":
+            return None  # a model of pictures or sound has none
+        raise OSError(
+            f"loaded the model {source!r} and found no tokenizer beside it ({error}); pass one: "
+            "AttentionModel.from_pretrained(..., tokenizer=AutoTokenizer.from_pretrained(...))"
+        ) from error

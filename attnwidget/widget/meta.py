@@ -1,0 +1,48 @@
+"""What a capture is, in the words of the wire: its model, stacks and tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from attnwidget.widget.protocol import PROTOCOL_VERSION
+
+if TYPE_CHECKING:
+    from attnwidget.attention import AttentionCapture, AttentionStack, Tokens
+
+
+def describe(capture: AttentionCapture) -> dict[str, Any]:
+    """Describe a capture for the page.
+
+    Args:
+        capture: any capture.
+
+    Returns:
+        The `meta` trait, plain JSON, as the README beside this file says.
+    """
+    return {
+        "version": PROTOCOL_VERSION,
+        "model": capture.model,
+        "stacks": [_stack(stack) for stack in capture.stacks.values()],
+    }
+
+
+def _stack(stack: AttentionStack) -> dict[str, Any]:
+    examples = []
+    for queries, keys in zip(stack.query_tokens, stack.key_tokens, strict=True):
+        examples.append({"queries": _tokens(queries), "keys": None if keys == queries else _tokens(keys)})
+    return {"name": stack.name, "layers": stack.n_layers, "heads": stack.n_heads, "examples": examples}
+
+
+def _tokens(tokens: Tokens) -> dict[str, list[Any]]:
+    return {
+        "piece": [_encodable(piece) for piece in tokens.pieces],
+        "text": [_encodable(text) for text in tokens.text],
+        "gap": [_encodable(gap) for gap in tokens.gap],
+        "special": [int(flag) for flag in tokens.special],
+        "segment": list(tokens.segment),
+    }
+
+
+def _encodable(text: str) -> str:
+    # Half of a surrogate pair is a Python string but not UTF-8, and one of them would take the whole message down.
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,33 @@
+"""The constants of the wire. The same names stand in `js/src/protocol.ts`; a test compares the two."""
+
+from __future__ import annotations
+
+from typing import Final
+
+PROTOCOL_VERSION: Final = 1
+
+LOG2_MIN: Final = -32
+"""The smallest weight a code tells from zero is 2 to this power."""
+
+CODE_MASKED: Final = 0
+CODE_MISSING: Final = 1
+CODE_ZERO: Final = 2
+CODE_FIRST: Final = 3
+
+THUMBNAIL: Final = 48
+"""Cells a side, at most, of a head in the grid."""
+
+TILE: Final = 512
+"""Cells a side, at most, of a head in the heatmap."""
+
+MAX_REPLY_BYTES: Final = 16 * 2**20
+MAX_IN_FLIGHT: Final = 2
+
+EMBED_BUDGET: Final = 1_000_000
+"""Bytes, compressed, of weights that travel inside the widget's state."""
+
+PANELS: Final = ("grid", "heatmap", "lines", "text")
+DIRECTIONS: Final = ("from", "to")
+SCALES: Final = ("linear", "sqrt", "log")
+COLORMAPS: Final = ("oslo", "cividis", "magma", "viridis")
+THEMES: Final = ("auto", "light", "dark")

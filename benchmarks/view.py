@@ -1,0 +1,105 @@
+"""What showing costs: first complete paint, script time of a hover, and bytes in the notebook, in a real JupyterLab.
+
+A capture of 12 layers x 12 heads of random weights is shown at several lengths.
+
+    CHROMIUM_PATH=... python benchmarks/view.py [--lengths 64 128 256 512]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import nbclient
+import nbformat
+from playwright.sync_api import Page, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+
+from lab import BROWSER_FLAGS, Lab  # noqa: E402 - the driver the browser tests use
+
+RESULTS = Path(__file__).parent / "results" / "view.json"
+
+CAPTURE = """
+import torch, transformers, attnwidget as aw
+torch.manual_seed(0)
+config = transformers.GPT2Config(vocab_size=1000, n_positions=2048, n_embd=384, n_layer=12, n_head=12, initializer_range=0.2)
+model = aw.AttentionModel(transformers.GPT2Model(config).eval())
+cap = model.capture(torch.randint(0, 1000, (1, {length})))
+"""
+
+
+def paint(lab: Lab, page: Page, length: int, repeats: int) -> tuple[dict[str, float], float]:
+    """Milliseconds from running the cell to the first complete paint, and the p95 of a hover's script time."""
+    notebook = lab.open(page, lab.write(f"view-{length}.ipynb", [CAPTURE.format(length=length), "cap"]))
+    notebook.run_cell(0)
+    seen: list[float] = []
+    for _ in range(repeats):
+        page.evaluate("() => { performance.clearMarks(); performance.mark('shown'); }")
+        notebook.run_cell(1)
+        page.wait_for_function("() => performance.getEntriesByName('attnwidget:first-paint').length > 0", timeout=60_000)
+        seen.append(
+            page.evaluate(
+                "() => performance.getEntriesByName('attnwidget:first-paint')[0].startTime"
+                " - performance.getEntriesByName('shown')[0].startTime"
+            )
+        )
+    box = notebook.ready().locator("[data-panel=heatmap]").bounding_box()
+    assert box is not None
+    page.evaluate("() => performance.clearMeasures()")
+    for step in range(200):
+        page.mouse.move(box["x"] + box["width"] * (0.3 + 0.6 * step / 200), box["y"] + box["height"] * (0.3 + 0.003 * step))
+    page.wait_for_timeout(300)
+    hovers = page.evaluate("() => performance.getEntriesByName('attnwidget:hover').map(entry => entry.duration)")
+    assert len(hovers) > 50, f"only {len(hovers)} hovers were seen"
+    return {"first": seen[0], "median": statistics.median(seen)}, statistics.quantiles(hovers, n=20)[-1]
+
+
+def stored(length: int) -> int:
+    """Bytes that the output adds to a notebook saved with its widget state."""
+    sizes = []
+    for last in ("cap", "None"):
+        notebook = nbformat.v4.new_notebook()
+        notebook.cells = [nbformat.v4.new_code_cell(CAPTURE.format(length=length)), nbformat.v4.new_code_cell(last)]
+        nbclient.NotebookClient(notebook, store_widget_state=True, timeout=300).execute()
+        sizes.append(len(nbformat.writes(notebook).encode()))
+    return sizes[0] - sizes[1]
+
+
+def main() -> None:
+    """Measure, print the table, write the JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--lengths", type=int, nargs="+", default=[64, 128, 256, 512], help="tokens")
+    parser.add_argument("--repeats", type=int, default=5, help="times the view is shown")
+    options = parser.parse_args()
+    rows: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        lab = Lab(Path(folder))
+        browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM_PATH"), args=BROWSER_FLAGS)
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        for length in options.lengths:
+            first_paint, hover = paint(lab, page, length, options.repeats)
+            rows.append(
+                {"tokens": length, "first_paint_ms": first_paint, "hover_p95_ms": hover, "stored_bytes": stored(length)}
+            )
+        browser.close()
+        lab.close()
+    print("12 x 12 heads   first paint ms: first   median   hover p95 ms   stored MB")
+    for row in rows:
+        print(
+            f"{row['tokens']:6} tokens  {row['first_paint_ms']['first']:21.0f}  {row['first_paint_ms']['median']:7.0f}"
+            f"  {row['hover_p95_ms']:13.2f}  {row['stored_bytes'] / 1e6:10.2f}"
+        )
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps({"rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,44 @@
+// Builds the one script of the widget; with --watch again on every change; with --dev-page the page of js/dev.
+import { readFile } from "node:fs/promises";
+import esbuild from "esbuild";
+
+const watch = process.argv.includes("--watch");
+const devPage = process.argv.includes("--dev-page");
+
+/** The style sheet is adopted inside a shadow root, so it travels as a string, minified. */
+const cssAsText = {
+  name: "css-as-text",
+  setup(build) {
+    build.onLoad({ filter: /\.css$/ }, async ({ path }) => {
+      const source = await readFile(path, "utf8");
+      const { code } = await esbuild.transform(source, { loader: "css", minify: true });
+      return { contents: code.trim(), loader: "text", watchFiles: [path] };
+    });
+  },
+};
+
+const options = {
+  bundle: true,
+  format: "esm",
+  target: "es2022",
+  minify: !devPage,
+  charset: "utf8",
+  legalComments: "none",
+  logLevel: "info",
+  plugins: [cssAsText],
+  ...(devPage
+    ? {
+        entryPoints: ["js/dev/main.ts", "js/dev/index.html"],
+        outdir: "js/dev/dist",
+        loader: { ".html": "copy" },
+        sourcemap: "inline",
+      }
+    : { entryPoints: ["js/src/index.ts"], outfile: "attnwidget/widget/static/widget.js" }),
+};
+
+if (watch) {
+  const context = await esbuild.context(options);
+  await context.watch();
+} else {
+  await esbuild.build(options);
+}

@@ -1,0 +1,76 @@
+/** Between the store and the traits of the Jupyter model. */
+import { effect } from "./signals";
+import type { Store, Traits } from "./state";
+
+/** What we use of anywidget's model. */
+export interface Model {
+  get(name: string): unknown;
+  set(name: string, value: unknown): void;
+  save_changes(): void;
+  send(content: unknown): void;
+  on(event: string, callback: (...args: never[]) => void): void;
+  off(event: string, callback: (...args: never[]) => void): void;
+}
+
+export const TRAITS = [
+  "meta",
+  "stack",
+  "batch",
+  "layer",
+  "head",
+  "query",
+  "key",
+  "direction",
+  "panels",
+  "threshold",
+  "scale",
+  "domain",
+  "colormap",
+  "theme",
+] as const satisfies readonly (keyof Traits)[];
+
+type Initial = { [K in keyof Traits]: Traits[K]["value"] };
+
+export function readTraits(model: Model): Initial {
+  return Object.fromEntries(TRAITS.map((name) => [name, model.get(name)])) as unknown as Initial;
+}
+
+const alike = (a: unknown, b: unknown) => a === b || JSON.stringify(a) === JSON.stringify(b);
+
+/** Keeps both sides equal. A value that came from one side is never sent back to it. */
+export function connect(model: Model, store: Store): () => void {
+  const stops: (() => void)[] = [];
+  let due = false;
+  const save = () => {
+    if (due) return;
+    due = true;
+    queueMicrotask(() => {
+      due = false;
+      try {
+        model.save_changes();
+      } catch {
+        // No kernel any more: the page keeps its own state, and the status line says so.
+      }
+    });
+  };
+  for (const name of TRAITS) {
+    const own = store[name] as { value: unknown; peek(): unknown };
+    const listen = () => {
+      const value = model.get(name);
+      if (!alike(value, own.peek())) own.value = value;
+    };
+    model.on(`change:${name}`, listen);
+    stops.push(() => model.off(`change:${name}`, listen));
+    stops.push(
+      effect(() => {
+        const value = own.value;
+        if (alike(value, model.get(name))) return;
+        model.set(name, value);
+        save();
+      }),
+    );
+  }
+  return () => {
+    for (const stop of stops) stop();
+  };
+}

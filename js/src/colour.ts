@@ -1,0 +1,105 @@
+/** From weight to colour: lookup tables over codes, rebuilt when scale, range, map or theme change. */
+import { decodeTable } from "./codes";
+import { TABLES } from "./colormaps";
+import {
+  CODE_FIRST,
+  CODE_MASKED,
+  CODE_MISSING,
+  CODE_ZERO,
+  type Colormap,
+  type Range,
+  type Scale,
+} from "./protocol";
+
+/** On the log scale a range that starts at 0 starts four decades under its top instead. */
+const LOG_SPAN = 1e-4;
+
+export interface Ramp {
+  map: Colormap;
+  scale: Scale;
+  range: Range;
+  dark: boolean;
+}
+
+export type Rgb = readonly [number, number, number];
+
+const bytes = new Map<Colormap, Uint8Array>();
+
+/** The 256 colours of a map, put together from the differences that colormaps.ts holds. */
+function table(map: Colormap): Uint8Array {
+  let found = bytes.get(map);
+  if (!found) {
+    const [first, steps] = TABLES[map] ?? TABLES.oslo;
+    found = new Uint8Array(768);
+    found.set(first);
+    for (let i = 0; i < 765; i++) {
+      const pair = steps.charCodeAt(i >> 1) - 40;
+      found[i + 3] = found[i]! + (i % 2 ? Math.floor(pair / 7) : pair % 7) - 2;
+    }
+    bytes.set(map, found);
+  }
+  return found;
+}
+
+/** The two weights at the ends of the ramp, as the scale takes them. */
+export function ends(scale: Scale, [low, high]: Range): Range {
+  return scale === "log" ? [Math.max(low, high * LOG_SPAN), high] : [low, high];
+}
+
+/** Where a weight falls on the ramp, from 0 to 1. */
+export function position(weight: number, scale: Scale, range: Range): number {
+  const [low, high] = ends(scale, range);
+  if (!(weight > low)) return 0;
+  if (weight >= high) return 1;
+  if (scale === "log") return Math.log(weight / low) / Math.log(high / low);
+  const t = (weight - low) / (high - low);
+  return scale === "sqrt" ? Math.sqrt(t) : t;
+}
+
+/** The weight at a place of the ramp: the inverse of `position`. */
+export function weightAt(t: number, scale: Scale, range: Range): number {
+  const [low, high] = ends(scale, range);
+  if (scale === "log") return low * (high / low) ** t;
+  return low + (high - low) * (scale === "sqrt" ? t * t : t);
+}
+
+/** The colour at a place of the ramp. Maps run dark to light; zero is the end nearest to the page's background. */
+export function colourAt(t: number, map: Colormap, dark: boolean): Rgb {
+  const i = Math.round(t * 255);
+  const j = (dark ? i : 255 - i) * 3;
+  const rgb = table(map);
+  return [rgb[j]!, rgb[j + 1]!, rgb[j + 2]!];
+}
+
+export function pack([r, g, b]: Rgb, alpha = 255): number {
+  return ((alpha << 24) | (b << 16) | (g << 8) | r) >>> 0;
+}
+
+/** Code -> RGBA. Masked cells get `masked` (0: see-through, over a hatched ground). */
+export function lookup(max: number, ramp: Ramp, masked: number, missing: number): Uint32Array {
+  const weights = decodeTable(max);
+  const colours = Uint32Array.from({ length: 256 }, (_, i) => pack(colourAt(i / 255, ramp.map, ramp.dark)));
+  const lut = new Uint32Array(max + 1);
+  lut[CODE_MASKED] = masked;
+  lut[CODE_MISSING] = missing;
+  lut[CODE_ZERO] = colours[0]!;
+  for (let code = CODE_FIRST; code <= max; code++)
+    lut[code] = colours[Math.round(position(weights[code]!, ramp.scale, ramp.range) * 255)]!;
+  return lut;
+}
+
+function luminance([r, g, b]: Rgb): number {
+  const f = (c: number) => (c <= 10 ? c / 3294.6 : ((c / 255 + 0.055) / 1.055) ** 2.4);
+  return 0.2126 * f(r) + 0.7152 * f(g) + 0.0722 * f(b);
+}
+
+/** Black or white, whichever reads better on a colour; the better one is always at least 4.5:1. */
+export function inkOn(rgb: Rgb): "#000" | "#fff" {
+  return luminance(rgb) > 0.179 ? "#000" : "#fff";
+}
+
+/** One hue per head, far apart for neighbours, equally light for all. */
+export function headColour(head: number, dark: boolean): string {
+  const hue = (250 + head * 137.508) % 360;
+  return dark ? `oklch(0.78 0.14 ${hue.toFixed(1)})` : `oklch(0.52 0.16 ${hue.toFixed(1)})`;
+}

@@ -1,0 +1,60 @@
+/** The range of weights a head is coloured over when nobody has said one. */
+import { decodeTable, type Tile } from "./codes";
+import type { Range } from "./protocol";
+
+/** A key that takes this share of all mass is a sink: it would flatten everything else to one colour. */
+const SINK_SHARE = 0.3;
+/** A range never ends under this share of the largest weight: beside a strong sink the rest would be noise. */
+const LEAST = 1 / 8;
+/** The share of queries whose strongest key stays inside the range. */
+const QUANTILE = 0.98;
+
+export interface HeadRange {
+  range: Range;
+  /** The largest weight of the head, which may lie above the range. */
+  max: number;
+  masked: boolean;
+}
+
+const known = new WeakMap<Tile, HeadRange>();
+
+/**
+ * From 0 to a high percentile of the strongest weights of the queries, sinks left out. A percentile of rows' maxima and
+ * not of all cells: a head that looks at one key only has one cell in T that matters, and it must not be clipped.
+ */
+export function headRange(tile: Tile): HeadRange {
+  let found = known.get(tile);
+  if (!found) {
+    found = measure(tile);
+    known.set(tile, found);
+  }
+  return found;
+}
+
+function measure(tile: Tile): HeadRange {
+  const { height, width, codes } = tile;
+  const table = decodeTable(tile.max);
+  const mass = new Float64Array(width);
+  let top = 0;
+  let masked = false;
+  for (let i = 0, y = 0; y < height; y++)
+    for (let x = 0; x < width; x++, i++) {
+      const code = codes[i]!;
+      if (code > top) top = code;
+      if (code === 0) masked = true;
+      else if (code > 2) mass[x]! += table[code]!;
+    }
+  const share = Math.max(SINK_SHARE, Math.min(4 / width, 0.9));
+  const sink = Array.from(mass, (m) => m / height > share);
+  const best: number[] = [];
+  for (let y = 0; y < height; y++) {
+    let code = 0;
+    for (let x = 0; x < width; x++)
+      if (!sink[x] && codes[y * width + x]! > code) code = codes[y * width + x]!;
+    if (code > 2) best.push(table[code]!);
+  }
+  best.sort((a, b) => a - b);
+  const max = top > 2 ? table[top]! : 0;
+  const high = best[Math.min(best.length - 1, Math.ceil(best.length * QUANTILE) - 1)] ?? max;
+  return { range: [0, Math.max(high, max * LEAST) || 1], max, masked };
+}

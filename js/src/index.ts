@@ -1,0 +1,82 @@
+/** The anywidget entry: state in the closure of the factory, one `initialize`, any number of `render`s. */
+
+import { connect, type Model, readTraits } from "./bridge";
+import { asBytes } from "./bytes";
+import { mount } from "./mount";
+import { metaProblem } from "./protocol";
+import { Rpc } from "./rpc";
+import { TileSource } from "./source";
+import { createStore, type Store } from "./state";
+
+interface Context {
+  model: Model;
+  /** Hosts older than anywidget 0.11 give none and call the function we return instead. */
+  signal?: AbortSignal;
+}
+
+interface Render extends Context {
+  el: HTMLElement;
+}
+
+interface Widget {
+  store: Store;
+  source: TileSource;
+}
+
+const DISCONNECTED = ".jupyter-widgets-disconnected";
+
+export default () => {
+  const views = new Set<HTMLElement>();
+  let widget: Widget | null = null;
+
+  const start = (model: Model): { widget: Widget; stop: () => void } => {
+    const store = createStore(readTraits(model));
+    const rpc = new Rpc({
+      send: (message) => model.send(message),
+      detached: () => [...views].some((el) => el.closest(DISCONNECTED) !== null),
+    });
+    const source = new TileSource(rpc, {
+      shape: ({ stack, batch }) => {
+        const example = store.meta.peek().stacks.find((s) => s.name === stack)?.examples[batch];
+        const queries = example?.queries.piece.length ?? 0;
+        return { queries, keys: example?.keys?.piece.length ?? queries };
+      },
+      schedule: (run) => requestAnimationFrame(run),
+    });
+    const receive = (content: unknown, buffers: readonly unknown[]) => rpc.receive(content, buffers ?? []);
+    model.on("msg:custom", receive);
+    const embedded = model.get("embed");
+    if (embedded && metaProblem(store.meta.peek()) === null) void source.embed(asBytes(embedded));
+    const disconnect = connect(model, store);
+    return {
+      widget: { store, source },
+      stop() {
+        model.off("msg:custom", receive);
+        disconnect();
+        rpc.dispose();
+      },
+    };
+  };
+
+  return {
+    initialize({ model, signal }: Context) {
+      const started = start(model);
+      widget = started.widget;
+      if (!signal) return started.stop;
+      signal.addEventListener("abort", started.stop, { once: true });
+      return undefined;
+    },
+    render({ model, el, signal }: Render) {
+      widget ??= start(model).widget;
+      views.add(el);
+      const unmount = mount(el, widget.store, widget.source);
+      const end = () => {
+        views.delete(el);
+        unmount();
+      };
+      if (!signal) return end;
+      signal.addEventListener("abort", end, { once: true });
+      return undefined;
+    },
+  };
+};

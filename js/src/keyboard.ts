@@ -1,0 +1,30 @@
+/** Keys that work anywhere in the view. Panels answer the arrows, Enter and Space themselves. */
+import type { Help } from "./help";
+import type { View } from "./view";
+
+const STEPS: Record<string, readonly [number, number]> = {
+  "[": [0, -1],
+  "]": [0, 1],
+  "{": [-1, 0],
+  "}": [1, 0],
+};
+
+export function onKeys(root: HTMLElement, { select }: View, help: Help): void {
+  root.addEventListener("keydown", (event) => {
+    // Notebooks act on bare letters pressed in an output: `b` would insert a cell.
+    event.stopPropagation();
+    if (event.ctrlKey || event.metaKey || event.altKey) {
+      // AltGr, which types brackets on many keyboards, arrives as ctrl + alt.
+      if (!(event.ctrlKey && event.altKey)) return;
+    }
+    const step = STEPS[event.key];
+    if (step) {
+      select.endHover();
+      select.step(step[0], step[1]);
+    } else if (event.key === "Escape") {
+      if (!help.close()) select.release();
+    } else if (event.key === "?") help.toggle();
+    else return;
+    event.preventDefault();
+  });
+}

@@ -1,0 +1,168 @@
+/** Puts a view of a store and a source into an element. */
+
+import { demand } from "./demand";
+import { h } from "./dom";
+import { legend, readout, sentence } from "./footer";
+import { Frames } from "./frames";
+import { help } from "./help";
+import { followReady, showState } from "./hooks";
+import { onKeys } from "./keyboard";
+import { grid } from "./panels/grid";
+import { heatmap } from "./panels/heatmap";
+import { lines } from "./panels/lines";
+import { failure, type Panel } from "./panels/panel";
+import { text } from "./panels/text";
+import { metaProblem, PANELS, type PanelName } from "./protocol";
+import { Selection } from "./select";
+import { computed, effect } from "./signals";
+import type { DataSource } from "./source";
+import type { Store } from "./state";
+import { liveRegion, problemBar, statusBadge, wall } from "./status";
+import css from "./style.css";
+import { followTheme, palette } from "./theme";
+import { toolbar } from "./toolbar";
+import { createView, type View } from "./view";
+
+const MAKERS: Record<PanelName, (view: View) => Panel> = { grid, heatmap, lines, text };
+
+/** Builds the view inside a shadow root of `el`; the function returned takes it away again. */
+export function mount(el: HTMLElement, store: Store, source: DataSource): () => void {
+  const host = h("div", { className: "attnwidget" });
+  host.style.display = "block";
+  host.dataset.lmSuppressShortcuts = "true";
+  const shadow = host.attachShadow({ mode: "open" });
+  const root = h("div", { className: "root", data: { lmSuppressShortcuts: "true" } });
+  shadow.append(h("style", { textContent: css }), root);
+  el.append(host);
+
+  const theme = followTheme(el, store.theme);
+  const stops: (() => void)[] = [theme.dispose];
+  stops.push(
+    effect(() => {
+      const colours = palette(theme.dark.value);
+      root.style.colorScheme = theme.dark.value ? "dark" : "light";
+      root.dataset.theme = theme.dark.value ? "dark" : "light";
+      for (const name of ["page", "ink", "muted", "rule", "raised", "accent", "hatch"] as const)
+        root.style.setProperty(`--${name}`, colours[name]);
+    }),
+  );
+  let inner: (() => void) | null = null;
+  const bad = computed(() => metaProblem(store.meta.value));
+  stops.push(
+    effect(() => {
+      inner?.();
+      inner = null;
+      root.replaceChildren();
+      const problem = bad.value;
+      if (problem) root.append(wall(problem));
+      else
+        try {
+          inner = build(root, host, store, source, theme.dark);
+        } catch (error) {
+          console.error(error);
+          root.append(failure("view", error));
+        }
+    }),
+  );
+  return () => {
+    for (const stop of stops) stop();
+    inner?.();
+    host.remove();
+  };
+}
+
+function build(
+  root: HTMLElement,
+  host: HTMLElement,
+  store: Store,
+  source: DataSource,
+  dark: View["dark"],
+): () => void {
+  const frames = new Frames();
+  const select = new Selection(store);
+  const view = createView(store, source, select, frames, dark);
+  const { disposers } = view;
+  const overlay = help();
+  const panels = h("main", { className: "panels" });
+  const said = computed(() => {
+    const { layer, head } = store.shownHead.value;
+    const { who, value } = sentence(view);
+    return [`layer ${layer} head ${head}`, who.replace(" → ", " to "), value].filter(Boolean).join(", ");
+  });
+  root.append(
+    toolbar(view, overlay.toggle, statusBadge(view)),
+    problemBar(view),
+    panels,
+    h("footer", {}, legend(view), readout(view)),
+    liveRegion(view, said),
+    overlay.element,
+  );
+
+  const made = new Map<PanelName, Panel | HTMLElement>();
+  disposers.push(
+    effect(() => {
+      const wanted = store.panels.value.filter((name) => PANELS.includes(name));
+      for (const [name, panel] of made)
+        if (!wanted.includes(name)) {
+          if ("dispose" in panel) panel.dispose();
+          made.delete(name);
+        }
+      if (!wanted.includes("grid")) view.visibleHeads.value = [];
+      const elements = wanted.map((name) => {
+        let panel = made.get(name);
+        if (!panel) {
+          try {
+            panel = MAKERS[name](view);
+          } catch (error) {
+            console.error(error);
+            panel = failure(name, error);
+          }
+          made.set(name, panel);
+        }
+        return panel instanceof HTMLElement ? panel : panel.element;
+      });
+      panels.replaceChildren(
+        ...(elements.length
+          ? elements
+          : [
+              h(
+                "p",
+                { className: "empty" },
+                'No panels: set `panels` to some of "grid", "heatmap", "lines", "text".',
+              ),
+            ]),
+      );
+    }),
+  );
+  disposers.push(() => {
+    for (const panel of made.values()) if ("dispose" in panel) panel.dispose();
+    made.clear();
+  });
+
+  const size = new ResizeObserver(() => {
+    const width = host.clientWidth;
+    const share = width >= 900 ? 0.4 : width >= 600 ? 0.52 : 0.95;
+    view.panelHeight.value = Math.round(Math.max(250, Math.min(480, width * share)));
+  });
+  size.observe(host);
+  const seen = new IntersectionObserver(
+    ([entry]) => {
+      view.onScreen.value = entry?.isIntersecting ?? true;
+    },
+    { rootMargin: "300px" },
+  );
+  seen.observe(host);
+  disposers.push(() => {
+    size.disconnect();
+    seen.disconnect();
+    frames.dispose();
+    select.endHover();
+  });
+  onKeys(root, view, overlay);
+  demand(view);
+  showState(root, view);
+  followReady(root, view);
+  return () => {
+    for (const dispose of disposers.splice(0).reverse()) dispose();
+  };
+}

@@ -1,0 +1,112 @@
+/** One head: queries down, keys across, crosshair and lock on a canvas of their own. */
+import { fit, surface } from "../canvas";
+import { attr, h } from "../dom";
+import { formatCell } from "../format";
+import { type HeatGeometry, heatGeometry, indexAt } from "../heatgeometry";
+import { moved, pointing } from "../pointing";
+import type { Pair } from "../state";
+import { palette } from "../theme";
+import type { View } from "../view";
+import { axisRoom, drawAxes } from "./axes";
+import { drawCrosshair } from "./crosshair";
+import { HeatImage } from "./heatimage";
+import { makePanel, type Panel } from "./panel";
+
+const LABEL = "Heatmap. Arrow keys move over the cells, with Shift by a tenth; Enter locks, Esc releases.";
+
+export function heatmap(view: View): Panel {
+  const { store, select, frames, source } = view;
+  const panel = makePanel(view, "heatmap", "Queries × keys");
+  const base = surface("heatmap", "base");
+  const over = surface("heatmap-overlay", "over");
+  const tip = h("div", { className: "tip", hidden: true, aria: { hidden: "true" } });
+  const empty = h("p", { className: "empty" });
+  const stage = h(
+    "div",
+    { className: "stage", tabIndex: 0, role: "application", aria: { label: LABEL } },
+    base.canvas,
+    over.canvas,
+    tip,
+  );
+  panel.body.append(stage, empty);
+  const image = new HeatImage();
+  let geometry: HeatGeometry | null = null;
+
+  const paintBase = () => {
+    const shown = store.shown.value;
+    const { queries, keys } = shown;
+    const { tile, ramp } = view.picture.value;
+    const dark = view.dark.value;
+    const room = axisRoom(base.context, shown, panel.width.value, view.panelHeight.value);
+    const g = heatGeometry(queries, keys, room, devicePixelRatio);
+    geometry = g;
+    fit(base, g.canvasWidth, g.canvasHeight);
+    stage.style.width = base.canvas.style.width;
+    attr(base.canvas, "data-origin", `${g.left},${g.top}`);
+    attr(base.canvas, "data-cell", `${g.width / keys},${g.height / queries}`);
+    const down = Math.ceil(queries / Math.min(g.rows, tile?.height ?? g.rows));
+    const across = Math.ceil(keys / Math.min(g.columns, tile?.width ?? g.columns));
+    view.pooling.value = down * across > 1 ? `max of up to ${down} × ${across}` : "";
+    image.draw(base.context, g, tile, ramp, dark);
+    drawAxes(base.context, g, shown, palette(dark));
+    empty.hidden = tile !== null;
+    stage.classList.toggle("waiting", !tile);
+    const alone = source.link.value === "static" || source.link.value === "gone";
+    empty.textContent = alone
+      ? "This head is not stored here: it needs a running kernel."
+      : "Loading this head …";
+    paintOver();
+  };
+
+  const paintOver = () => {
+    if (!geometry) return;
+    fit(over, geometry.canvasWidth, geometry.canvasHeight);
+    const { shown, focus, locked } = store;
+    drawCrosshair(over.context, geometry, shown.value, focus.value, locked.value, palette(view.dark.value));
+  };
+
+  panel.painting(
+    () => [store.shown.value, view.picture.value, view.dark.value, view.panelHeight.value, source.link.value],
+    paintBase,
+  );
+  panel.painting(() => [store.focus.value, store.locked.value], paintOver);
+
+  const showTip = (pair: Pair, { offsetX: x, offsetY: y }: MouseEvent) => {
+    const cell =
+      pair.query !== null && pair.key !== null && source.cell(store.shownHead.value, pair.query, pair.key);
+    tip.textContent = view.name(pair) + (cell ? `\n${formatCell(cell.value, cell.exact)}` : "");
+    const right = x > stage.clientWidth / 2;
+    tip.style.left = right ? "" : `${x + 14}px`;
+    tip.style.right = right ? `${stage.clientWidth - x + 14}px` : "";
+    tip.style.top = `${Math.max(0, y - 46)}px`;
+  };
+
+  pointing<Pair>(stage, frames, {
+    /** The pair under the pointer; over an axis only its side. */
+    at({ offsetX, offsetY }) {
+      if (!geometry) return null;
+      const x = offsetX - geometry.left;
+      const y = offsetY - geometry.top;
+      const query = indexAt(y, geometry.height, store.shown.value.queries);
+      const key = indexAt(x, geometry.width, store.shown.value.keys);
+      const inside = query !== null ? key !== null || x < 0 : key !== null && y < 0;
+      return inside ? { query, key } : null;
+    },
+    hover(pair, event) {
+      select.hover(pair, "heatmap");
+      tip.hidden = !pair || !event;
+      if (pair && event) showTip(pair, event);
+    },
+    lock: (pair) => select.lock(pair),
+    arrow(down, right, fast) {
+      const { queries, keys } = store.shown.value;
+      const { query, key } = store.focus.value;
+      select.hover(
+        { query: moved(query, down, queries, fast), key: moved(key, right, keys, fast) },
+        "heatmap",
+      );
+    },
+    current: () => store.focus.value,
+  });
+  return panel;
+}

@@ -1,0 +1,81 @@
+/** The two token columns of the line view. */
+import { elide } from "../canvas";
+import type { Palette } from "../theme";
+
+export interface LinesGeometry {
+  /** Inner edges of the two columns of labels. */
+  left: number;
+  right: number;
+  pad: number;
+  pitch: number;
+  total: number;
+}
+
+const PITCH_LEAST = 17;
+const PITCH_MOST = 30;
+
+export function linesGeometry(queries: number, keys: number, width: number, height: number): LinesGeometry {
+  const rows = Math.max(queries, keys);
+  const pad = 4;
+  const pitch = Math.max(PITCH_LEAST, Math.min(PITCH_MOST, Math.floor((height - 2 * pad) / rows)));
+  const left = Math.round(Math.min(130, width * 0.32));
+  return { left, right: width - left, pad, pitch, total: rows * pitch + 2 * pad };
+}
+
+interface Column {
+  context: CanvasRenderingContext2D;
+  g: LinesGeometry;
+  colours: Palette;
+  ink: string;
+  /** What is scrolled away above, and the height in sight. */
+  top: number;
+  height: number;
+  /** Whether these are the queries, on the left. */
+  left: boolean;
+  labels: readonly string[];
+  /** Weights to or from the focused token on the other side. */
+  shade: Float32Array | null;
+  focus: number | null;
+  locked: number | null;
+}
+
+export function drawColumn(column: Column): void {
+  const { context, g, colours, left, labels, shade } = column;
+  const first = Math.max(0, Math.floor((column.top - g.pad) / g.pitch));
+  const last = Math.min(labels.length - 1, Math.ceil((column.top + column.height - g.pad) / g.pitch));
+  const edge = left ? g.left : g.right;
+  const outer = left ? 1 : g.right + g.left - 1;
+  const number = String(labels.length - 1).length * 6.5 + 6;
+  for (let i = first; i <= last; i++) {
+    const y = g.pad + i * g.pitch - column.top;
+    const x = left ? outer : edge;
+    const width = Math.abs(edge - outer);
+    const weight = shade?.[i] ?? 0;
+    if (weight > 0.005) {
+      // Under half of the hue at most, so that the label on it stays readable.
+      context.globalAlpha = weight * 0.45;
+      context.fillStyle = column.ink;
+      context.beginPath();
+      context.roundRect(x, y + 0.5, width, g.pitch - 1, 3);
+      context.fill();
+      context.globalAlpha = weight;
+      context.fillRect(left ? edge - 3 : edge, y + 1, 3, g.pitch - 2);
+      context.globalAlpha = 1;
+    }
+    const locked = column.locked === i;
+    if (column.focus === i || locked) {
+      context.fillStyle = locked ? colours.accent : colours.ink;
+      context.beginPath();
+      context.roundRect(x, y + 0.5, width, g.pitch - 1, 3);
+      context.fill();
+      context.fillStyle = colours.page;
+    } else context.fillStyle = colours.ink;
+    context.textAlign = left ? "right" : "left";
+    const text = elide(context, labels[i]!, width - number - 14);
+    const middle = y + g.pitch / 2 + 0.5;
+    context.fillText(text, left ? edge - 9 : edge + 9, middle);
+    if (column.focus !== i && !locked) context.fillStyle = colours.muted;
+    context.textAlign = left ? "left" : "right";
+    context.fillText(String(i), left ? outer + 4 : outer - 4, middle);
+  }
+}

@@ -1,0 +1,79 @@
+/** The frame around a panel: title, note, size, and a message where its content fails. */
+
+import { h } from "../dom";
+import type { PanelName } from "../protocol";
+import { effect, type Signal, signal } from "../signals";
+import type { View } from "../view";
+
+export interface Panel {
+  name: PanelName;
+  element: HTMLElement;
+  body: HTMLElement;
+  /** Words beside the title: what is shown, and what is left out. */
+  note: HTMLElement;
+  /** The inner width, in CSS pixels; 0 until it is laid out. */
+  width: Signal<number>;
+  /** Paints in the next frame whenever a signal read by `read` changes; failures stay inside the panel. */
+  painting(read: () => unknown, paint: () => void): void;
+  onDispose(stop: () => void): void;
+  dispose(): void;
+}
+
+/** The message that replaces content which threw. The rest of the widget goes on. */
+export function failure(where: string, error: unknown): HTMLElement {
+  const text = error instanceof Error ? error.message : String(error);
+  return h("p", { className: "failure", role: "alert" }, `The ${where} failed: ${text}`);
+}
+
+export function makePanel(view: View, name: PanelName, title: string): Panel {
+  const note = h("span", { className: "note" });
+  const body = h("div", { className: "body" });
+  const element = h(
+    "section",
+    { className: "panel", aria: { label: title }, data: { name } },
+    h("h3", {}, h("span", {}, title), note),
+    body,
+  );
+  const width = signal(0);
+  const stops: (() => void)[] = [];
+  const observer = new ResizeObserver(() => {
+    width.value = Math.floor(body.clientWidth);
+  });
+  observer.observe(body);
+
+  let broken = false;
+  const guarded = (run: () => void) => {
+    if (broken) return;
+    try {
+      run();
+    } catch (error) {
+      broken = true;
+      console.error(error);
+      body.replaceChildren(failure(name, error));
+    }
+  };
+  return {
+    name,
+    element,
+    body,
+    note,
+    width,
+    painting(read, paint) {
+      const task = () => {
+        if (width.peek() > 0) guarded(paint);
+      };
+      stops.push(
+        effect(() => {
+          void width.value;
+          guarded(read);
+          view.frames.request(task);
+        }),
+      );
+    },
+    onDispose: (stop) => stops.push(stop),
+    dispose() {
+      observer.disconnect();
+      for (const stop of stops) stop();
+    },
+  };
+}

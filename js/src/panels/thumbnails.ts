@@ -1,0 +1,77 @@
+/** The small pictures of the grid, each coloured over its own range, kept until something about it changes. */
+import { paint, type Tile } from "../codes";
+import { lookup, pack, type Ramp } from "../colour";
+import { headRange } from "../domain";
+import type { GridGeometry } from "../gridgeometry";
+import type { HeadIndex } from "../state";
+import { palette } from "../theme";
+import type { View } from "../view";
+
+interface Picture {
+  tile: Tile;
+  pixels: ImageData;
+}
+
+export class Thumbnails {
+  readonly #pictures = new Map<string, Picture>();
+  #colours = "";
+
+  draw(
+    view: View,
+    context: CanvasRenderingContext2D,
+    g: GridGeometry,
+    heads: readonly HeadIndex[],
+    left: number,
+    top: number,
+  ): void {
+    const { store, source } = view;
+    const ratio = devicePixelRatio || 1;
+    const { stack, batch } = store.shown.value;
+    const dark = view.dark.value;
+    const colours = palette(dark);
+    const [width, height] = [Math.round(g.width * ratio), Math.round(g.height * ratio)];
+    const look = JSON.stringify([
+      store.scale.value,
+      store.colormap.value,
+      store.domain.value,
+      dark,
+      width,
+      height,
+    ]);
+    if (look !== this.#colours) this.#pictures.clear();
+    this.#colours = look;
+    for (const { layer, head } of heads) {
+      const x = Math.round((g.left + head * g.pitchX - left) * ratio);
+      const y = Math.round((g.top + layer * g.pitchY - top) * ratio);
+      const tile = source.thumbnail({ stack: stack.name, batch, layer, head });
+      if (!tile) {
+        context.fillStyle = colours.raised;
+        context.fillRect(x / ratio, y / ratio, width / ratio, height / ratio);
+        continue;
+      }
+      const key = `${layer}|${head}`;
+      let picture = this.#pictures.get(key);
+      if (picture?.tile !== tile) {
+        const range = store.domain.value ?? headRange(tile).range;
+        const ramp: Ramp = { map: store.colormap.value, scale: store.scale.value, range, dark };
+        const pixels = context.createImageData(width, height);
+        const lut = lookup(tile.max, ramp, pack(colours.masked), pack(colours.missing));
+        paint(tile, lut, width, height, new Uint32Array(pixels.data.buffer));
+        picture = { tile, pixels };
+        this.#pictures.set(key, picture);
+      }
+      context.putImageData(picture.pixels, x, y);
+    }
+    context.strokeStyle = colours.rule;
+    context.lineWidth = 1;
+    context.beginPath();
+    for (const { layer, head } of heads)
+      context.rect(
+        g.left + head * g.pitchX - left - 0.5,
+        g.top + layer * g.pitchY - top - 0.5,
+        g.width + 1,
+        g.height + 1,
+      );
+    context.stroke();
+  }
+}

@@ -1,0 +1,102 @@
+/** The wire between the kernel and the page; attnwidget/widget/README.md is its specification. */
+
+export const PROTOCOL_VERSION = 1;
+export const LOG2_MIN = -32;
+export const CODE_MASKED = 0;
+export const CODE_MISSING = 1;
+export const CODE_ZERO = 2;
+export const CODE_FIRST = 3;
+export const CODE_MAX_U8 = 255;
+export const CODE_MAX_U16 = 65535;
+export const THUMBNAIL = 48;
+export const TILE = 512;
+export const MAX_REPLY_BYTES = 16777216;
+export const MAX_IN_FLIGHT = 2;
+export const COLORMAPS = ["oslo", "cividis", "magma", "viridis"] as const;
+export const SCALES = ["linear", "sqrt", "log"] as const;
+export const PANELS = ["grid", "heatmap", "lines", "text"] as const;
+export const DIRECTIONS = ["from", "to"] as const;
+export const THEMES = ["auto", "light", "dark"] as const;
+
+export type Colormap = (typeof COLORMAPS)[number];
+export type Scale = (typeof SCALES)[number];
+export type PanelName = (typeof PANELS)[number];
+export type Direction = (typeof DIRECTIONS)[number];
+export type Theme = (typeof THEMES)[number];
+export type Dtype = "u8" | "u16";
+export type Range = [number, number];
+
+export interface Tokens {
+  piece: string[];
+  text: string[];
+  gap: string[];
+  special: number[];
+  segment: number[];
+}
+
+export interface Example {
+  queries: Tokens;
+  keys: Tokens | null;
+}
+
+export interface StackMeta {
+  name: string;
+  layers: number;
+  heads: number;
+  examples: Example[];
+}
+
+export interface Meta {
+  version: number;
+  model: string;
+  stacks: StackMeta[];
+}
+
+export interface TileRequest {
+  layer: number;
+  head: number;
+  queries: Range;
+  keys: Range;
+  height: number;
+  width: number;
+  reduce: "max" | "mean";
+  dtype: Dtype;
+}
+
+export interface BlockRequest {
+  layer: number;
+  head: number;
+  queries: Range;
+  keys: Range;
+}
+
+export interface TileHeader {
+  height: number;
+  width: number;
+  dtype: Dtype;
+}
+
+/** A tile inside the `embed` trait: where it comes from and where its codes start. */
+export interface EmbeddedTile extends TileRequest {
+  stack: string;
+  batch: number;
+  offset: number;
+}
+
+/** Why this page cannot show `meta`, or null if it can. */
+export function metaProblem(meta: unknown): string | null {
+  const m = meta as Partial<Meta> | null;
+  if (!m || typeof m !== "object" || m.version === undefined)
+    return "The widget got no description of a capture. Run the cell again.";
+  if (m.version !== PROTOCOL_VERSION)
+    return (
+      `The kernel speaks version ${String(m.version)} of the protocol, this page version ${PROTOCOL_VERSION}. ` +
+      "Restart the kernel and reload the page, so that both come from one attnwidget."
+    );
+  if (!Array.isArray(m.stacks) || m.stacks.length === 0)
+    return "This capture has no attention in it: the list of stacks is empty.";
+  for (const s of m.stacks)
+    if (!(s.layers > 0 && s.heads > 0 && Array.isArray(s.examples) && s.examples.length > 0))
+      return `Stack "${s.name}" is empty: ${s.layers} layers, ${s.heads} heads, ${s.examples?.length ?? 0} examples.`;
+  return null;
+}

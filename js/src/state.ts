@@ -1,0 +1,133 @@
+/** What a widget shows: one signal per trait, the hover that never travels, and what follows from them. */
+
+import type {
+  Colormap,
+  Direction,
+  Meta,
+  PanelName,
+  Range,
+  Scale,
+  StackMeta,
+  Theme,
+  Tokens,
+} from "./protocol";
+import { computed, type ReadonlySignal, type Signal, signal } from "./signals";
+import type { HeadRef, HeadShape } from "./source";
+import { labels } from "./tokens";
+
+export interface Pair {
+  query: number | null;
+  key: number | null;
+}
+
+export interface HeadIndex {
+  layer: number;
+  head: number;
+}
+
+/** A text and its readable labels. */
+export interface Words {
+  tokens: Tokens;
+  labels: string[];
+}
+
+/** The example shown: queries, keys (the same object if a text looks at itself) and their counts. */
+export interface Shown extends HeadShape {
+  stack: StackMeta;
+  batch: number;
+  rows: Words;
+  columns: Words;
+}
+
+export interface Traits {
+  meta: Signal<Meta>;
+  stack: Signal<string>;
+  batch: Signal<number>;
+  layer: Signal<number>;
+  head: Signal<number>;
+  query: Signal<number | null>;
+  key: Signal<number | null>;
+  direction: Signal<Direction>;
+  panels: Signal<PanelName[]>;
+  threshold: Signal<number>;
+  scale: Signal<Scale>;
+  domain: Signal<Range | null>;
+  colormap: Signal<Colormap>;
+  theme: Signal<Theme>;
+}
+
+export interface Store extends Traits {
+  /** Tokens under the pointer, and the panel it is in; null when there is none. */
+  hoverPair: Signal<(Pair & { panel: PanelName }) | null>;
+  hoverHead: Signal<HeadIndex | null>;
+  /** The threshold while its slider is held; committed on release. */
+  draft: Signal<number | null>;
+  shown: ReadonlySignal<Shown>;
+  locked: ReadonlySignal<Pair>;
+  focus: ReadonlySignal<Pair>;
+  lockedHead: ReadonlySignal<HeadRef>;
+  shownHead: ReadonlySignal<HeadRef>;
+  cut: ReadonlySignal<number>;
+}
+
+const clamp = (i: number, n: number) => Math.max(0, Math.min(n - 1, Math.trunc(i) || 0));
+
+function within(i: number | null, n: number): number | null {
+  return i !== null && i >= 0 && i < n ? i : null;
+}
+
+const same = (a: Pair, b: Pair) => a.query === b.query && a.key === b.key;
+
+/** Keeps the old object while the content is the same, so that what depends on it rests. */
+function stable<T>(make: () => T, equal: (a: T, b: T) => boolean): ReadonlySignal<T> {
+  let last: T | undefined;
+  return computed(() => {
+    const next = make();
+    if (last === undefined || !equal(last, next)) last = next;
+    return last;
+  });
+}
+
+const sameHead = (a: HeadRef, b: HeadRef) =>
+  a.layer === b.layer && a.head === b.head && a.stack === b.stack && a.batch === b.batch;
+
+export function createStore(initial: { [K in keyof Traits]: Traits[K]["value"] }): Store {
+  const traits = Object.fromEntries(
+    Object.entries(initial).map(([k, v]) => [k, signal(v)]),
+  ) as unknown as Traits;
+  const hoverPair: Store["hoverPair"] = signal(null);
+  const hoverHead: Store["hoverHead"] = signal(null);
+  const draft = signal<number | null>(null);
+
+  const shown = computed<Shown>(() => {
+    const { stacks } = traits.meta.value;
+    const stack = stacks.find((s) => s.name === traits.stack.value) ?? stacks[0]!;
+    const batch = clamp(traits.batch.value, stack.examples.length);
+    const { queries, keys } = stack.examples[batch]!;
+    const rows = { tokens: queries, labels: labels(queries) };
+    const columns = keys ? { tokens: keys, labels: labels(keys) } : rows;
+    return { stack, batch, rows, columns, queries: rows.labels.length, keys: columns.labels.length };
+  });
+  const inside = ({ query, key }: Pair): Pair => ({
+    query: within(query, shown.value.queries),
+    key: within(key, shown.value.keys),
+  });
+  const refOf = ({ layer, head }: HeadIndex): HeadRef => {
+    const { stack, batch } = shown.value;
+    return { stack: stack.name, batch, layer: clamp(layer, stack.layers), head: clamp(head, stack.heads) };
+  };
+  const locked = stable(() => inside({ query: traits.query.value, key: traits.key.value }), same);
+  const lockedHead = stable(() => refOf({ layer: traits.layer.value, head: traits.head.value }), sameHead);
+  return {
+    ...traits,
+    hoverPair,
+    hoverHead,
+    draft,
+    shown,
+    locked,
+    focus: stable(() => (hoverPair.value ? inside(hoverPair.value) : locked.value), same),
+    lockedHead,
+    shownHead: stable(() => (hoverHead.value ? refOf(hoverHead.value) : lockedHead.value), sameHead),
+    cut: computed(() => draft.value ?? traits.threshold.value),
+  };
+}

@@ -1,0 +1,104 @@
+/** What every part of one mounted view shares. */
+
+import type { Tile } from "./codes";
+import type { Ramp } from "./colour";
+import { type HeadRange, headRange } from "./domain";
+import type { Frames } from "./frames";
+import type { Range } from "./protocol";
+import type { Selection } from "./select";
+import { computed, type ReadonlySignal, type Signal, signal } from "./signals";
+import type { DataSource, Line } from "./source";
+import type { HeadIndex, Pair, Store } from "./state";
+import { named } from "./tokens";
+
+export interface View {
+  readonly store: Store;
+  readonly source: DataSource;
+  readonly select: Selection;
+  readonly frames: Frames;
+  readonly dark: ReadonlySignal<boolean>;
+  /** The heads whose thumbnails are on screen, nearest to the eye first. */
+  readonly visibleHeads: Signal<readonly HeadIndex[]>;
+  /** The best picture of the shown head that is here, and how it is coloured. */
+  readonly picture: ReadonlySignal<Picture>;
+  /** What the focused token looks at, or what looks at it. */
+  readonly gaze: ReadonlySignal<Gaze | null>;
+  /** How high a panel may be, in CSS pixels; follows the width of the view. */
+  readonly panelHeight: Signal<number>;
+  /** Whether the view is on screen, or nearly. */
+  readonly onScreen: Signal<boolean>;
+  /** How the heatmap was pooled to fit its pixels: "" when it was not. */
+  readonly pooling: Signal<string>;
+  /** A pair in words: `query 12 "it" → key 2 "animal"`, or the side that there is. */
+  name(pair: Pair): string;
+  readonly disposers: (() => void)[];
+}
+
+export interface Picture {
+  tile: Tile | null;
+  /** False while only a thumbnail is here. */
+  full: boolean;
+  head: HeadRange | null;
+  range: Range;
+  ramp: Ramp;
+}
+
+/** One line of the head: from a query to all keys, or to a key from all queries. */
+export interface Gaze extends Line {
+  side: "query" | "key";
+  index: number;
+  /** The other end, if a pair is focused. */
+  other: number | null;
+}
+
+export function createView(
+  store: Store,
+  source: DataSource,
+  select: Selection,
+  frames: Frames,
+  dark: ReadonlySignal<boolean>,
+): View {
+  const picture = computed<Picture>(() => {
+    void source.version.value;
+    const ref = store.shownHead.value;
+    const detail = source.detail(ref);
+    const tile = detail ?? source.thumbnail(ref);
+    const head = tile && headRange(tile);
+    const range = store.domain.value ?? head?.range ?? [0, 1];
+    const ramp = { map: store.colormap.value, scale: store.scale.value, range, dark: dark.value };
+    return { tile, full: detail !== null, head, range, ramp };
+  });
+  const gaze = computed<Gaze | null>(() => {
+    void source.version.value;
+    const { query, key } = store.focus.value;
+    const ref = store.shownHead.value;
+    if (query !== null && (key === null || store.direction.value === "from")) {
+      const line = source.row(ref, query);
+      return line && { ...line, side: "query", index: query, other: key };
+    }
+    if (key === null) return null;
+    const line = source.column(ref, key);
+    return line && { ...line, side: "key", index: key, other: query };
+  });
+  return {
+    store,
+    source,
+    select,
+    frames,
+    dark,
+    visibleHeads: signal<readonly HeadIndex[]>([]),
+    picture,
+    gaze,
+    panelHeight: signal(360),
+    onScreen: signal(true),
+    pooling: signal(""),
+    name({ query, key }) {
+      const { rows, columns } = store.shown.value;
+      const parts: string[] = [];
+      if (query !== null) parts.push(`query ${named(rows.labels, query)}`);
+      if (key !== null) parts.push(`key ${named(columns.labels, key)}`);
+      return parts.join(" → ");
+    },
+    disposers: [],
+  };
+}

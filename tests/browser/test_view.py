@@ -1,0 +1,273 @@
+"""One view and several, with their kernel, in a real JupyterLab."""
+
+import re
+
+import numpy as np
+import pytest
+from heatmap import attribute, click, focused, hover, leave, panel
+from pixels import expected_colours, read_cells, screenshot
+
+pytestmark = pytest.mark.browser
+
+SETUP = """
+import sys; sys.path.insert(0, {support!r})
+import numpy as np, attnwidget as aw
+from captures import make_capture
+cap = make_capture(layers=4, heads=6, queries=12)
+"""
+
+
+@pytest.fixture
+def notebook(lab, page, support, request):
+    cells = request.param if hasattr(request, "param") else ["view = cap.show(layer=1, head=2)\nview"]
+    notebook = lab.open(page, lab.write("view.ipynb", [SETUP.format(support=support), *cells]))
+    notebook.run_all()
+    return notebook
+
+
+def cells(*sources):
+    return pytest.mark.parametrize("notebook", [list(sources)], indirect=True)
+
+
+def weights_of(notebook, expression):
+    return np.array(notebook.evaluate(f"{expression}.tolist()"), dtype=float)
+
+
+def domain_of(view):
+    low, high = map(float, view.get_attribute("data-domain").split(","))
+    return low, high
+
+
+def check_pixels(view, weights, scale="sqrt", name="oslo", *, dark=False, allowed=None):
+    """A code is right to 0.02 %, so a weight between two of the 256 colours may fall to either side, by one step."""
+    colours = read_cells(view, *weights.shape).astype(int)
+    domain = domain_of(view)
+    candidates = [
+        expected_colours(np.clip(weights + sign * 2e-4 * weights, 0, 1), domain, scale, name, dark=dark).astype(int)
+        for sign in (-1, 0, 1)
+    ]
+    right = np.any([(colours == candidate).all(axis=-1) for candidate in candidates], axis=0)
+    if allowed is not None:
+        right |= ~allowed
+    assert right.all(), f"{(~right).sum()} of {right.size} cells have another colour than their weight"
+    return colours
+
+
+def test_the_pixels_are_the_weights_in_every_scale_and_colour_map(notebook):
+    view = notebook.ready()
+    weights = weights_of(notebook, "cap.weights(layer=1, head=2)")
+    seen = check_pixels(view, weights)
+    assert len(np.unique(seen.reshape(-1, 3), axis=0)) > 20
+    for scale, name in (("linear", "viridis"), ("log", "cividis"), ("sqrt", "magma")):
+        notebook.execute(f"view.scale, view.colormap = {scale!r}, {name!r}")
+        notebook.page.wait_for_timeout(300)
+        check_pixels(view, weights, scale, name)
+    notebook.execute("view.domain = (0.1, 0.4)")
+    notebook.page.wait_for_timeout(300)
+    assert domain_of(view) == (0.1, 0.4)
+    check_pixels(view, weights, "sqrt", "magma")
+
+
+@cells("causal = make_capture(layers=1, heads=2, queries=9, causal=True)\ncausal")
+def test_what_the_mask_forbids_has_no_colour_of_the_ramp(notebook):
+    view = notebook.ready()
+    allowed = np.tril(np.ones((9, 9), dtype=bool))
+    weights = weights_of(notebook, "causal.weights(0, 0)")
+    check_pixels(view, weights, allowed=allowed)
+    hover(view, 2, 5)
+    assert "not allowed" in view.inner_text()
+
+
+def test_a_hover_shows_the_exact_weight_and_falls_back_to_the_lock(notebook):
+    view = notebook.ready()
+    weights = weights_of(notebook, "cap.weights(layer=1, head=2)")
+    text = panel(view, "text").locator(".token")
+
+    def shades():
+        return [text.nth(index).evaluate("token => getComputedStyle(token).backgroundColor") for index in range(12)]
+
+    plain = shades()
+    hover(view, 3, 7)
+    notebook.page.wait_for_function(
+        "([view, value]) => view.querySelector('footer').innerText.includes(value)",
+        arg=[view.element_handle(), f"{weights[3, 7]:.3g}"],
+    )
+    assert re.search(r"query 3 .t3. → key 7 .t7.", view.locator("footer").inner_text())
+    assert len(set(shades())) > 3, "the text is shaded by the row of the hovered query"
+    lines = screenshot(panel(view, "lines"))
+    leave(view)
+    focused(view, None, None)
+    assert (screenshot(panel(view, "lines")) != lines).any()
+    assert shades() == plain
+
+    click(view, 3, 7)
+    leave(view)
+    focused(view, 3, 7)
+    hover(view, 5, 1)
+    leave(view)
+    focused(view, 3, 7)
+
+
+def test_a_lock_reaches_python_and_the_same_click_releases_it(notebook):
+    view = notebook.ready()
+    notebook.execute("heard = []; view.observe(lambda change: heard.append(change['new']), 'query')")
+    click(view, 4, 2)
+    notebook.page.wait_for_timeout(500)
+    assert notebook.evaluate("[view.query, view.key, heard]") == [4, 2, [4]]
+    click(view, 4, 2)
+    notebook.page.wait_for_timeout(500)
+    assert notebook.evaluate("[view.query, view.key, heard]") == [None, None, [4, None]]
+
+
+def test_escape_releases_and_the_notebook_does_not_hear_the_keys(notebook):
+    view = notebook.ready()
+    count = notebook.page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets.length")
+    click(view, 4, 2)
+    notebook.page.keyboard.press("b")  # in JupyterLab: insert a cell below
+    notebook.page.keyboard.press("]")
+    attribute(view, "data-head", "3")
+    notebook.page.keyboard.press("Escape")
+    leave(view)
+    focused(view, None, None)
+    assert notebook.page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets.length") == count
+    notebook.page.wait_for_timeout(300)
+    assert notebook.evaluate("[view.head, view.query, view.key]") == [3, None, None]
+
+
+def test_a_token_of_the_text_and_of_the_lines_can_be_hovered_and_locked(notebook):
+    view = notebook.ready()
+    token = panel(view, "text").locator('[data-index="6"]')
+    token.hover()
+    focused(view, 6, None)
+    token.click()
+    leave(view)
+    focused(view, 6, None)
+    notebook.page.wait_for_timeout(300)
+    assert notebook.evaluate("[view.query, view.key]") == [6, None]
+    box = panel(view, "lines").locator("canvas").first.bounding_box()
+    heat = screenshot(panel(view, "heatmap"))
+    notebook.page.mouse.move(box["x"] + 40, box["y"] + box["height"] * 0.2, steps=3)
+    notebook.page.wait_for_function("view => view.dataset.query !== '6'", arg=view.element_handle())
+    assert (screenshot(panel(view, "heatmap")) != heat).any()
+
+
+def test_hovering_a_head_previews_it_and_a_click_locks_it(notebook):
+    view = notebook.ready()
+    canvas = panel(view, "grid").locator("canvas").first
+    box = canvas.bounding_box()
+    point = box["x"] + box["width"] * 0.85, box["y"] + box["height"] * 0.85
+    notebook.page.mouse.move(*point, steps=3)
+    notebook.page.wait_for_function("view => view.dataset.head !== '2'", arg=view.element_handle())
+    layer, head = int(view.get_attribute("data-layer")), int(view.get_attribute("data-head"))
+    assert (layer, head) != (1, 2)
+    notebook.page.wait_for_timeout(400)
+    check_pixels(view, weights_of(notebook, f"cap.weights({layer}, {head})"))
+    assert notebook.evaluate("[view.layer, view.head]") == [1, 2], "a preview does not move the traits"
+    notebook.page.mouse.click(*point)
+    notebook.page.wait_for_timeout(400)
+    assert notebook.evaluate("[view.layer, view.head]") == [layer, head]
+    leave(view)
+    attribute(view, "data-head", str(head))
+
+
+def test_the_view_follows_traits_set_in_python(notebook):
+    view = notebook.ready()
+    notebook.execute("view.layer, view.head, view.query = 3, 5, 9")
+    attribute(view, "data-layer", "3")
+    attribute(view, "data-head", "5")
+    focused(view, 9, None)
+    notebook.page.wait_for_timeout(300)
+    check_pixels(view, weights_of(notebook, "cap.weights(3, 5)"))
+    notebook.execute("view.panels = ['lines', 'heatmap']")
+    notebook.page.wait_for_function(
+        "view => [...view.querySelectorAll('section.panel')].map(panel => panel.dataset.name).join() === 'lines,heatmap'",
+        arg=view.element_handle(),
+    )
+
+
+@cells("view = cap.show()\nview", "view", "other = make_capture(layers=1, heads=2, queries=5, seed=1).show()\nother")
+def test_two_views_of_one_widget_agree_and_another_widget_does_not_care(notebook):
+    first, second, other = notebook.ready(0), notebook.ready(1), notebook.ready(2)
+    first.scroll_into_view_if_needed()
+    click(first, 3, 4)
+    leave(first)
+    focused(first, 3, 4)
+    focused(second, 3, 4)
+    focused(other, None, None)
+    notebook.execute("other.head = 1; view.layer = 2")
+    attribute(second, "data-layer", "2")
+    attribute(first, "data-layer", "2")
+    attribute(other, "data-head", "1")
+    attribute(other, "data-layer", "0")
+    second.scroll_into_view_if_needed()
+    hover(second, 1, 1)
+    focused(first, 1, 1)
+    focused(other, None, None)
+
+
+def test_the_theme_follows_jupyterlab_live(notebook):
+    view = notebook.ready()
+    weights = weights_of(notebook, "cap.weights(layer=1, head=2)")
+    light = screenshot(view)[4, 4].astype(int).sum()
+    notebook.theme("JupyterLab Dark")
+    attribute(view, "data-theme", "dark")
+    notebook.page.wait_for_timeout(300)
+    assert screenshot(view)[4, 4].astype(int).sum() < light / 2
+    check_pixels(view, weights, dark=True)
+    notebook.execute("view.theme = 'light'")
+    attribute(view, "data-theme", "light")
+    notebook.page.wait_for_timeout(300)
+    check_pixels(view, weights, dark=False)
+    notebook.theme("JupyterLab Light")
+
+
+def test_running_a_cell_again_leaves_one_view_and_frees_the_old_one(notebook):
+    notebook.ready()
+    notebook.execute("import ipywidgets, gc; first = view")
+    notebook.run_cell(1)
+    notebook.ready()
+    assert notebook.views().count() == 1
+    assert notebook.evaluate("[repr(first), first is view]") == ["AttentionWidget(closed)", False]
+
+
+def test_a_busy_kernel_is_said_and_the_view_stays_usable(notebook):
+    view = notebook.ready()
+    notebook.execute("big = make_capture(layers=2, heads=3, queries=200).show()")
+    notebook.page.evaluate(
+        """() => { window.jupyterapp.shell.currentWidget.sessionContext.session.kernel
+            .requestExecute({code: "import time; time.sleep(4)"}); }"""
+    )
+    hover(view, 2, 2)
+    focused(view, 2, 2)
+    assert view.get_attribute("data-ready") == "true"
+
+
+def test_a_dead_kernel_is_said_in_the_cell(notebook):
+    view = notebook.ready()
+    notebook.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.shutdown()")
+    notebook.page.wait_for_timeout(500)
+    notebook.page.evaluate("() => 0")
+    click(view, 1, 1)
+    hover(view, 2, 2)
+    focused(view, 2, 2)
+    box = panel(view, "grid").locator("canvas").first.bounding_box()
+    notebook.page.mouse.click(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.9)
+    notebook.page.wait_for_function(
+        "view => ['static', 'gone'].includes(view.dataset.status) && /kernel/i.test(view.innerText)",
+        arg=view.element_handle(), timeout=15_000,
+    )  # fmt: skip
+
+
+@cells(
+    "text = ['<s>', '</script>', ' ', '\\n', '\\t', '🍌', 'שלום', '漢字', 'Ġthe', '&lt;b&gt;', '\\u202e', '']\n"
+    "strange = aw.AttentionCapture.from_weights(list(cap.weights()[:, None]), text)\nstrange.show(query=1)"
+)
+def test_strange_tokens_are_shown_literally_and_do_no_harm(notebook):
+    view = notebook.ready()
+    shown = panel(view, "text").locator(".token").all_inner_texts()
+    joined = "|".join(shown)
+    for literal in ("<s>", "</script>", "🍌", "שלום", "漢字", "&lt;b&gt;"):
+        assert literal in joined
+    assert len(shown) == 12
+    assert not [text for text in shown if not text.strip()], "every token can be seen"
+    assert notebook.page.locator(".attnwidget script, .attnwidget b").count() == 0

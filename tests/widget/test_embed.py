@@ -1,0 +1,57 @@
+import json
+import struct
+import zlib
+
+import numpy as np
+from captures import make_capture
+
+from attnwidget.widget.codes import decode
+from attnwidget.widget.embed import pack
+
+
+def unpack(data):
+    raw = zlib.decompress(data)
+    (length,) = struct.unpack_from("<I", raw)
+    header = json.loads(raw[4 : 4 + length])
+    tiles = {}
+    for tile in header["tiles"]:
+        dtype = {"u8": "u1", "u16": "<u2"}[tile["dtype"]]
+        codes = np.frombuffer(raw, dtype, tile["height"] * tile["width"], 4 + length + tile["offset"])
+        tiles[tile["layer"], tile["head"], tile["dtype"]] = decode(codes.reshape(tile["height"], tile["width"]))
+    return header, tiles
+
+
+def test_a_small_capture_travels_whole():
+    capture = make_capture(layers=2, heads=3, queries=9)
+    header, tiles = unpack(pack(capture, stack="self", batch=0, layer=1, head=2))
+    assert header["version"] == 1
+    assert len(tiles) == 2 * 3 * 2
+    for (layer, head, dtype), weights in tiles.items():
+        np.testing.assert_allclose(weights, capture.weights(layer, head), rtol={"u8": 0.045, "u16": 2e-4}[dtype])
+
+
+def test_the_locked_head_comes_first_then_thumbnails_then_the_nearest_heads():
+    header, _ = unpack(pack(make_capture(layers=3, heads=3, queries=5), stack="self", batch=0, layer=2, head=0))
+    order = [(tile["layer"], tile["head"], tile["dtype"]) for tile in header["tiles"]]
+    assert order[0] == (2, 0, "u16")
+    assert all(dtype == "u8" for *_, dtype in order[1:10])
+    assert set(order[10:12]) == {(1, 0, "u16"), (2, 1, "u16")}
+
+
+def test_the_budget_is_kept_and_thumbnails_are_pooled():
+    capture = make_capture(layers=2, heads=4, queries=100)
+    budget = 60_000
+    data = pack(capture, stack="self", batch=0, layer=0, head=0, budget=budget)
+    header, tiles = unpack(data)
+    assert len(data) <= budget
+    assert len(header["tiles"]) < 2 * 4 * 2
+    assert tiles[1, 3, "u8"].shape == (48, 48)
+    edges = np.floor(np.arange(49) * 100 / 48).astype(int)
+    pooled = np.maximum.reduceat(np.maximum.reduceat(capture.weights(1, 3), edges[:-1], 0), edges[:-1], 1)
+    np.testing.assert_allclose(tiles[1, 3, "u8"], pooled, rtol=0.045)
+
+
+def test_a_rectangle_keeps_its_shape():
+    capture = make_capture(layers=1, heads=1, queries=4, keys=6)
+    _, tiles = unpack(pack(capture, stack="self", batch=0, layer=0, head=0))
+    assert tiles[0, 0, "u16"].shape == (4, 6)

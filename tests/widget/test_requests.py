@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from attnwidget.widget.codes import decode
+from attnwidget.widget.protocol import MAX_REPLY_BYTES
+from attnwidget.widget.requests import answer
+
+TILE = {"layer": 1, "head": 2, "queries": [0, 7], "keys": [0, 7], "height": 7, "width": 7, "reduce": "max", "dtype": "u16"}
+BLOCK = {"layer": 1, "head": 2, "queries": [2, 5], "keys": [1, 7]}
+
+
+def tiles(*items, **params):
+    return {"id": 1, "method": "tiles", "params": {"stack": "self", "batch": 0, "tiles": list(items), **params}}
+
+
+def values(*items, **params):
+    return {"id": 1, "method": "values", "params": {"stack": "self", "batch": 0, "blocks": list(items), **params}}
+
+
+def test_values_are_the_weights_of_the_capture_to_the_bit(capture):
+    reply = answer(capture, values(BLOCK))
+    assert reply.content == {"id": 1, "ok": {"blocks": [{"height": 3, "width": 6}]}}
+    received = np.frombuffer(reply.buffers[0], "<f4").reshape(3, 6)
+    np.testing.assert_array_equal(received, capture.weights(1, 2, queries=slice(2, 5), keys=slice(1, 7)))
+
+
+def test_masked_values_are_nan(causal_capture):
+    reply = answer(causal_capture, values({**BLOCK, "queries": [0, 7], "keys": [0, 7]}))
+    received = np.frombuffer(reply.buffers[0], "<f4").reshape(7, 7)
+    np.testing.assert_array_equal(np.isnan(received), np.triu(np.ones((7, 7), dtype=bool), k=1))
+
+
+def test_one_buffer_for_each_tile_in_the_order_asked(capture):
+    reply = answer(capture, tiles(TILE, {**TILE, "layer": 0, "dtype": "u8"}))
+    assert [tile["dtype"] for tile in reply.content["ok"]["tiles"]] == ["u16", "u8"]
+    first = decode(np.frombuffer(reply.buffers[0], "<u2").reshape(7, 7))
+    second = decode(np.frombuffer(reply.buffers[1], "u1").reshape(7, 7))
+    np.testing.assert_allclose(first, capture.weights(1, 2), rtol=2e-4)
+    np.testing.assert_allclose(second, capture.weights(0, 2), rtol=0.045)
+
+
+def test_a_pooled_tile_holds_the_largest_weight_of_each_bin(capture):
+    reply = answer(capture, tiles({**TILE, "height": 3, "width": 2}))
+    rows, columns = [0, 2, 4, 7], [0, 3, 7]
+    weights = capture.weights(1, 2)
+    expected = [
+        [weights[rows[r] : rows[r + 1], columns[c] : columns[c + 1]].max() for c in range(2)] for r in range(3)
+    ]
+    np.testing.assert_allclose(decode(np.frombuffer(reply.buffers[0], "<u2").reshape(3, 2)), expected, rtol=2e-4)
+
+
+@pytest.mark.parametrize(
+    ("message", "text"),
+    [
+        (None, "the message must be an object, got NoneType"),
+        ({"method": "tiles"}, "'id' must be a whole number, got None"),
+        ({"id": True, "method": "tiles"}, "'id' must be a whole number, got True"),
+        ({"id": 1, "method": "rm"}, "unknown method 'rm': expected one of tiles, values"),
+        ({"id": 1, "method": "tiles", "params": []}, "'params' must be an object, got list"),
+        (tiles(), "'tiles' must be a list with at least one item, got []"),
+        (tiles(TILE, stack="cross"), "unknown stack 'cross': this capture has 'self'"),
+        (tiles(TILE, batch=1), "example 1 does not exist: the batch has examples 0 to 0"),
+        (tiles({**TILE, "layer": 9}), "layer 9 does not exist: stack 'self' has layers 0 to 2"),
+        (tiles({**TILE, "head": -1}), "head -1 does not exist: stack 'self' has heads 0 to 3"),
+        (tiles({**TILE, "queries": [3, 3]}), "'queries' must be [start, stop] with 0 <= start < stop <= 7, got [3, 3]"),
+        (tiles({**TILE, "keys": [0, 8]}), "'keys' must be [start, stop] with 0 <= start < stop <= 7, got [0, 8]"),
+        (tiles({**TILE, "height": 8}), "height is 8: expected 1 to 7, the length of the range it pools"),
+        (tiles({**TILE, "reduce": "sum"}), "'reduce' must be one of 'max', 'mean', got 'sum'"),
+        (tiles({**TILE, "dtype": ["u8"]}), "'dtype' must be one of 'u8', 'u16', got ['u8']"),
+        (values("x"), "each item must be an object, got str"),
+    ],
+)
+def test_a_malformed_message_is_answered_with_what_is_wrong(capture, message, text):
+    reply = answer(capture, message)
+    assert reply.content["error"] == {"code": "invalid", "message": text}
+    assert reply.buffers == []
+
+
+def test_too_much_at_once_is_refused_before_any_work(capture):
+    item = {**BLOCK, "queries": [0, 7], "keys": [0, 7]}
+    reply = answer(capture, values(*[item] * (MAX_REPLY_BYTES // (7 * 7 * 4) + 1)))
+    assert reply.content["error"]["code"] == "too-large"
+    assert f"the limit is {MAX_REPLY_BYTES:,}: ask for less at once" in reply.content["error"]["message"]
+
+
+def test_a_closed_capture_says_so():
+    assert answer(None, values(BLOCK)).content["error"] == {
+        "code": "closed",
+        "message": "the capture behind this view has been closed: run the cell again",
+    }
+
+
+def test_an_exception_reaches_the_page(capture, monkeypatch):
+    def fail(*args, **kwargs):
+        raise ZeroDivisionError("by chance")
+
+    monkeypatch.setattr(type(capture), "weights", fail)
+    assert answer(capture, values(BLOCK)).content["error"] == {"code": "failed", "message": "ZeroDivisionError: by chance"}
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 9) | st.floats(allow_nan=False) | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+FIELDS = st.sampled_from([*TILE, "stack", "batch"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(message=JSON)
+def test_any_json_gets_an_answer(capture, message):
+    assert "error" in answer(capture, message).content
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(field=FIELDS, junk=JSON)
+def test_any_json_in_any_field_gets_an_answer(capture, field, junk):
+    message = tiles(dict(TILE))
+    target = message["params"] if field in message["params"] else message["params"]["tiles"][0]
+    target[field] = junk
+    reply = answer(capture, message)
+    assert set(reply.content) in ({"id", "ok"}, {"id", "error"})
+    if "error" in reply.content:
+        assert reply.content["error"]["code"] == "invalid"

@@ -1,0 +1,148 @@
+import gc
+import threading
+import weakref
+
+import numpy as np
+import pytest
+import traitlets
+from captures import make_capture
+
+from attnwidget import AttentionWidget
+
+
+def test_it_starts_with_the_traits_given(capture):
+    view = capture.show(layer=2, head=3, query=1, panels=("grid", "lines"), scale="log")
+    assert (view.layer, view.head, view.query, view.key) == (2, 3, 1, None)
+    assert view.panels == ["grid", "lines"]
+    assert view.stack == "self"
+
+
+def test_meta_names_model_stacks_and_tokens():
+    meta = make_capture(layers=2, heads=3, queries=4, keys=5).show().meta
+    (stack,) = meta["stacks"]
+    assert (meta["version"], stack["name"], stack["layers"], stack["heads"]) == (1, "self", 2, 3)
+    assert stack["examples"][0]["queries"]["piece"] == ["t0", "t1", "t2", "t3"]
+    assert stack["examples"][0]["keys"]["piece"] == ["k0", "k1", "k2", "k3", "k4"]
+
+
+def test_equal_queries_and_keys_are_sent_once(capture):
+    assert capture.show().meta["stacks"][0]["examples"][0]["keys"] is None
+
+
+def test_a_lone_surrogate_does_not_break_the_message():
+    weights = np.full((1, 1, 2, 2), 0.5, dtype=np.float32)
+    from attnwidget import AttentionCapture
+
+    view = AttentionCapture.from_weights(weights, ["\ud83d", "ok"]).show()
+    assert view.meta["stacks"][0]["examples"][0]["queries"]["piece"][0] == "\\ud83d"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("layer", 3, "layer is 3: stack 'self' has layers 0 to 2"),
+        ("layer", -1, "layer is -1: stack 'self' has layers 0 to 2"),
+        ("head", 4, "head is 4: stack 'self' has heads 0 to 3"),
+        ("query", 7, "query is 7: stack 'self' has queries 0 to 6"),
+        ("key", 7, "key is 7: stack 'self' has keys 0 to 6"),
+        ("batch", 1, "batch is 1: stack 'self' has examples 0 to 0"),
+        ("stack", "cross", "stack is 'cross': this capture has 'self'"),
+        ("panels", [], "panels is []: expected one or more of grid, heatmap, lines, text, each once"),
+        ("panels", ["grid", "grid"], "each once"),
+        ("domain", (0.5, 0.2), r"domain is (0.5, 0.2): expected (low, high) with 0 <= low < high <= 1, or None"),
+        ("scale", "cubic", "scale"),
+        ("threshold", 2.0, "threshold"),
+    ],
+)
+def test_a_bad_value_is_refused_and_changes_nothing(capture, name, value, text):
+    view = capture.show(layer=1)
+    before = getattr(view, name)
+    with pytest.raises(traitlets.TraitError) as caught:
+        setattr(view, name, value)
+    assert text in str(caught.value)
+    assert getattr(view, name) == before
+
+
+def test_a_bad_value_is_refused_at_the_start_too(capture):
+    with pytest.raises(traitlets.TraitError, match="layer is 9: stack 'self' has layers 0 to 2"):
+        capture.show(layer=9)
+
+
+def test_an_unknown_trait_is_refused_with_the_near_miss(capture):
+    with pytest.raises(TypeError, match="no trait 'layers': did you mean 'layer'?"):
+        capture.show(layers=3)
+
+
+def test_query_is_heard(capture):
+    view = capture.show()
+    heard = []
+    view.observe(lambda change: heard.append(change["new"]), "query")
+    view.set_state({"query": 4})
+    assert heard == [4]
+
+
+def test_a_smaller_example_moves_what_no_longer_exists():
+    from attnwidget import AttentionCapture
+
+    long, short = np.full((1, 6, 6), 1 / 6, dtype=np.float32), np.full((1, 3, 3), 1 / 3, dtype=np.float32)
+    padded = np.zeros((2, 1, 6, 6), dtype=np.float32)
+    padded[0], padded[1, :, :3, :3] = long, short
+    view = AttentionCapture.from_weights([long[None]], [list("abcdef")]).show(query=5, key=2)
+    view.query = None
+    assert (view.query, view.key) == (None, 2)
+
+
+def deliver(view, content):
+    """What ipywidgets does when a custom message arrives; returns what the view sends back."""
+    sent = []
+    view.send = lambda content, buffers=None: sent.append((content, buffers))
+    view._handle_custom_msg(content, [])
+    return sent
+
+
+def test_a_message_is_answered(capture):
+    view = capture.show()
+    block = {"layer": 0, "head": 0, "queries": [0, 7], "keys": [0, 7]}
+    ((content, buffers),) = deliver(view, {"id": 5, "method": "values", "params": {"stack": "self", "batch": 0, "blocks": [block]}})
+    assert content == {"id": 5, "ok": {"blocks": [{"height": 7, "width": 7}]}}
+    np.testing.assert_array_equal(np.frombuffer(buffers[0], "<f4").reshape(7, 7), capture.weights(0, 0))
+
+
+def test_messages_from_many_threads_are_all_answered(capture):
+    view = capture.show()
+    sent = []
+    view.send = lambda content, buffers=None: sent.append(content["id"])
+    block = {"layer": 0, "head": 0, "queries": [0, 7], "keys": [0, 7]}
+
+    def ask(number):
+        view._handle_custom_msg(
+            {"id": number, "method": "values", "params": {"stack": "self", "batch": 0, "blocks": [block]}}, []
+        )
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(sent) == list(range(16))
+
+
+def test_the_repr_is_one_short_line(capture):
+    view = capture.show(layer=1, query=2)
+    assert "layer=1, head=0, query=2, key=None" in repr(view)
+    assert len(repr(view)) < 200
+
+
+def test_closing_frees_the_capture():
+    capture = make_capture()
+    view = AttentionWidget(capture)
+    alive = weakref.ref(capture)
+    view.close()
+    del capture
+    gc.collect()
+    assert alive() is None
+    assert repr(view) == "AttentionWidget(closed)"
+
+
+def test_outside_a_kernel_a_capture_is_shown_as_text(capture):
+    assert capture._repr_mimebundle_() == {"text/plain": repr(capture)}
