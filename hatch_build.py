@@ -16,8 +16,8 @@ SOURCES = ("js/src", "package.json", "package-lock.json")
 class FrontEndBuildHook(BuildHookInterface):  # type: ignore[type-arg]
     """Makes sure that the wheel, the sdist and an editable install carry an up-to-date bundle.
 
-    An sdist carries the bundle, so building from it never needs Node. From a checkout the bundle is built with npm where it
-    is missing or older than its sources.
+    An sdist carries the bundle, so building from it never needs Node. From a checkout the bundle is built with npm
+    where it is missing or older than its sources.
     """
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
@@ -39,7 +39,9 @@ class FrontEndBuildHook(BuildHookInterface):  # type: ignore[type-arg]
         npm = shutil.which("npm")
         if npm is None:
             if bundle.exists():
-                self.app.display_warning(f"{BUNDLE} is older than its sources and npm was not found: packing it as it is")
+                self.app.display_warning(
+                    f"{BUNDLE} is older than its sources and npm was not found: packing it as it is"
+                )
                 return
             raise RuntimeError(
                 f"{BUNDLE} is missing and npm was not found to build it. Install Node 20 or newer and try again, "

@@ -72,7 +72,7 @@ class AttentionModel:
         Raises:
             OSError: nothing could be loaded; the text says what was tried.
         """
-        from transformers import AutoModel, AutoTokenizer
+        from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415 - slow to load, and not everybody loads with it
 
         source = os.fspath(name_or_path)
         folder = Path(source)
@@ -106,7 +106,8 @@ class AttentionModel:
         """Run the model once, without gradients, and keep its attention. Padding is cut off each example.
 
         Args:
-            inputs: a str, a pair (str, str), a list of either, token ids (list, list of lists, int tensor or array), a dict of
+            inputs: a str, a pair (str, str), a list of either, token ids (list, list of lists, int tensor or array), a
+                dict of
                 tensors, or any tensor, which is passed on as the first argument.
             *args: passed on to the model.
             tokens: names of the tokens, instead of the tokenizer's; numbered where there is neither.

@@ -1,7 +1,7 @@
 """What capturing costs: a forward with capture against the plain forward and against eager with output_attentions=True.
 
-GPT-2-small shape (12 layers, 12 heads, width 768), random weights, float32. The three run in turn in one process, so that the
-ratios hold on a busy machine; peak memory is taken in a process of its own for each.
+GPT-2-small shape (12 layers, 12 heads, width 768), random weights, float32. The three run in turn in one process, so
+that the ratios hold on a busy machine; peak memory is taken in a process of its own for each.
 
     python benchmarks/capture.py [--lengths 256 1024 2048] [--runs 7]
 """
@@ -89,10 +89,8 @@ def memory(mode: str, length: int) -> dict[str, float]:
     left = run()
     done.set()
     watcher.join()
-    if mode == "capture":
-        held = left.nbytes
-    else:
-        held = sum(layer.numel() * layer.element_size() for layer in left or ())
+    dense = sum(layer.numel() * layer.element_size() for layer in left) if mode == "eager" else 0
+    held = left.nbytes if mode == "capture" else dense
     return {"peak": (max(peak, process.memory_info().rss) - before) / 1e6, "held": held / 1e6}
 
 
@@ -121,7 +119,8 @@ def main() -> None:
     for row in rows:
         seconds, usage = row["seconds"], row["megabytes"]
         print(
-            f"{row['tokens']:6}  {seconds['plain']:8.3f}  {seconds['capture/plain']:13.2f}  {seconds['eager/plain']:11.2f}"
+            f"{row['tokens']:6}  {seconds['plain']:8.3f}  {seconds['capture/plain']:13.2f}"
+            f"  {seconds['eager/plain']:11.2f}"
             f"  {usage['plain']['peak']:14.0f} {usage['capture']['peak']:7.0f} {usage['eager']['peak']:7.0f}"
             f"  {usage['capture']['held']:16.0f} {usage['eager']['held']:7.0f}"
         )

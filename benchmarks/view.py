@@ -30,7 +30,9 @@ RESULTS = Path(__file__).parent / "results" / "view.json"
 CAPTURE = """
 import torch, transformers, attnwidget as aw
 torch.manual_seed(0)
-config = transformers.GPT2Config(vocab_size=1000, n_positions=2048, n_embd=384, n_layer=12, n_head=12, initializer_range=0.2)
+config = transformers.GPT2Config(
+    vocab_size=1000, n_positions=2048, n_embd=384, n_layer=12, n_head=12, initializer_range=0.2
+)
 model = aw.AttentionModel(transformers.GPT2Model(config).eval())
 cap = model.capture(torch.randint(0, 1000, (1, {length})))
 """
@@ -44,7 +46,9 @@ def paint(lab: Lab, page: Page, length: int, repeats: int) -> tuple[dict[str, fl
     for _ in range(repeats):
         page.evaluate("() => { performance.clearMarks(); performance.mark('shown'); }")
         notebook.run_cell(1)
-        page.wait_for_function("() => performance.getEntriesByName('attnwidget:first-paint').length > 0", timeout=60_000)
+        page.wait_for_function(
+            "() => performance.getEntriesByName('attnwidget:first-paint').length > 0", timeout=60_000
+        )
         seen.append(
             page.evaluate(
                 "() => performance.getEntriesByName('attnwidget:first-paint')[0].startTime"
@@ -55,7 +59,9 @@ def paint(lab: Lab, page: Page, length: int, repeats: int) -> tuple[dict[str, fl
     assert box is not None
     page.evaluate("() => performance.clearMeasures()")
     for step in range(200):
-        page.mouse.move(box["x"] + box["width"] * (0.3 + 0.6 * step / 200), box["y"] + box["height"] * (0.3 + 0.003 * step))
+        page.mouse.move(
+            box["x"] + box["width"] * (0.3 + 0.6 * step / 200), box["y"] + box["height"] * (0.3 + 0.003 * step)
+        )
     page.wait_for_timeout(300)
     hovers = page.evaluate("() => performance.getEntriesByName('attnwidget:hover').map(entry => entry.duration)")
     assert len(hovers) > 50, f"only {len(hovers)} hovers were seen"

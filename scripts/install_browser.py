@@ -1,6 +1,7 @@
 """Finds or installs a Chromium that the browser tests can drive, and writes its path into the file given.
 
-In this order: $CHROMIUM_PATH, Playwright's own if it is there, one of the system's, Playwright's download, Debian's package.
+In this order: $CHROMIUM_PATH, Playwright's own if it is there, one of the system's, Playwright's download, Debian's
+package.
 """
 
 from __future__ import annotations

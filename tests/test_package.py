@@ -24,7 +24,7 @@ def without_node(tmp_path_factory):
 
 def build(source, kind, out, env=None):
     command = [sys.executable, "-m", "build", "--no-isolation", f"--{kind}", "--outdir", str(out), str(source)]
-    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (artefact,) = out.glob("*.tar.gz" if kind == "sdist" else "*.whl")
     return artefact
@@ -48,7 +48,15 @@ def wheel(sdist, tmp_path_factory):
 def test_the_sdist_carries_bundle_and_sources(sdist):
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[-1] for name in archive.getnames()}
-    for name in (BUNDLE, "js/src/index.ts", "package.json", "hatch_build.py", "LICENSE", "README.md", "attnwidget/py.typed"):
+    for name in (
+        BUNDLE,
+        "js/src/index.ts",
+        "package.json",
+        "hatch_build.py",
+        "LICENSE",
+        "README.md",
+        "attnwidget/py.typed",
+    ):
         assert name in names
     assert not [name for name in names if "node_modules" in name or ".venv" in name]
 
@@ -71,7 +79,9 @@ def test_the_installed_wheel_shows_a_capture(wheel, tmp_path, tmp_path_factory):
         "print(len(capture.show()._esm))"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 1000
 

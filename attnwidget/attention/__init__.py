@@ -1,6 +1,7 @@
 """Attention as data: any weight of any head, exact, from factors or from stored arrays.
 
-Nothing here knows models, widgets or transformers. Only `FactoredAttention` needs torch, and it is loaded when asked for.
+Nothing here knows models, widgets or transformers. Only `FactoredAttention` needs torch, and it is loaded when asked
+for.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name == "FactoredAttention":
-        from attnwidget.attention.factored import FactoredAttention
+        from attnwidget.attention.factored import FactoredAttention  # noqa: PLC0415 - it loads torch
 
         return FactoredAttention
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}: it offers {', '.join(__all__)}")

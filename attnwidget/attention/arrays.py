@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def is_tensor(value: object) -> bool:
@@ -19,7 +21,7 @@ def is_array(value: object) -> bool:
 
 
 def to_numpy(value: Any) -> NDArray[Any]:  # noqa: ANN401 - torch tensors are recognised by what they can do
-    """A NumPy view where there can be one, a copy otherwise; bfloat16 and 8-bit floats, which NumPy lacks, become float32."""
+    """A NumPy view where there can be one, else a copy; bfloat16, unknown to NumPy, becomes float32."""
     if not is_tensor(value):
         return np.asarray(value)
     tensor = value.detach().cpu().resolve_conj().resolve_neg()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 
 from attnwidget.attention.errors import CaptureError
+from attnwidget.attention.from_weights import stack_from_weights
 from attnwidget.attention.memory import check_fits, size_text
 from attnwidget.attention.pooling import Reduce, Tile, pool
 from attnwidget.attention.protocol import Bools, Floats, Index, length_of
@@ -54,7 +55,8 @@ class AttentionCapture:
     ) -> AttentionCapture:
         """Show arrays one already has.
 
-        Where every weight above the diagonal of every square head is exactly zero, the capture counts as causal and those
+        Where every weight above the diagonal of every square head is exactly zero, the capture counts as causal and
+        those
         pairs as masked; otherwise every pair counts as allowed, unless `mask` says which are.
 
         Args:
@@ -73,8 +75,6 @@ class AttentionCapture:
             TypeError: these are not arrays of floating point numbers.
             ValueError: a shape, a token count or a value that attention weights cannot have.
         """
-        from attnwidget.attention.from_weights import stack_from_weights
-
         built = stack_from_weights(weights, tokens, key_tokens=key_tokens, mask=mask, name=stack)
         return cls([built], model=model)
 
@@ -90,7 +90,8 @@ class AttentionCapture:
         """Stacks by name, in the order they ran."""
         if self._stacks is None:
             raise CaptureError(
-                "this capture is not filled: it is when the `with` block ends without an exception; use it after the block"
+                "this capture is not filled: it is when the `with` block ends without an exception; use it after the "
+                "block"
             )
         return self._stacks
 
@@ -125,9 +126,11 @@ class AttentionCapture:
             stack: name of a stack; the first one if None.
 
         Returns:
-            (Tq, Tk) with a layer and a head, (H, Tq, Tk) with a layer, (L, Tq, Tk) with a head, (L, H, Tq, Tk) with neither.
+            (Tq, Tk) with a layer and a head, (H, Tq, Tk) with a layer, (L, Tq, Tk) with a head, (L, H, Tq, Tk) with
+            neither.
         """
-        return self._gather(lambda one: one.weights, layer, head, queries, keys, batch, stack, np.float32)
+        found: Floats = self._gather(lambda one: one.weights, layer, head, queries, keys, batch, stack, np.float32)
+        return found
 
     def scores(
         self,
@@ -139,8 +142,9 @@ class AttentionCapture:
         batch: int = 0,
         stack: str | None = None,
     ) -> Floats:
-        """Scores before the softmax, scale and soft cap applied, mask not, where q and k are known. Shaped as `weights`."""
-        return self._gather(lambda one: one.scores, layer, head, queries, keys, batch, stack, np.float32)
+        """Scores before the softmax, scale and soft cap applied, mask not; needs q and k. Shaped as `weights`."""
+        found: Floats = self._gather(lambda one: one.scores, layer, head, queries, keys, batch, stack, np.float32)
+        return found
 
     def allowed(
         self,
@@ -153,7 +157,8 @@ class AttentionCapture:
         stack: str | None = None,
     ) -> Bools:
         """Which pairs the mask allows. Shaped as `weights`."""
-        return self._gather(lambda one: one.allowed, layer, head, queries, keys, batch, stack, np.bool_)
+        found: Bools = self._gather(lambda one: one.allowed, layer, head, queries, keys, batch, stack, np.bool_)
+        return found
 
     def pair(self, *, query: int, key: int, batch: int = 0, stack: str | None = None) -> Floats:
         """The weight of one pair of tokens in every head of every layer, (L, H)."""
@@ -225,12 +230,12 @@ class AttentionCapture:
             The `AttentionWidget`.
         """
         # The one arrow that points up: `cap.show()` is what people write, and data must load without a widget library.
-        from attnwidget.widget import AttentionWidget
+        from attnwidget.widget import AttentionWidget  # noqa: PLC0415
 
         return AttentionWidget(self, **kwargs)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's own signature
-        from attnwidget.widget import display_bundle
+        from attnwidget.widget import display_bundle  # noqa: PLC0415 - as above
 
         return display_bundle(self, **kwargs)
 

@@ -51,7 +51,8 @@ def inspect_weights(layers: Sequence[NDArray[Any]]) -> Findings:
     n_queries, n_keys = layers[0].shape[2:]
     found = Findings(causal=n_queries == n_keys and n_queries > 1)
     for number, layer in enumerate(layers):
-        # Sums of rounded values stray further: half precision, and bfloat16 turned into float32, are told by their coarseness.
+        # Sums of rounded values stray further: half precision, and bfloat16 turned into float32, are told by their
+        # coarseness.
         tolerance = _COARSE if layer.dtype == np.float16 or _is_coarse(layer) else _FINE
         rows = max(1, BLOCK_BYTES // max(1, layer.shape[1] * n_keys * layer.itemsize))
         for example in layer:
@@ -73,8 +74,9 @@ def _inspect_block(block: NDArray[Any], start: int, layer: int, tolerance: float
     if low < 0 or high > 1 + tolerance:
         worst = low if low < 0 else high
         raise ValueError(
-            f"layer {layer} holds {worst:.4g} (near query {start}); expected weights between 0 and 1: these look like scores "
-            "before the softmax, or weights that dropout has scaled up; pass softmax(scores), with the model in eval mode"
+            f"layer {layer} holds {worst:.4g} (near query {start}); expected weights between 0 and 1: these look like "
+            "scores before the softmax, or weights that dropout has scaled up; pass softmax(scores), with the model "
+            "in eval mode"
         )
     sums = block.sum(axis=-1, dtype=np.float32)  # (H, q)
     away = np.abs(sums - 1)
@@ -95,8 +97,9 @@ def _is_coarse(layer: NDArray[Any]) -> bool:
 
 def _warn(found: Findings) -> None:
     warnings.warn(
-        f"{found.off} of {found.rows} rows do not sum to 1 (the furthest sums to {found.worst:.4g}); they are shown as they are. "
-        "Likely reasons: dropout (model.eval() turns it off), scores instead of weights, rows of padding, or an attention sink",
+        f"{found.off} of {found.rows} rows do not sum to 1 (the furthest sums to {found.worst:.4g}); they are shown "
+        "as they are. Likely reasons: dropout (model.eval() turns it off), scores instead of weights, rows of "
+        "padding, or an attention sink",
         AttentionWarning,
         stacklevel=5,
     )

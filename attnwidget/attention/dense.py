@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from attnwidget.attention.arrays import to_numpy
-from attnwidget.attention.masks import Mask
 from attnwidget.attention.protocol import Bools, Floats, Index, shape_text
+
+if TYPE_CHECKING:
+    from attnwidget.attention.masks import Mask
 
 _NDIM = 4
 
@@ -31,7 +33,8 @@ class DenseAttention:
         array = to_numpy(weights)
         if array.ndim != _NDIM or not np.issubdtype(array.dtype, np.floating):
             raise ValueError(
-                f"weights have shape {shape_text(array)} and type {array.dtype}; expected floating point (batch, heads, queries, keys)"
+                f"weights have shape {shape_text(array)} and type {array.dtype}; expected floating point (batch, "
+                "heads, queries, keys)"
             )
         self._weights = array
         self.mask = mask
@@ -71,13 +74,14 @@ class DenseAttention:
 
     def weights(self, example: int, heads: Index, queries: Index, keys: Index) -> Floats:
         """Weights after the softmax, (h, q, k)."""
-        return self._weights[example][heads][:, queries][:, :, keys].astype(np.float32)
+        found: Floats = self._weights[example][heads][:, queries][:, :, keys].astype(np.float32)
+        return found
 
-    def scores(self, example: int, heads: Index, queries: Index, keys: Index) -> Floats:  # noqa: ARG002 - the protocol's
+    def scores(self, example: int, heads: Index, queries: Index, keys: Index) -> Floats:  # noqa: ARG002
         """Not known: raises."""
         raise ValueError(
-            "scores need q and k, and this layer holds weights only: capture the model with AttentionModel or aw.capture "
-            "to have them, or take log(weights), which differs from the scores by a constant per row"
+            "scores need q and k, and this layer holds weights only: capture the model with AttentionModel or "
+            "aw.capture to have them, or take log(weights), which differs from the scores by a constant per row"
         )
 
     def allowed(self, example: int, heads: Index, queries: Index, keys: Index) -> Bools:

@@ -29,7 +29,8 @@ class FactoredAttention:
     Args:
         q: (B | 1, H, Tq, d).
         k: (B | 1, Hkv, Tk, d), H a multiple of Hkv.
-        lse: (B, H, Tq) float32, the log of each row's softmax denominator as the kernel returned it; None: computed, a block
+        lse: (B, H, Tq) float32, the log of each row's softmax denominator as the kernel returned it; None: computed, a
+            block
             at a time, for the heads that are looked at, once.
         scale: what the dot product is multiplied with; 1 / sqrt(d) if None.
         softcap: f(x) = softcap * tanh(x / softcap).
@@ -59,7 +60,8 @@ class FactoredAttention:
         self.softcap = softcap
         self._lock = threading.Lock()
         self._lse = lse
-        # (B, H): whose denominators are known. Read without the lock: an entry turns true only after its row is written.
+        # (B, H): whose denominators are known. Read without the lock: an entry turns true only after its row is
+        # written.
         self._known = np.full((self.n_examples, self.n_heads), lse is not None)
 
     @property
@@ -185,7 +187,8 @@ class FactoredAttention:
         return logits.masked_fill_(forbidden, -torch.inf), forbidden
 
     def __repr__(self) -> str:
-        return f"FactoredAttention({self.n_examples} x {self.n_heads} heads, {self.n_queries} x {self.n_keys}, {self.detail})"
+        size = f"{self.n_examples} x {self.n_heads} heads, {self.n_queries} x {self.n_keys}"
+        return f"FactoredAttention({size}, {self.detail})"
 
 
 def _check_shapes(

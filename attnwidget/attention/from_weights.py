@@ -14,7 +14,7 @@ from attnwidget.attention.masks import Mask
 from attnwidget.attention.protocol import shape_text
 from attnwidget.attention.recognise import recognise_mask
 from attnwidget.attention.stack import AttentionStack
-from attnwidget.attention.tokens import TokenNames, Tokens, as_tokens
+from attnwidget.attention.tokens import TokenNames, Tokens, each_tokens
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,8 +43,8 @@ def stack_from_weights(
     for number, layer in enumerate(layers):
         if layer.shape != layers[0].shape:
             raise ValueError(
-                f"layer {number} has shape {shape_text(layer)} and layer 0 {shape_text(layers[0])}; expected one shape for all "
-                "layers: make a capture of its own for layers with other heads or lengths"
+                f"layer {number} has shape {shape_text(layer)} and layer 0 {shape_text(layers[0])}; expected one "
+                "shape for all layers: make a capture of its own for layers with other heads or lengths"
             )
     n_examples, _, n_queries, n_keys = layers[0].shape
     if 0 in layers[0].shape:
@@ -113,13 +113,13 @@ def _names(
 ) -> list[Tokens] | None:
     if names is None:
         return None
-    nested = (
-        not isinstance(names, (Tokens, str)) and len(names) > 0 and not any(isinstance(name, str) for name in names)
-    )
-    examples = [as_tokens(example) for example in names] if nested else [as_tokens(names)] * n_examples  # type: ignore[arg-type]
+    examples = list(each_tokens(names))
+    if len(examples) == 1:
+        examples *= n_examples
     if len(examples) != n_examples:
         raise ValueError(
-            f"{what} name {len(examples)} examples and the weights have {n_examples}; expected one list per example, or one for all"
+            f"{what} name {len(examples)} examples and the weights have {n_examples}; expected one list per example, "
+            "or one for all"
         )
     for number, tokens in enumerate(examples):
         if len(tokens) != length:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from attnwidget.attention.protocol import Bools, Floats, Index, positions_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 RULE, CLOSED, OPEN = 0, 1, 2
 """What a row of `Mask.rows` does: follows the rule, sees nothing, sees everything."""
@@ -17,7 +20,8 @@ RULE, CLOSED, OPEN = 0, 1, 2
 class Mask:
     """Which query may look at which key, and what is added to its score.
 
-    A pair (i, j) is allowed if every part that is set allows it. Parts with a first axis of 1 hold for every example, parts
+    A pair (i, j) is allowed if every part that is set allows it. Parts with a first axis of 1 hold for every example,
+    parts
     with a head axis of 1 for every head.
 
     Attributes:
@@ -104,12 +108,13 @@ class Mask:
         return unpacked[:, :, columns - 8 * first]
 
 
-def _example(part: NDArray[np.generic], example: int) -> NDArray[np.generic]:
+def _example(part: NDArray[Any], example: int) -> NDArray[Any]:
     """The part of one example; a part with one entry holds for all of them."""
-    return part[example if part.shape[0] > 1 else 0]  # type: ignore[no-any-return]
+    found: NDArray[Any] = part[example if part.shape[0] > 1 else 0]
+    return found
 
 
-def _pick(part: NDArray[np.generic], heads: Index, queries: Index) -> NDArray[np.generic]:
+def _pick(part: NDArray[Any], heads: Index, queries: Index) -> NDArray[Any]:
     """(H | 1, Tq | 1, n) -> (h | 1, q | 1, n)."""
     if part.shape[0] > 1:
         part = part[heads]

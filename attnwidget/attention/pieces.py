@@ -17,7 +17,8 @@ _PRINTABLE = (range(0x21, 0x7F), range(0xA1, 0xAD), range(0xAE, 0x100))
 def decode_pieces(pieces: Sequence[str], special: Sequence[bool]) -> tuple[list[str], list[str]]:
     """Split pieces into text and the gap before it.
 
-    The style is read from the pieces as a whole: a leading block marks SentencePiece, a leading G-with-dot or C-with-dot
+    The style is read from the pieces as a whole: a leading block marks SentencePiece, a leading G-with-dot or
+    C-with-dot
     byte-level pieces, `##` word pieces; anything else is a list of plain names, shown with a space between them.
 
     Args:
@@ -107,13 +108,13 @@ def _whole(chunk: bytes) -> bool:
     try:
         chunk.decode("utf-8")
     except UnicodeDecodeError as error:
-        return error.reason != "unexpected end of data" and error.reason != "invalid start byte"
+        return error.reason not in {"unexpected end of data", "invalid start byte"}
     return True
 
 
 @cache
 def _byte_alphabet() -> dict[str, int]:
-    """The alphabet byte-level vocabularies write bytes in: printable Latin-1 stands for itself, the rest is moved past 0xFF."""
+    """The alphabet byte-level vocabularies write bytes in: printable Latin-1 as itself, the rest past 0xFF."""
     printable = {byte for part in _PRINTABLE for byte in part}
     moved = [byte for byte in range(256) if byte not in printable]
     return {chr(byte): byte for byte in printable} | {chr(256 + place): byte for place, byte in enumerate(moved)}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from attnwidget.attention.protocol import Attention, Floats
     from attnwidget.attention.stack import Span
 
@@ -38,12 +39,12 @@ class Tile:
     @property
     def height(self) -> int:
         """Rows of cells."""
-        return self.values.shape[0]
+        return len(self.values)
 
     @property
     def width(self) -> int:
         """Columns of cells."""
-        return self.values.shape[1]
+        return int(self.values.shape[1])
 
 
 def bin_starts(start: int, stop: int, count: int) -> NDArray[np.intp]:
@@ -96,8 +97,8 @@ def pool(
 
 
 def _reduce(
-    how: np.ufunc, block: NDArray[np.generic], row_starts: NDArray[np.intp], column_starts: NDArray[np.intp]
-) -> NDArray[np.generic]:
+    how: np.ufunc, block: NDArray[Any], row_starts: NDArray[np.intp], column_starts: NDArray[np.intp]
+) -> NDArray[Any]:
     """(q, k) -> (bins, width)."""
     if len(column_starts) != block.shape[1]:
         block = how.reduceat(block, column_starts, axis=1)

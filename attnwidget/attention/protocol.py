@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from attnwidget.attention.masks import Mask
 
 Floats: TypeAlias = NDArray[np.float32]
 Bools: TypeAlias = NDArray[np.bool_]
@@ -31,6 +34,10 @@ class Attention(Protocol):
     @property
     def n_keys(self) -> int:
         """Columns, padding included."""
+
+    @property
+    def mask(self) -> Mask | None:
+        """Which pairs are allowed, where that is known."""
 
     @property
     def nbytes(self) -> int:

@@ -28,14 +28,16 @@ def recognise_mask(mask: Any, *, n_queries: int, n_keys: int, is_causal: bool = 
     """A compact mask.
 
     Args:
-        mask: boolean (True: may look) or additive, any shape that broadcasts to (B, H, Tq, Tk), NumPy or torch; None for no
+        mask: boolean (True: may look) or additive, any shape that broadcasts to (B, H, Tq, Tk), NumPy or torch; None
+            for no
             mask. Additive values of -inf, or below half of what the type can hold, forbid.
         n_queries: Tq.
         n_keys: Tk.
         is_causal: the kernel was also told to be causal, aligned to the upper left as PyTorch does.
 
     Returns:
-        Rules that reproduce the mask exactly, packed bits where no rule does; None if everything is allowed and nothing added.
+        Rules that reproduce the mask exactly, packed bits where no rule does; None if everything is allowed and
+        nothing added.
     """
     if mask is None:
         return Mask.causal(n_queries, n_keys) if is_causal else None
@@ -58,7 +60,8 @@ def recognise_mask(mask: Any, *, n_queries: int, n_keys: int, is_causal: bool = 
 class MaskMemo:
     """Masks already recognised, so that layers that share a mask tensor share one `Mask`.
 
-    A tensor is known by its place in memory and its version counter. It is kept alive while it is remembered, so that no
+    A tensor is known by its place in memory and its version counter. It is kept alive while it is remembered, so that
+    no
     other tensor can take that place.
     """
 
@@ -103,7 +106,7 @@ def _alike(one: Any, other: Any) -> bool:  # noqa: ANN401 - torch tensors or Non
 def _version(mask: Any) -> object:  # noqa: ANN401 - a torch tensor
     """What changes when the tensor is written to. Inference tensors count no versions: their contents stand in."""
     if mask.is_inference():
-        return hashlib.blake2b(np.ascontiguousarray(to_numpy(mask)).view(np.uint8)).digest()
+        return hashlib.blake2b(np.ascontiguousarray(to_numpy(mask)).tobytes()).digest()
     return mask._version  # noqa: SLF001 - torch offers no other name for it
 
 
@@ -123,7 +126,7 @@ def _lowest(mask: Any, array: NDArray[Any]) -> float:  # noqa: ANN401
 def _split(array: NDArray[Any], lowest: float) -> tuple[Bools, NDArray[np.float32] | None]:
     """An additive mask -> what is allowed, and what is added where it is; None for nothing."""
     small = _without_repeats(array)
-    allowed: Bools = small > lowest
+    allowed = np.greater(small, lowest)
     if not np.where(allowed, small, 0).any():
         return allowed, None
     # A repeated axis of a bias stays one entry long. Forbidden pairs add nothing: the allowed part speaks for them.
@@ -144,7 +147,7 @@ def _without_repeats(array: NDArray[Any]) -> NDArray[Any]:
 def _recognise(array: Bools, n_queries: int, n_keys: int) -> Mask:
     if array.shape[1] == 1:
         flat = array[:, 0]  # (B, Tq, Tk)
-        if flat.strides[1] == 0 or n_queries == 1:  # one row for all queries: padding and nothing else
+        if flat.strides[1] == 0 or n_queries == 1:  # one row for all queries
             return Mask(n_queries, n_keys, keys=None if flat[:, 0].all() else flat[:, 0].copy())
         for spare_open_rows in (False, True):
             found = _find_rules(flat, n_queries, n_keys, spare_open_rows=spare_open_rows)
@@ -155,10 +158,10 @@ def _recognise(array: Bools, n_queries: int, n_keys: int) -> Mask:
 
 def _find_rules(flat: Bools, n_queries: int, n_keys: int, *, spare_open_rows: bool) -> Mask | None:
     """A band and key padding that reproduce the mask exactly, a few closed or open rows aside."""
-    ruled = np.ones(flat.shape[:2], dtype=np.bool_)  # (B, Tq): rows the rules are read from
+    ruled: Bools = np.ones(flat.shape[:2], dtype=np.bool_)  # (B, Tq): rows the rules are read from
     if spare_open_rows:
         # Some models open rows that would see nothing: such a row says nothing about the rule.
-        ruled = ~flat.all(axis=-1)
+        ruled = np.invert(flat.all(axis=-1))
         if not ruled.any():
             return None
     keys = np.zeros((flat.shape[0], n_keys), dtype=np.bool_)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attnwidget.attention.arrays import is_array, to_numpy
-from attnwidget.attention.protocol import Index
+
+if TYPE_CHECKING:
+    from attnwidget.attention.protocol import Index
 
 Select: TypeAlias = slice | tuple[int, int] | Sequence[int] | NDArray[Any] | None
 """Positions along an axis: all (None), a slice, a range (start, stop), or a list of positions."""

@@ -66,7 +66,8 @@ class AttentionStack:
             if shape != shapes[0]:
                 raise ValueError(
                     f"layer {number} has (batch, heads, queries, keys) = {shape} and layer 0 has {shapes[0]}; "
-                    "expected one shape for all layers of a stack: show layers of another shape as a capture of their own"
+                    "expected one shape for all layers of a stack: show layers of another shape as a capture of "
+                    "their own"
                 )
         self.n_examples, self.n_heads, n_queries, n_keys = shapes[0]
         self.query_spans = _spans(query_spans, self.n_examples, n_queries)
@@ -88,9 +89,9 @@ class AttentionStack:
     @property
     def nbytes(self) -> int:
         """Bytes held by the layers; a mask that layers share is counted once."""
-        masks = {id(mask): mask.nbytes for layer in self.layers if (mask := getattr(layer, "mask", None)) is not None}
-        alone = sum(layer.nbytes - (m.nbytes if (m := getattr(layer, "mask", None)) else 0) for layer in self.layers)
-        return alone + sum(masks.values())
+        masks = [layer.mask for layer in self.layers if layer.mask is not None]
+        shared = {id(mask): mask.nbytes for mask in masks}
+        return sum(layer.nbytes for layer in self.layers) - sum(mask.nbytes for mask in masks) + sum(shared.values())
 
     def __repr__(self) -> str:
         return f"AttentionStack({self.name!r}, {self.n_layers} layers x {self.n_heads} heads, {self.size_text()})"
@@ -118,12 +119,13 @@ def _spans(spans: Sequence[Span] | None, n_examples: int, length: int) -> tuple[
 def _trim(what: str, tokens: Sequence[Tokens], spans: tuple[Span, ...], length: int, stack: str) -> tuple[Tokens, ...]:
     if len(tokens) != len(spans):
         raise ValueError(
-            f"{what} name {len(tokens)} examples and stack {stack!r} has {len(spans)}; expected one list of tokens per example"
+            f"{what} name {len(tokens)} examples and stack {stack!r} has {len(spans)}; expected one list of tokens "
+            "per example"
         )
     for number, names in enumerate(tokens):
         if len(names) != length:
             raise ValueError(
-                f"{what} of example {number} hold {len(names)} tokens and the attention of stack {stack!r} has {length}; "
-                "expected one name per position, special tokens and padding included"
+                f"{what} of example {number} hold {len(names)} tokens and the attention of stack {stack!r} has "
+                f"{length}; expected one name per position, special tokens and padding included"
             )
     return tuple(names[start:stop] for names, (start, stop) in zip(tokens, spans, strict=True))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from attnwidget.attention.pieces import decode_pieces
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 TokenNames: TypeAlias = "Tokens | Sequence[str]"
 
@@ -88,6 +90,13 @@ class Tokens:
 def as_tokens(names: TokenNames) -> Tokens:
     """Tokens from what a person passes: Tokens already, or a list of names."""
     return names if isinstance(names, Tokens) else Tokens.from_pieces(names)
+
+
+def each_tokens(names: TokenNames | Sequence[TokenNames]) -> tuple[Tokens, ...]:
+    """One list of names for all examples, or a list of such lists, one per example."""
+    if isinstance(names, (Tokens, str)) or not len(names) or isinstance(names[0], str):
+        return (as_tokens(names),)  # type: ignore[arg-type]
+    return tuple(as_tokens(example) for example in names)
 
 
 def _shown(value: object) -> str:

@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def tokens_of_encoding(encoding: Any, texts: Sequence[str]) -> Tokens:  # noqa: ANN401 - the tokenizers package ships no types
-    """Tokens of a fast tokenizer's encoding; without its special tokens the running text is the source, to the character.
+def tokens_of_encoding(encoding: Any, texts: Sequence[str]) -> Tokens:  # noqa: ANN401
+    """Tokens of a fast tokenizer's encoding; the running text, special tokens aside, is the source to the character.
 
     Args:
         encoding: a `tokenizers.Encoding` with offsets.

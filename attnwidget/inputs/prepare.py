@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -12,11 +12,14 @@ import torch
 from attnwidget.attention import Tokens
 from attnwidget.inputs.encodings import tokens_of_ids
 from attnwidget.inputs.text import Example, encode_text, example_of_ids, pad
-from attnwidget.intercept.assemble import Axis, Naming
+from attnwidget.intercept.assemble import Axis, Naming, name_axis
+
+if TYPE_CHECKING:
+    from attnwidget.attention.tokens import TokenNames
 
 _ACCEPTED = (
-    "a str, a pair (str, str), a list of either, token ids (a list of ints, a list of such lists, an int tensor or array), "
-    "a dict of tensors, or a tensor"
+    "a str, a pair (str, str), a list of either, token ids (a list of ints, a list of such lists, an int tensor or "
+    "array), a dict of tensors, or a tensor"
 )
 _IDS_NDIM = 2
 
@@ -36,7 +39,7 @@ class Prepared:
     naming: Naming = field(default_factory=Naming)
 
 
-def prepare(inputs: Any, tokenizer: Any, *, device: torch.device, by_name: bool) -> Prepared:  # noqa: ANN401 - see below
+def prepare(inputs: Any, tokenizer: Any, *, device: torch.device, by_name: bool) -> Prepared:  # noqa: ANN401
     """Prepare whatever a person passes.
 
     Args:
@@ -202,10 +205,8 @@ def _shown(value: object) -> str:
     return f"{text[:60]}..." if len(text) > len("..." * 21) else text
 
 
-def as_names(tokens: Sequence[str] | Sequence[Sequence[str]] | Tokens, axis: Axis | None) -> Axis:
+def as_names(tokens: TokenNames | Sequence[TokenNames], axis: Axis | None) -> Axis:
     """Names a person gives replace those of the tokenizer; padding stays cut off."""
-    from attnwidget.intercept.assemble import name_axis
-
     named = name_axis(tokens)
     assert named is not None  # noqa: S101 - names were given; this is for the type checker
     return Axis(named.tokens, axis.spans if axis is not None else None)

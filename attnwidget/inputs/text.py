@@ -51,7 +51,7 @@ def example_of_ids(tokenizer: Any, ids: Sequence[int]) -> Example:  # noqa: ANN4
 
 
 def pad(examples: Sequence[Example], tokenizer: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401 - may be None
-    """One (B, T) tensor per input. Padded by hand: a tokenizer without a padding token would have to be changed to do it."""
+    """One (B, T) tensor per input. Padded by hand: a tokenizer without a padding token cannot."""
     length = max(len(example.inputs["input_ids"]) for example in examples)
     left = getattr(tokenizer, "padding_side", "right") == "left"
     fill = {"input_ids": _padding_id(tokenizer), "token_type_ids": getattr(tokenizer, "pad_token_type_id", 0) or 0}

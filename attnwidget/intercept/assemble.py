@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from attnwidget.attention import AttentionStack, CaptureError, LayerInfo, Tokens
-from attnwidget.attention.tokens import TokenNames, as_tokens
+from attnwidget.attention.tokens import TokenNames, each_tokens
 from attnwidget.intercept.nothing import nothing_seen
 
 if TYPE_CHECKING:
@@ -56,9 +56,7 @@ def name_axis(names: TokenNames | Sequence[TokenNames] | None) -> Axis | None:
     """One list of names for all examples, or one per example."""
     if names is None:
         return None
-    if isinstance(names, Tokens) or isinstance(names, str) or not len(names) or isinstance(names[0], str):
-        return Axis((as_tokens(names),))  # type: ignore[arg-type]
-    return Axis(tuple(as_tokens(example) for example in names))  # type: ignore[arg-type]
+    return Axis(each_tokens(names))
 
 
 def assemble(recorder: Recorder, naming: Naming) -> list[AttentionStack]:
@@ -167,8 +165,8 @@ def _stack(name: str, role: str, group: list[Record], naming: Naming, *, paired:
         )
     except ValueError as error:
         raise CaptureError(
-            f"{error}. The first layer of this stack is {group[0].path or 'the module itself'}, with {n_examples} examples, "
-            f"{n_queries} queries and {n_keys} keys"
+            f"{error}. The first layer of this stack is {group[0].path or 'the module itself'}, with {n_examples} "
+            f"examples, {n_queries} queries and {n_keys} keys"
         ) from error
 
 

@@ -22,7 +22,7 @@ _PADDING_NDIM = 2
 _PACKED = ("cu_seq_lens_q", "cu_seqlens_q", "cu_seq_lens_k")
 
 
-def from_interface(call: InterfaceCall, result: Any, masks: MaskMemo) -> Attention:  # noqa: ANN401 - what the function returned
+def from_interface(call: InterfaceCall, result: Any, masks: MaskMemo) -> Attention:  # noqa: ANN401
     """The attention of one call.
 
     Args:
@@ -38,7 +38,8 @@ def from_interface(call: InterfaceCall, result: Any, masks: MaskMemo) -> Attenti
     """
     if call.query.ndim != _NDIM or call.key.ndim != _NDIM:
         raise ValueError(
-            f"queries have shape {shape_text(call.query)} and keys {shape_text(call.key)}; expected (batch, heads, tokens, head size)"
+            f"queries have shape {shape_text(call.query)} and keys {shape_text(call.key)}; expected (batch, heads, "
+            "tokens, head size)"
         )
     if any(call.options.get(name) is not None for name in _PACKED):
         raise ValueError("several sequences are packed into one row; pass them as a padded batch")
@@ -46,13 +47,13 @@ def from_interface(call: InterfaceCall, result: Any, masks: MaskMemo) -> Attenti
         return _from_kernel(call, call.kernels[0], masks)
     if call.kernels:
         raise ValueError(
-            f"one attention call made {len(call.kernels)} calls of scaled_dot_product_attention; expected one"
+            f"{len(call.kernels)} calls of scaled_dot_product_attention in one attention call; expected one"
         )
     return _from_arguments(call, result, masks)
 
 
 def _from_kernel(call: InterfaceCall, kernel: KernelCall, masks: MaskMemo) -> FactoredAttention:
-    """SDPA ran inside: its mask, causality and scale are what counts, and the keys are those before heads were repeated."""
+    """SDPA ran inside: its mask, causality and scale are what counts, the keys those before heads were repeated."""
     query, key, lse, mask = call.query, call.key, kernel.lse, kernel.mask
     n_keys = kernel.key.shape[2]
     if kernel.query.shape == query.shape and kernel.key.shape[1] in (key.shape[1], query.shape[1]):
@@ -71,8 +72,8 @@ def _from_kernel(call: InterfaceCall, kernel: KernelCall, masks: MaskMemo) -> Fa
     return FactoredAttention(keep(query), keep(key), keep_lse(lse), scale=kernel.scale, mask=found)
 
 
-def _from_arguments(call: InterfaceCall, result: Any, masks: MaskMemo) -> Attention:  # noqa: ANN401 - what the function returned
-    """No kernel seen (eager, or one of its own): try what the arguments say, and believe it only if it explains the output."""
+def _from_arguments(call: InterfaceCall, result: Any, masks: MaskMemo) -> Attention:  # noqa: ANN401
+    """No kernel seen (eager, or one of its own): what the arguments say is believed only if it explains the output."""
     sinks = call.options.get("s_aux")
     softcap = call.options.get("softcap")
     query, key = keep(call.query), keep(call.key)
@@ -98,19 +99,19 @@ def _from_arguments(call: InterfaceCall, result: Any, masks: MaskMemo) -> Attent
 
 def _masks(call: InterfaceCall, masks: MaskMemo) -> Iterator[Mask | None]:
     """What the mask may have been, likeliest first."""
-    size = {"n_queries": call.query.shape[2], "n_keys": call.key.shape[2]}
+    n_queries, n_keys = call.query.shape[2], call.key.shape[2]
     mask, bias = call.mask, call.options.get("position_bias")
     if mask is not None and mask.ndim == _PADDING_NDIM:
         mask = mask[:, None, None, :].bool()
     if mask is not None and mask.ndim == _NDIM:
-        mask = mask[..., : size["n_keys"]]
+        mask = mask[..., :n_keys]
     if bias is not None:
         mask = (
             bias if mask is None else bias + mask if mask.is_floating_point() else bias.masked_fill(~mask, -torch.inf)
         )
-    yield masks.recognise(mask, **size)
-    if size["n_queries"] == size["n_keys"]:
-        yield masks.recognise(mask, **size, is_causal=True)
+    yield masks.recognise(mask, n_queries=n_queries, n_keys=n_keys)
+    if n_queries == n_keys:
+        yield masks.recognise(mask, n_queries=n_queries, n_keys=n_keys, is_causal=True)
 
 
 def _explains(attention: FactoredAttention, value: torch.Tensor, output: torch.Tensor) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -58,9 +58,10 @@ def _owners(tree: Mapping[int, str]) -> Iterator[tuple[nn.Module, FrameType]]:
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to the running frames
     while frame is not None:
         code = frame.f_code
-        # A method's first argument is its object, whatever it is called. Reading f_locals copies them: only where it can help.
+        # A method's first argument is its object, whatever it is called. Reading f_locals copies them: only where it
+        # can help.
         if code.co_argcount:
-            owner = frame.f_locals.get(code.co_varnames[0])
+            owner: Any = frame.f_locals.get(code.co_varnames[0])
             if id(owner) in tree:
                 yield owner, frame
         frame = frame.f_back

@@ -1,4 +1,4 @@
-"""Route 1: transformers' attention interface. Its look-up is wrapped while a capture runs, its functions never replaced."""
+"""Route 1: transformers' attention interface. Its look-up is wrapped while a capture runs."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def _wrap_lookups() -> None:
             functions[name] = watched(original)
             _undo.append(functools.partial(functions.__setitem__, name, original))
         return
-    _wrap_method(kind, "__getitem__", lambda lookup: _looking_up(lookup))
+    _wrap_method(kind, "__getitem__", _looking_up)
     if hasattr(kind, "get_interface"):  # 5.x
-        _wrap_method(kind, "get_interface", lambda lookup: _looking_up(lookup))
+        _wrap_method(kind, "get_interface", _looking_up)
 
 
 def _wrap_method(kind: type, name: str, wrap: Callable[[AttentionFunction], AttentionFunction]) -> None:

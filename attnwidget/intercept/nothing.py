@@ -31,8 +31,8 @@ def _sentences(root: nn.Module) -> Iterator[str]:
     packed = [path or name for path, part in root.named_modules() if isinstance(part, nn.MultiheadAttention)]
     if packed:
         yield (
-            f"{packed[0]} is an nn.MultiheadAttention, which calls its kernel where it cannot be seen yet: pass its weights "
-            "(need_weights=True, average_attn_weights=False) to AttentionCapture.from_weights."
+            f"{packed[0]} is an nn.MultiheadAttention, which calls its kernel where it cannot be seen yet: pass its "
+            "weights (need_weights=True, average_attn_weights=False) to AttentionCapture.from_weights."
         )
     attention = [
         f"{path or name} ({type(part).__name__})"
@@ -44,6 +44,7 @@ def _sentences(root: nn.Module) -> Iterator[str]:
     yield "Did the block call this module, in this thread, and not a copy of it?"
     yield (
         "Attention is seen where it goes through transformers' attention interface or "
-        "torch.nn.functional.scaled_dot_product_attention. A softmax written by hand is not: return its weights and pass them "
-        "to AttentionCapture.from_weights. Code compiled by torch.compile is not: capture the module it was made from."
+        "torch.nn.functional.scaled_dot_product_attention. A softmax written by hand is not: return its weights and "
+        "pass them to AttentionCapture.from_weights. Code compiled by torch.compile is not: capture the module it "
+        "was made from."
     )

@@ -40,7 +40,7 @@ class Recorder:
         self.records: list[Record] = []
         self.masks = MaskMemo()
         self.problem: CaptureError | None = None
-        self._paths = {id(module): path for path, module in root.named_modules()}
+        self._paths: dict[int, str] = {id(module): path for path, module in root.named_modules()}
         self._calls: Counter[int] = Counter()
         # Frames are kept while recording, so that a new run can never get the address of an old one.
         self._runs: dict[int, FrameType] = {}
@@ -62,8 +62,9 @@ class Recorder:
         if known is not caller.run:
             name = self.path(caller.top) or type(self.root).__name__
             self.problem = self.problem or CaptureError(
-                f"{name} ran more than once in one capture: expected one forward pass per `with` block, since two runs have no "
-                "tokens in common. Open one capture per call; for generate(), capture one forward pass over the final text"
+                f"{name} ran more than once in one capture: expected one forward pass per `with` block, since two "
+                "runs have no tokens in common. Open one capture per call; for generate(), capture one forward pass "
+                "over the final text"
             )
             self.records.clear()
             return

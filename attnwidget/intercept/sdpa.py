@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CURRENT: ContextVar[InterfaceCall | None] = ContextVar("attnwidget_interface_call", default=None)
 """The interface call this thread or task is in: kernel calls inside belong to it and are not layers of their own."""
 
-_SDPA = {functional.scaled_dot_product_attention, torch._C._nn.scaled_dot_product_attention}  # noqa: SLF001 - both names are in use
+_SDPA = {functional.scaled_dot_product_attention, torch._C._nn.scaled_dot_product_attention}  # noqa: SLF001
 _FLASH = 1  # SDPBackend.FLASH_ATTENTION
 _NDIM = 4
 
@@ -31,7 +31,7 @@ class WatchKernels(TorchFunctionMode):
     def __torch_function__(
         self,
         func: Callable[..., Any],
-        types: Iterable[type],  # noqa: ARG002 - the protocol's
+        types: Iterable[type],
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401 - whatever the function returns
@@ -54,7 +54,7 @@ def _watched(
     lse = None
     if _is_flash_on_cpu(query, key, value, attn_mask, dropout_p, is_causal=is_causal, scale=scale, grouped=grouped):
         # What the plain call does inside, with the second result kept: the output is the same to the bit.
-        output, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001 - the kernel has no public name
+        output, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001
             query, key, value, dropout_p, is_causal, attn_mask=_additive(attn_mask, query.dtype), scale=scale
         )
     else:
@@ -90,7 +90,9 @@ def _is_flash_on_cpu(
     if torch.is_autocast_enabled("cpu") or torch._C._functorch.peek_interpreter_stack() is not None:  # noqa: SLF001
         return False
     try:
-        choice = torch._fused_sdp_choice(query, key, value, mask, dropout, is_causal, scale=scale, enable_gqa=grouped)  # noqa: SLF001
+        choice = torch._fused_sdp_choice(  # noqa: SLF001
+            query, key, value, mask, dropout, is_causal, scale=scale, enable_gqa=grouped
+        )
     except (RuntimeError, TypeError):  # invalid arguments: the plain call has the better words
         return False
     return bool(choice == _FLASH)

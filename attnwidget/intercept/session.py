@@ -77,12 +77,14 @@ def _check(module: object) -> None:
         raise TypeError(f"module is {type(module).__name__}; expected a torch.nn.Module")
     for path, part in module.named_modules():
         name = path or type(module).__name__
-        if isinstance(part, torch._dynamo.OptimizedModule) or getattr(part, "_compiled_call_impl", None) is not None:  # noqa: SLF001
+        wrapper = type(part).__name__ == "OptimizedModule"  # by name: its package is slow to load
+        if wrapper or getattr(part, "_compiled_call_impl", None) is not None:
             raise CaptureError(
-                f"{name} is compiled by torch.compile, whose attention Python cannot see: capture the module it was made from "
-                "(`compiled._orig_mod`, or the model before `.compile()`)"
+                f"{name} is compiled by torch.compile, whose attention Python cannot see: capture the module it was "
+                "made from (`compiled._orig_mod`, or the model before `.compile()`)"
             )
         if isinstance(part, torch.jit.ScriptModule):
             raise CaptureError(
-                f"{name} is a TorchScript module, whose attention Python cannot see: capture the module it was made from"
+                f"{name} is a TorchScript module, whose attention Python cannot see: capture the module it was made "
+                "from"
             )

@@ -23,8 +23,8 @@ class _Life:
 class CellWidgets:
     """The widgets of one IPython shell, by the cell that made them.
 
-    A widget is closed after its cell ran again, if it was shown, only in that cell, and not once more in this run: its output
-    has then been cleared, and the page holds no view of it.
+    A widget is closed after its cell ran again, if it was shown, only in that cell, and not once more in this run: its
+    output has then been cleared, and the page holds no view of it.
     """
 
     def __init__(self, shell: Any) -> None:  # noqa: ANN401 - IPython ships no types

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 CodeType = Literal["u8", "u16"]
 CODE_TYPES: tuple[CodeType, ...] = get_args(CodeType)
-DTYPES: dict[CodeType, np.dtype[np.uint8] | np.dtype[np.uint16]] = {"u8": np.dtype("u1"), "u16": np.dtype("<u2")}
+DTYPES: dict[CodeType, np.dtype[Any]] = {"u8": np.dtype("u1"), "u16": np.dtype("<u2")}
 
 
 def encode(weights: NDArray[np.floating], dtype: CodeType) -> NDArray[np.uint8] | NDArray[np.uint16]:
@@ -32,7 +32,9 @@ def encode(weights: NDArray[np.floating], dtype: CodeType) -> NDArray[np.uint8] 
         position = np.rint((np.log2(np.minimum(weights, 1.0), dtype=np.float64) - LOG2_MIN) * steps)
     masked = np.isnan(weights)
     position = np.where(position < 0, CODE_ZERO - CODE_FIRST, position)
-    return np.where(masked, CODE_MASKED, np.where(masked, 0, position) + CODE_FIRST).astype(out)
+    codes: NDArray[np.uint8] | NDArray[np.uint16]
+    codes = np.where(masked, CODE_MASKED, np.where(masked, 0, position) + CODE_FIRST).astype(out)
+    return codes
 
 
 def decode(codes: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.float64]:

@@ -19,8 +19,8 @@ def display_bundle(capture: AttentionCapture, **kwargs: Any) -> Any:  # noqa: AN
         **kwargs: `include` and `exclude`, as IPython passes them.
 
     Returns:
-        The widget's mime bundle inside a notebook kernel; the capture's table as text anywhere else, where no widget can live.
+        The widget's mime bundle inside a notebook kernel; elsewhere, where no widget can live, the capture's table.
     """
     if cell_widgets() is None:
         return {"text/plain": repr(capture)}
-    return AttentionWidget(capture)._repr_mimebundle_(**kwargs)  # noqa: SLF001 - IPython's display protocol
+    return AttentionWidget(capture)._repr_mimebundle_(**kwargs)

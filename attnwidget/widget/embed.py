@@ -1,4 +1,4 @@
-"""The weights that travel inside the widget's state, so that the first paint needs no message and a saved page still shows them."""
+"""The weights that travel inside the widget's state: for the first paint, and for a page without a kernel."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from attnwidget.attention import AttentionCapture
 
 MAX_CELLS = 2**26
-"""Weights evaluated at most while packing. Past it the page asks for what it shows instead, so that showing a capture of many
-heads takes a fraction of a second and not many."""
+"""Weights evaluated at most while packing. Past it the page asks for what it shows, so that showing a capture of many
+heads takes a fraction of a second."""
 
 
 def pack(

@@ -1,4 +1,7 @@
-"""Answers what the page asks of one capture. Every message gets one answer; a malformed one gets an error and changes nothing."""
+"""Answers what the page asks of one capture.
+
+Every message gets one answer; a malformed one gets an error and changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +89,7 @@ def _values(capture: AttentionCapture, params: Mapping[str, Any]) -> tuple[dict[
     results, buffers = [], []
     for block in wanted:
         queries, keys = slice(*block.queries), slice(*block.keys)
-        place = {"queries": queries, "keys": keys, "batch": batch, "stack": stack.name}
+        place: dict[str, Any] = {"queries": queries, "keys": keys, "batch": batch, "stack": stack.name}
         weights = capture.weights(block.layer, block.head, **place)
         allowed = capture.allowed(block.layer, block.head, **place)
         results.append({"height": block.height, "width": block.width})
@@ -131,11 +134,15 @@ class _TileRequest:
 def _place(capture: AttentionCapture, params: Mapping[str, Any]) -> tuple[AttentionStack, int]:
     name = params.get("stack")
     if not isinstance(name, str) or name not in capture.stacks:
-        raise RequestError("invalid", f"unknown stack {name!r}: this capture has {', '.join(map(repr, capture.stacks))}")
+        raise RequestError(
+            "invalid", f"unknown stack {name!r}: this capture has {', '.join(map(repr, capture.stacks))}"
+        )
     stack = capture.stacks[name]
     batch = _integer(params, "batch")
     if not 0 <= batch < stack.n_examples:
-        raise RequestError("invalid", f"example {batch} does not exist: the batch has examples 0 to {stack.n_examples - 1}")
+        raise RequestError(
+            "invalid", f"example {batch} does not exist: the batch has examples 0 to {stack.n_examples - 1}"
+        )
     return stack, batch
 
 
@@ -144,7 +151,9 @@ def _block_request(stack: AttentionStack, batch: int, item: object) -> _Block:
     layer, head = _integer(request, "layer"), _integer(request, "head")
     for what, index, count in (("layer", layer, stack.n_layers), ("head", head, stack.n_heads)):
         if not 0 <= index < count:
-            raise RequestError("invalid", f"{what} {index} does not exist: stack {stack.name!r} has {what}s 0 to {count - 1}")
+            raise RequestError(
+                "invalid", f"{what} {index} does not exist: stack {stack.name!r} has {what}s 0 to {count - 1}"
+            )
     queries = _range(request, "queries", len(stack.query_tokens[batch]))
     keys = _range(request, "keys", len(stack.key_tokens[batch]))
     return _Block(layer, head, queries, keys)
@@ -190,7 +199,9 @@ def _range(request: Mapping[str, Any], name: str, length: int) -> tuple[int, int
         or [type(end) for end in value] != [int, int]
         or not 0 <= value[0] < value[1] <= length
     ):
-        raise RequestError("invalid", f"{name!r} must be [start, stop] with 0 <= start < stop <= {length}, got {_short(value)}")
+        raise RequestError(
+            "invalid", f"{name!r} must be [start, stop] with 0 <= start < stop <= {length}, got {_short(value)}"
+        )
     return value[0], value[1]
 
 
@@ -204,7 +215,8 @@ def _choice(request: Mapping[str, Any], name: str, choices: tuple[Any, ...]) -> 
 def _check_size(n_bytes: int) -> None:
     if n_bytes > MAX_REPLY_BYTES:
         raise RequestError(
-            "too-large", f"the answer would hold {n_bytes:,} bytes, the limit is {MAX_REPLY_BYTES:,}: ask for less at once"
+            "too-large",
+            f"the answer would hold {n_bytes:,} bytes, the limit is {MAX_REPLY_BYTES:,}: ask for less at once",
         )
 
 

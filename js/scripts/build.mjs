@@ -17,6 +17,25 @@ const cssAsText = {
   },
 };
 
+/**
+ * Names of our own objects that no trait, message or browser knows. They are long because code is read; the bundle is
+ * stored in every saved notebook, so there they are short.
+ */
+const INTERNAL = [
+  ...[
+    "canvasHeight",
+    "canvasWidth",
+    "disposers",
+    "endHover",
+    "hoverHead",
+    "hoverPair",
+    "lockHead",
+    "lockedHead",
+  ],
+  ...["onScreen", "panelHeight", "pitchX", "pitchY", "pooling", "shownHead", "totalHeight", "totalWidth"],
+  ...["visibleHeads"],
+];
+
 const options = {
   bundle: true,
   format: "esm",
@@ -33,7 +52,11 @@ const options = {
         loader: { ".html": "copy" },
         sourcemap: "inline",
       }
-    : { entryPoints: ["js/src/index.ts"], outfile: "attnwidget/widget/static/widget.js" }),
+    : {
+        mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`),
+        entryPoints: ["js/src/index.ts"],
+        outfile: "attnwidget/widget/static/widget.js",
+      }),
 };
 
 if (watch) {

@@ -1,5 +1,5 @@
 /** Canvases at the resolution of the screen, and text on them. */
-import { type Palette, palette } from "./theme";
+import type { Palette } from "./theme";
 
 export const FONT = '11px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif';
 
@@ -37,7 +37,7 @@ export function fit({ canvas, context }: Surface, width: number, height: number)
 
 const widths = new Map<string, number>();
 
-function measure(context: CanvasRenderingContext2D, text: string): number {
+export function textWidth(context: CanvasRenderingContext2D, text: string): number {
   const key = `${context.font}|${text}`;
   let width = widths.get(key);
   if (width === undefined) {
@@ -48,19 +48,15 @@ function measure(context: CanvasRenderingContext2D, text: string): number {
   return width;
 }
 
-export function textWidth(context: CanvasRenderingContext2D, text: string): number {
-  return measure(context, text);
-}
-
 /** The text, shortened with an ellipsis to fit. */
 export function elide(context: CanvasRenderingContext2D, text: string, width: number): string {
-  if (measure(context, text) <= width) return text;
+  if (textWidth(context, text) <= width) return text;
   const chars = Array.from(text);
   let low = 0;
   let high = chars.length - 1;
   while (low < high) {
     const middle = (low + high + 1) >> 1;
-    if (measure(context, `${chars.slice(0, middle).join("")}…`) <= width) low = middle;
+    if (textWidth(context, `${chars.slice(0, middle).join("")}…`) <= width) low = middle;
     else high = middle - 1;
   }
   return `${chars.slice(0, low).join("")}…`;
@@ -76,7 +72,7 @@ export function chip(
   fill: string,
   ink: string,
 ): void {
-  const width = measure(context, text) + 8;
+  const width = textWidth(context, text) + 8;
   const left = align === "left" ? x : align === "right" ? x - width : x - width / 2;
   context.fillStyle = fill;
   context.beginPath();
@@ -87,29 +83,18 @@ export function chip(
   context.fillText(text, left + 4, y + 0.5);
 }
 
-const patterns = new WeakMap<CanvasRenderingContext2D, Map<string, CanvasPattern>>();
-
 /** Thin diagonal lines: what the mask does not allow. */
-export function hatch(context: CanvasRenderingContext2D, dark: boolean): CanvasPattern {
-  const colours: Palette = palette(dark);
-  const known = patterns.get(context) ?? new Map<string, CanvasPattern>();
-  patterns.set(context, known);
-  let pattern = known.get(colours.hatch);
-  if (!pattern) {
-    const tile = document.createElement("canvas");
-    tile.width = tile.height = 6;
-    const pen = tile.getContext("2d")!;
-    pen.fillStyle = colours.page;
-    pen.fillRect(0, 0, 6, 6);
-    pen.strokeStyle = colours.hatch;
-    pen.beginPath();
-    for (const x of [-6, 0, 6]) {
-      pen.moveTo(x - 1, 7);
-      pen.lineTo(x + 7, -1);
-    }
-    pen.stroke();
-    pattern = context.createPattern(tile, "repeat")!;
-    known.set(colours.hatch, pattern);
+export function hatch(context: CanvasRenderingContext2D, { page, hatch: line }: Palette): CanvasPattern {
+  const tile = document.createElement("canvas");
+  tile.width = tile.height = 6;
+  const pen = tile.getContext("2d")!;
+  pen.fillStyle = page;
+  pen.fillRect(0, 0, 6, 6);
+  pen.strokeStyle = line;
+  for (const x of [-6, 0, 6]) {
+    pen.moveTo(x - 1, 7);
+    pen.lineTo(x + 7, -1);
   }
-  return pattern;
+  pen.stroke();
+  return context.createPattern(tile, "repeat")!;
 }

@@ -46,17 +46,20 @@ export function ends(scale: Scale, [low, high]: Range): Range {
   return scale === "log" ? [Math.max(low, high * LOG_SPAN), high] : [low, high];
 }
 
-/** Where a weight falls on the ramp, from 0 to 1. */
-export function position(weight: number, scale: Scale, range: Range): number {
+/** Where weights fall on the ramp, from 0 to 1; a function, so that a table of 65,536 codes costs one set-up. */
+export function positions(scale: Scale, range: Range): (weight: number) => number {
   const [low, high] = ends(scale, range);
-  if (!(weight > low)) return 0;
-  if (weight >= high) return 1;
-  if (scale === "log") return Math.log(weight / low) / Math.log(high / low);
-  const t = (weight - low) / (high - low);
-  return scale === "sqrt" ? Math.sqrt(t) : t;
+  const span = scale === "log" ? Math.log(high / low) : high - low;
+  return (weight) => {
+    if (!(weight > low)) return 0;
+    if (weight >= high) return 1;
+    if (scale === "log") return Math.log(weight / low) / span;
+    const t = (weight - low) / span;
+    return scale === "sqrt" ? Math.sqrt(t) : t;
+  };
 }
 
-/** The weight at a place of the ramp: the inverse of `position`. */
+/** The weight at a place of the ramp: the inverse of `positions`. */
 export function weightAt(t: number, scale: Scale, range: Range): number {
   const [low, high] = ends(scale, range);
   if (scale === "log") return low * (high / low) ** t;
@@ -83,8 +86,9 @@ export function lookup(max: number, ramp: Ramp, masked: number, missing: number)
   lut[CODE_MASKED] = masked;
   lut[CODE_MISSING] = missing;
   lut[CODE_ZERO] = colours[0]!;
+  const position = positions(ramp.scale, ramp.range);
   for (let code = CODE_FIRST; code <= max; code++)
-    lut[code] = colours[Math.round(position(weights[code]!, ramp.scale, ramp.range) * 255)]!;
+    lut[code] = colours[Math.round(position(weights[code]!) * 255)]!;
   return lut;
 }
 

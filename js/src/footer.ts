@@ -54,7 +54,6 @@ export function legend(view: View): HTMLElement {
 export function sentence(view: View): { who: string; value: string; how: string } {
   const { store, source } = view;
   const { query, key } = store.focus.value;
-  void source.version.value;
   const who = view.name({ query, key });
   if (query === null || key === null) return { who, value: "", how: "" };
   const cell = source.cell(store.shownHead.value, query, key);

@@ -34,12 +34,15 @@ export class Frames {
 
   #flush(): void {
     const start = performance.now();
-    const tasks = [...this.#tasks];
-    this.#tasks.clear();
+    const painted = this.#tasks.size > 0;
+    // A painting may ask for another, an overlay for its new base: that still happens in this frame.
+    for (const task of this.#tasks) {
+      this.#tasks.delete(task);
+      task();
+    }
     this.#frame = 0;
-    for (const task of tasks) task();
     if (this.#hoverCost >= 0) this.#record(this.#hoverCost + performance.now() - start);
-    if (tasks.length) this.after();
+    if (painted) this.after();
   }
 
   #record(duration: number): void {

@@ -15,40 +15,14 @@ const LINES: readonly (readonly [string, string])[] = [
   ["?", "this help"],
 ];
 
-export interface Help {
-  element: HTMLElement;
-  toggle(): void;
-  /** Whether it was open. */
-  close(): boolean;
-}
-
-export function help(): Help {
+/** A native dialog: it keeps the focus, closes with Esc and gives the focus back. */
+export function help(): HTMLDialogElement {
   const close = h("button", { title: "Close, key Esc" }, "✕");
   const list = h("dl", {}, ...LINES.flatMap(([key, what]) => [h("dt", {}, key), h("dd", {}, what)]));
-  const element = h(
-    "div",
-    { className: "overlay", hidden: true, role: "dialog", tabIndex: -1, aria: { label: "Keys and mouse" } },
-    h("div", { className: "sheet" }, h("h3", {}, "Keys and mouse", close), list),
-  );
-  let before: HTMLElement | null = null;
-  const shut = () => {
-    const open = !element.hidden;
-    element.hidden = true;
-    if (open) before?.focus();
-    return open;
-  };
-  on(close, "click", shut);
-  on(element, "click", (event) => {
-    if (event.target === element) shut();
+  const dialog = h("dialog", {}, h("h3", {}, "Keys and mouse", close), list);
+  on(close, "click", () => dialog.close());
+  on(dialog, "click", (event) => {
+    if (event.target === dialog) dialog.close();
   });
-  return {
-    element,
-    close: shut,
-    toggle() {
-      if (shut()) return;
-      before = (element.getRootNode() as ShadowRoot).activeElement as HTMLElement | null;
-      element.hidden = false;
-      close.focus();
-    },
-  };
+  return dialog;
 }

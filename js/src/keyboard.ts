@@ -1,5 +1,4 @@
 /** Keys that work anywhere in the view. Panels answer the arrows, Enter and Space themselves. */
-import type { Help } from "./help";
 import type { View } from "./view";
 
 const STEPS: Record<string, readonly [number, number]> = {
@@ -9,7 +8,7 @@ const STEPS: Record<string, readonly [number, number]> = {
   "}": [1, 0],
 };
 
-export function onKeys(root: HTMLElement, { select }: View, help: Help): void {
+export function onKeys(root: HTMLElement, { select }: View, help: HTMLDialogElement): void {
   root.addEventListener("keydown", (event) => {
     // Notebooks act on bare letters pressed in an output: `b` would insert a cell.
     event.stopPropagation();
@@ -22,8 +21,9 @@ export function onKeys(root: HTMLElement, { select }: View, help: Help): void {
       select.endHover();
       select.step(step[0], step[1]);
     } else if (event.key === "Escape") {
-      if (!help.close()) select.release();
-    } else if (event.key === "?") help.toggle();
+      if (help.open) return;
+      select.release();
+    } else if (event.key === "?") help.showModal();
     else return;
     event.preventDefault();
   });

@@ -90,12 +90,12 @@ function build(
     return [`layer ${layer} head ${head}`, who.replace(" → ", " to "), value].filter(Boolean).join(", ");
   });
   root.append(
-    toolbar(view, overlay.toggle, statusBadge(view)),
+    toolbar(view, () => overlay.showModal(), statusBadge(view)),
     problemBar(view),
     panels,
     h("footer", {}, legend(view), readout(view)),
     liveRegion(view, said),
-    overlay.element,
+    overlay,
   );
 
   const made = new Map<PanelName, Panel | HTMLElement>();

@@ -84,19 +84,15 @@ export interface EmbeddedTile extends TileRequest {
 }
 
 /** Why this page cannot show `meta`, or null if it can. */
-export function metaProblem(meta: unknown): string | null {
-  const m = meta as Partial<Meta> | null;
-  if (!m || typeof m !== "object" || m.version === undefined)
-    return "The widget got no description of a capture. Run the cell again.";
-  if (m.version !== PROTOCOL_VERSION)
+export function metaProblem(meta: Partial<Meta> | null): string | null {
+  if (meta?.version === undefined) return "The widget got no description of a capture. Run the cell again.";
+  if (meta.version !== PROTOCOL_VERSION)
     return (
-      `The kernel speaks version ${String(m.version)} of the protocol, this page version ${PROTOCOL_VERSION}. ` +
+      `The kernel speaks version ${meta.version} of the protocol, this page version ${PROTOCOL_VERSION}. ` +
       "Restart the kernel and reload the page, so that both come from one attnwidget."
     );
-  if (!Array.isArray(m.stacks) || m.stacks.length === 0)
-    return "This capture has no attention in it: the list of stacks is empty.";
-  for (const s of m.stacks)
-    if (!(s.layers > 0 && s.heads > 0 && Array.isArray(s.examples) && s.examples.length > 0))
-      return `Stack "${s.name}" is empty: ${s.layers} layers, ${s.heads} heads, ${s.examples?.length ?? 0} examples.`;
-  return null;
+  const full = (s: StackMeta) => s.layers > 0 && s.heads > 0 && s.examples?.length > 0;
+  return meta.stacks?.length && meta.stacks.every(full)
+    ? null
+    : "There is no attention in this capture: no stacks, or one without layers, heads or examples.";
 }

@@ -8,12 +8,17 @@ export interface Scroller extends Surface {
   readonly x: number;
   readonly y: number;
   /** Makes the canvas ready for content of this size inside this room; returns what is seen of it. */
-  fit(width: number, height: number, room: number, high: number): { width: number; height: number };
+  fit(width: number, height: number, room: number, most: number): { width: number; height: number };
   /** Scrolls, if it must, until the box is in sight beside the frozen margins. */
-  reveal(x: number, y: number, width: number, height: number, left: number, top: number): void;
+  reveal(left: number, top: number, width: number, height: number, marginX: number, marginY: number): void;
 }
 
-export function scroller(name: string, label: string, ...over: HTMLCanvasElement[]): Scroller {
+export function scroller(
+  name: string,
+  label: string,
+  scrolled: () => void,
+  ...over: HTMLCanvasElement[]
+): Scroller {
   const base = surface(name, "base");
   const window = h("div", { className: "window" }, base.canvas, ...over);
   const spacer = h("div", {}, window);
@@ -22,29 +27,48 @@ export function scroller(name: string, label: string, ...over: HTMLCanvasElement
     { className: "scroll", tabIndex: 0, role: "application", aria: { label } },
     spacer,
   );
+  // Asking the browser where it is scrolled to, or how wide it is, would make it lay out in the middle of a frame.
+  let [x, y, wide, high] = [0, 0, 0, 0];
+  let last = "";
+  const moved = () => {
+    x = element.scrollLeft;
+    y = element.scrollTop;
+  };
+  element.addEventListener("scroll", () => {
+    moved();
+    scrolled();
+  });
   return {
     ...base,
     element,
     get x() {
-      return element.scrollLeft;
+      return x;
     },
     get y() {
-      return element.scrollTop;
+      return y;
     },
-    fit(width, height, room, high) {
-      const bar = width > room ? 12 : 0;
-      spacer.style.width = `${width}px`;
-      spacer.style.height = `${height}px`;
-      element.style.height = `${Math.min(height + bar, high)}px`;
-      const seen = { width: Math.min(width, element.clientWidth || room), height: Math.min(height, high) };
-      fit(base, seen.width, seen.height);
-      return seen;
+    fit(width, height, room, most) {
+      const size = `${width} ${height} ${room} ${most}`;
+      if (size !== last) {
+        spacer.style.width = `${width}px`;
+        spacer.style.height = `${height}px`;
+        element.style.height = `${Math.min(height + (width > room ? 12 : 0), most)}px`;
+        wide = Math.min(width, element.clientWidth || room);
+        high = Math.min(height, most);
+        moved();
+      }
+      last = size;
+      fit(base, wide, high);
+      return { width: wide, height: high };
     },
-    reveal(x, y, width, height, left, top) {
-      const move = (now: number, start: number, size: number, margin: number, room: number) =>
-        start - margin < now ? start - margin : start + size > now + room ? start + size - room : now;
-      element.scrollLeft = move(element.scrollLeft, x, width, left, element.clientWidth);
-      element.scrollTop = move(element.scrollTop, y, height, top, element.clientHeight);
+    reveal(left, top, width, height, marginX, marginY) {
+      const [beforeX, beforeY] = [x, y];
+      if (left - marginX < x) x = left - marginX;
+      else if (left + width > x + wide) x = left + width - wide;
+      if (top - marginY < y) y = top - marginY;
+      else if (top + height > y + high) y = top + height - high;
+      if (x !== beforeX) element.scrollLeft = x;
+      if (y !== beforeY) element.scrollTop = y;
     },
   };
 }

@@ -1,36 +1,37 @@
 /** Every way to change the selection. Panels write through here and nowhere else. */
 
 import type { PanelName } from "./protocol";
-import { batch } from "./signals";
+import { batch, type Signal } from "./signals";
 import type { HeadIndex, Pair, Store } from "./state";
 
 /** Leaving a token for its neighbour crosses a gap; falling back at once would flicker. */
 const GRACE = 120;
 
+/** Sets a hover at once, and takes it back after the grace unless another came in between. */
+function lingering<T extends object>(target: Signal<T | null>) {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  return (next: T | null, grace = GRACE) => {
+    clearTimeout(timer);
+    const clear = () => {
+      target.value = null;
+    };
+    if (next === null && grace) timer = setTimeout(clear, grace);
+    else if (next === null) clear();
+    else if (JSON.stringify(next) !== JSON.stringify(target.peek())) target.value = next;
+  };
+}
+
 export class Selection {
-  #pairTimer: ReturnType<typeof setTimeout> | undefined;
-  #headTimer: ReturnType<typeof setTimeout> | undefined;
+  readonly hoverHead: (index: HeadIndex | null, grace?: number) => void;
+  readonly #hover: (pair: (Pair & { panel: PanelName }) | null, grace?: number) => void;
 
-  constructor(readonly store: Store) {}
-
-  hover(pair: Pair | null, panel: PanelName): void {
-    clearTimeout(this.#pairTimer);
-    const now = this.store.hoverPair;
-    if (pair === null) {
-      this.#pairTimer = setTimeout(() => {
-        now.value = null;
-      }, GRACE);
-    } else if (now.value?.query !== pair.query || now.value?.key !== pair.key) now.value = { ...pair, panel };
+  constructor(readonly store: Store) {
+    this.hoverHead = lingering(store.hoverHead);
+    this.#hover = lingering(store.hoverPair);
   }
 
-  hoverHead(index: HeadIndex | null): void {
-    clearTimeout(this.#headTimer);
-    const now = this.store.hoverHead;
-    if (index === null) {
-      this.#headTimer = setTimeout(() => {
-        now.value = null;
-      }, GRACE);
-    } else if (now.value?.layer !== index.layer || now.value?.head !== index.head) now.value = index;
+  hover(pair: Pair | null, panel: PanelName): void {
+    this.#hover(pair && { ...pair, panel });
   }
 
   /** Locks a pair, or only one side of it; the same again releases. */
@@ -70,11 +71,9 @@ export class Selection {
   }
 
   endHover(): void {
-    clearTimeout(this.#pairTimer);
-    clearTimeout(this.#headTimer);
     batch(() => {
-      this.store.hoverPair.value = null;
-      this.store.hoverHead.value = null;
+      this.#hover(null, 0);
+      this.hoverHead(null, 0);
     });
   }
 }

@@ -156,28 +156,35 @@ class Effect implements Reader {
   sources = new Map<Source, number>();
   #on = true;
 
-  constructor(readonly run: () => unknown) {
-    this.#again();
+  /** `later`, if given, decides when it runs. */
+  constructor(
+    readonly run: () => unknown,
+    readonly later?: (task: () => void) => void,
+  ) {
+    if (later) later(this.again);
+    else this.again();
   }
 
   stale(): void {
-    due.add(this);
+    if (this.later) this.later(this.settle);
+    else due.add(this);
   }
 
-  settle(): void {
-    if (this.#on && moved(this)) this.#again();
-  }
+  readonly settle = (): void => {
+    if (this.#on && moved(this)) this.again();
+  };
+
+  readonly again = (): void => {
+    if (!this.#on) return;
+    batch(() => reading(this, this.run));
+    // It was disposed while it ran: what it read on the way must not hold it.
+    if (!this.#on) this.dispose();
+  };
 
   dispose(): void {
     this.#on = false;
     for (const source of this.sources.keys()) release(source, this);
     this.sources.clear();
-  }
-
-  #again(): void {
-    batch(() => reading(this, this.run));
-    // It was disposed while it ran: what it read on the way must not hold it.
-    if (!this.#on) this.dispose();
   }
 }
 
@@ -221,4 +228,13 @@ export const computed = <T>(make: () => T): ReadonlySignal<T> => new Computed(ma
 export function effect(run: () => unknown): () => void {
   const made = new Effect(run);
   return () => made.dispose();
+}
+
+/** An effect that runs when `later` calls the task it is given: a painting in a frame. `again` asks for it anyway. */
+export function painting(
+  run: () => void,
+  later: (task: () => void) => void,
+): { again(): void; dispose(): void } {
+  const made = new Effect(run, later);
+  return { again: () => later(made.again), dispose: () => made.dispose() };
 }

@@ -27,7 +27,7 @@ export interface Line {
 }
 
 export interface DataSource {
-  /** Goes up whenever something has arrived. */
+  /** Goes up whenever something has arrived; whoever asks for weights inside an effect reads it too. */
   readonly version: ReadonlySignal<number>;
   readonly link: ReadonlySignal<Link>;
   /** Why weights that were asked for did not come; null while all is well. */
@@ -44,7 +44,7 @@ export interface DataSource {
   retry(): void;
 }
 
-const BUDGET = 96 * 2 ** 20;
+const BUDGET = 192 * 2 ** 20;
 
 /** Heads up to this many cells are fetched whole as floats; larger ones row by row. */
 export const WHOLE_VALUES = 262144;
@@ -59,8 +59,7 @@ export class TileSource implements DataSource {
   readonly version = signal(0);
   readonly problem = signal<string | null>(null);
   readonly link: ReadonlySignal<Link>;
-  readonly #tiles = new Cache<Tile>(BUDGET);
-  readonly #blocks = new Cache<Float32Array>(BUDGET);
+  readonly #cache = new Cache<Tile | Float32Array>(BUDGET);
   /** What travelled with the widget costs no message and is never dropped. */
   readonly #embedded = new Map<string, Tile>();
   readonly #wants = new Map<object, readonly Want[]>();
@@ -147,7 +146,7 @@ export class TileSource implements DataSource {
   has(want: Want): boolean {
     const key = wantKey(want);
     if (want.kind === "thumbnail" && this.thumbnail(want.ref)) return true;
-    return this.#embedded.has(key) || this.#tiles.has(key) || this.#blocks.has(key);
+    return this.#embedded.has(key) || this.#cache.has(key);
   }
 
   retry(): void {
@@ -162,7 +161,8 @@ export class TileSource implements DataSource {
   }
 
   #block(want: Want): Float32Array | undefined {
-    return this.#blocks.get(wantKey(want));
+    void this.version.value;
+    return this.#cache.get(wantKey(want)) as Float32Array | undefined;
   }
 
   #best(ref: HeadRef): Tile | null {
@@ -170,8 +170,9 @@ export class TileSource implements DataSource {
   }
 
   #tile(want: Want): Tile | null {
+    void this.version.value;
     const key = wantKey(want);
-    return this.#embedded.get(key) ?? this.#tiles.get(key) ?? null;
+    return this.#embedded.get(key) ?? (this.#cache.get(key) as Tile | undefined) ?? null;
   }
 
   #schedule(): void {
@@ -212,10 +213,8 @@ export class TileSource implements DataSource {
   }
 
   #store(items: readonly Item[]): void {
-    for (const [want, item] of items) {
-      if (item instanceof Float32Array) this.#blocks.set(wantKey(want), item, item.byteLength);
-      else this.#tiles.set(wantKey(want), item, item.codes.byteLength);
-    }
+    for (const [want, item] of items)
+      this.#cache.set(wantKey(want), item, "codes" in item ? item.codes.byteLength : item.byteLength);
   }
 
   #fail(wants: readonly Want[], error: unknown): void {
@@ -224,10 +223,8 @@ export class TileSource implements DataSource {
     for (const want of wants) this.#failed.add(wantKey(want));
     const text = error instanceof Error ? error.message : String(error);
     this.problem.value =
-      code === "closed"
-        ? `The capture has been freed in the kernel, so only what is stored here can be shown. ${text}`
-        : code === "malformed"
-          ? `The kernel's answer cannot be read: ${text}`
-          : `The kernel could not answer (${code}): ${text}`;
+      code === "malformed"
+        ? `The kernel's answer cannot be read: ${text}`
+        : `The kernel could not answer (${code}): ${text}`;
   }
 }

@@ -79,7 +79,7 @@ function within(i: number | null, n: number): number | null {
 const same = (a: Pair, b: Pair) => a.query === b.query && a.key === b.key;
 
 /** Keeps the old object while the content is the same, so that what depends on it rests. */
-function stable<T>(make: () => T, equal: (a: T, b: T) => boolean): ReadonlySignal<T> {
+export function stable<T>(make: () => T, equal: (a: T, b: T) => boolean): ReadonlySignal<T> {
   let last: T | undefined;
   return computed(() => {
     const next = make();

@@ -46,13 +46,6 @@ export function palette(dark: boolean): Palette {
   return dark ? DARK : LIGHT;
 }
 
-/** A named theme of a host: true for dark, false for light, null if it says nothing. */
-function named(value: string | null | undefined): boolean | null {
-  if (!value) return null;
-  if (/dark|high-contrast$/.test(value)) return true;
-  return /light/.test(value) ? false : null;
-}
-
 /** Light text means a dark page. */
 function byTextColour(element: Element): boolean | null {
   const numbers = getComputedStyle(element)
@@ -67,13 +60,17 @@ export function hostIsDark(host: Element): boolean {
   const { body, documentElement: html } = document;
   const jupyter = body.dataset.jpThemeLight;
   if (jupyter) return jupyter === "false";
-  return (
-    named(body.dataset.theme) ??
-    named(body.dataset.vscodeThemeKind) ??
-    named(html.getAttribute("theme") ?? html.dataset.theme) ??
-    byTextColour(host) ??
-    matchMedia("(prefers-color-scheme: dark)").matches
-  );
+  const names = [
+    body.dataset.theme,
+    body.dataset.vscodeThemeKind,
+    html.getAttribute("theme"),
+    html.dataset.theme,
+  ];
+  for (const name of names) {
+    if (/dark|high-contrast$/.test(name ?? "")) return true;
+    if (/light/.test(name ?? "")) return false;
+  }
+  return byTextColour(host) ?? matchMedia("(prefers-color-scheme: dark)").matches;
 }
 
 /** Follows host and trait until disposed. `host` is outside the shadow root, so its colour is the page's. */

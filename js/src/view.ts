@@ -8,7 +8,7 @@ import type { Range } from "./protocol";
 import type { Selection } from "./select";
 import { computed, type ReadonlySignal, type Signal, signal } from "./signals";
 import type { DataSource, Line } from "./source";
-import type { HeadIndex, Pair, Store } from "./state";
+import { type HeadIndex, type Pair, type Store, stable } from "./state";
 import { named } from "./tokens";
 
 export interface View {
@@ -36,8 +36,6 @@ export interface View {
 
 export interface Picture {
   tile: Tile | null;
-  /** False while only a thumbnail is here. */
-  full: boolean;
   head: HeadRange | null;
   range: Range;
   ramp: Ramp;
@@ -51,6 +49,9 @@ export interface Gaze extends Line {
   other: number | null;
 }
 
+const samePicture = (a: Picture, b: Picture) =>
+  a.tile === b.tile && JSON.stringify(a.ramp) === JSON.stringify(b.ramp);
+
 export function createView(
   store: Store,
   source: DataSource,
@@ -58,18 +59,15 @@ export function createView(
   frames: Frames,
   dark: ReadonlySignal<boolean>,
 ): View {
-  const picture = computed<Picture>(() => {
-    void source.version.value;
+  const picture = stable<Picture>(() => {
     const ref = store.shownHead.value;
-    const detail = source.detail(ref);
-    const tile = detail ?? source.thumbnail(ref);
+    const tile = source.detail(ref) ?? source.thumbnail(ref);
     const head = tile && headRange(tile);
     const range = store.domain.value ?? head?.range ?? [0, 1];
     const ramp = { map: store.colormap.value, scale: store.scale.value, range, dark: dark.value };
-    return { tile, full: detail !== null, head, range, ramp };
-  });
+    return { tile, head, range, ramp };
+  }, samePicture);
   const gaze = computed<Gaze | null>(() => {
-    void source.version.value;
     const { query, key } = store.focus.value;
     const ref = store.shownHead.value;
     if (query !== null && (key === null || store.direction.value === "from")) {

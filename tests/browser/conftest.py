@@ -41,7 +41,9 @@ def page(browser, request):
         folder.mkdir(exist_ok=True)
         page.screenshot(path=folder / f"{request.node.name}.png")
     context.close()
-    assert not [url for url in outside if not url.startswith(("data:", "blob:"))], "the page asked the network for something"
+    assert not [url for url in outside if not url.startswith(("data:", "blob:"))], (
+        "the page asked the network for something"
+    )
     assert not errors, errors
 
 

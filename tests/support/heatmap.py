@@ -44,7 +44,9 @@ def focused(view: Locator, query: int | None, key: int | None) -> None:
 def attribute(view: Locator, name: str, value: str) -> None:
     """Wait until the view has an attribute of this value."""
     view.page.wait_for_function(
-        "([view, name, value]) => view.getAttribute(name) === value", arg=[view.element_handle(), name, value], timeout=10_000
+        "([view, name, value]) => view.getAttribute(name) === value",
+        arg=[view.element_handle(), name, value],
+        timeout=10_000,
     )
 
 

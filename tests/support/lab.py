@@ -1,4 +1,4 @@
-"""A real JupyterLab server, and a notebook open in a real browser. Used by the browser tests, the pictures and the benchmark."""
+"""A real JupyterLab server, and a notebook open in a real browser: for browser tests, pictures and benchmarks."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class Lab:
         self._log = (folder / "lab.log").open("w")
         self._server = subprocess.Popen(
             [
-                sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={self.port}",
-                "--ServerApp.port_retries=0", f"--IdentityProvider.token={self.token}", f"--ServerApp.root_dir={self.folder}",
-                "--LabApp.expose_app_in_browser=True",
+                *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"),
+                *(f"--port={self.port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={self.folder}"),
+                *(f"--IdentityProvider.token={self.token}", "--LabApp.expose_app_in_browser=True"),
             ],
             env={
                 **os.environ,
@@ -62,7 +62,7 @@ class Lab:
             },
             stdout=self._log,
             stderr=subprocess.STDOUT,
-        )  # fmt: skip
+        )
         self._wait()
 
     def _wait(self, seconds: float = 90) -> None:
@@ -101,7 +101,8 @@ class Lab:
         page.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.isReady", timeout=60_000)
         page.evaluate("() => window.jupyterapp.shell.currentWidget.revealed")
         page.wait_for_function(
-            "() => window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'", timeout=60_000
+            "() => window.jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'",
+            timeout=60_000,
         )
         return Notebook(page)
 
@@ -116,7 +117,8 @@ class Notebook:
         """Run every cell and wait for the last one; an exception in a cell fails here, with its traceback."""
         self.page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
         self.page.wait_for_function(
-            "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'", timeout=120_000
+            "() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.status === 'idle'",
+            timeout=120_000,
         )
         errors = self.page.evaluate(
             """() => window.jupyterapp.shell.currentWidget.content.widgets
@@ -158,7 +160,7 @@ class Notebook:
         text: str = result["text"]
         return text
 
-    def evaluate(self, expression: str) -> Any:  # noqa: ANN401 - whatever JSON the expression gives
+    def evaluate(self, expression: str) -> Any:
         """The value of a Python expression in the kernel, through JSON."""
         return json.loads(self.execute(f"import json; print(json.dumps({expression}))"))
 

@@ -1,4 +1,4 @@
-"""What a heatmap must look like, computed without our own code: NumPy for the scale, matplotlib and cmcrameri for the colours."""
+"""What a heatmap must look like, computed without our own code: NumPy scales, matplotlib and cmcrameri colour."""
 
 from __future__ import annotations
 

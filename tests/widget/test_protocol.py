@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[2] / "js" / "src" / "protocol.ts"
 
 def typescript_constants():
     text = SOURCE.read_text()
-    found = re.findall(r"^export const ([A-Z0-9_]+) = (.+?)(?: as const)?;", text, re.M | re.S)
+    found = re.findall(r"^export const ([A-Z0-9_]+) = (.+?)(?: as const)?;", text, re.MULTILINE | re.DOTALL)
     return {name: _value(value) for name, value in found}
 
 

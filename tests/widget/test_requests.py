@@ -7,7 +7,16 @@ from attnwidget.widget.codes import decode
 from attnwidget.widget.protocol import MAX_REPLY_BYTES
 from attnwidget.widget.requests import answer
 
-TILE = {"layer": 1, "head": 2, "queries": [0, 7], "keys": [0, 7], "height": 7, "width": 7, "reduce": "max", "dtype": "u16"}
+TILE = {
+    "layer": 1,
+    "head": 2,
+    "queries": [0, 7],
+    "keys": [0, 7],
+    "height": 7,
+    "width": 7,
+    "reduce": "max",
+    "dtype": "u16",
+}
 BLOCK = {"layer": 1, "head": 2, "queries": [2, 5], "keys": [1, 7]}
 
 
@@ -45,9 +54,7 @@ def test_a_pooled_tile_holds_the_largest_weight_of_each_bin(capture):
     reply = answer(capture, tiles({**TILE, "height": 3, "width": 2}))
     rows, columns = [0, 2, 4, 7], [0, 3, 7]
     weights = capture.weights(1, 2)
-    expected = [
-        [weights[rows[r] : rows[r + 1], columns[c] : columns[c + 1]].max() for c in range(2)] for r in range(3)
-    ]
+    expected = [[weights[rows[r] : rows[r + 1], columns[c] : columns[c + 1]].max() for c in range(2)] for r in range(3)]
     np.testing.assert_allclose(decode(np.frombuffer(reply.buffers[0], "<u2").reshape(3, 2)), expected, rtol=2e-4)
 
 
@@ -97,7 +104,10 @@ def test_an_exception_reaches_the_page(capture, monkeypatch):
         raise ZeroDivisionError("by chance")
 
     monkeypatch.setattr(type(capture), "weights", fail)
-    assert answer(capture, values(BLOCK)).content["error"] == {"code": "failed", "message": "ZeroDivisionError: by chance"}
+    assert answer(capture, values(BLOCK)).content["error"] == {
+        "code": "failed",
+        "message": "ZeroDivisionError: by chance",
+    }
 
 
 JSON = st.recursive(

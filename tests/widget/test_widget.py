@@ -7,7 +7,7 @@ import pytest
 import traitlets
 from captures import make_capture
 
-from attnwidget import AttentionWidget
+from attnwidget import AttentionCapture, AttentionWidget
 
 
 def test_it_starts_with_the_traits_given(capture):
@@ -31,8 +31,6 @@ def test_equal_queries_and_keys_are_sent_once(capture):
 
 def test_a_lone_surrogate_does_not_break_the_message():
     weights = np.full((1, 1, 2, 2), 0.5, dtype=np.float32)
-    from attnwidget import AttentionCapture
-
     view = AttentionCapture.from_weights(weights, ["\ud83d", "ok"]).show()
     assert view.meta["stacks"][0]["examples"][0]["queries"]["piece"][0] == "\\ud83d"
 
@@ -69,7 +67,7 @@ def test_a_bad_value_is_refused_at_the_start_too(capture):
 
 
 def test_an_unknown_trait_is_refused_with_the_near_miss(capture):
-    with pytest.raises(TypeError, match="no trait 'layers': did you mean 'layer'?"):
+    with pytest.raises(TypeError, match=r"no trait 'layers': did you mean 'layer'\?"):
         capture.show(layers=3)
 
 
@@ -82,8 +80,6 @@ def test_query_is_heard(capture):
 
 
 def test_a_smaller_example_moves_what_no_longer_exists():
-    from attnwidget import AttentionCapture
-
     long, short = np.full((1, 6, 6), 1 / 6, dtype=np.float32), np.full((1, 3, 3), 1 / 3, dtype=np.float32)
     padded = np.zeros((2, 1, 6, 6), dtype=np.float32)
     padded[0], padded[1, :, :3, :3] = long, short
@@ -103,7 +99,9 @@ def deliver(view, content):
 def test_a_message_is_answered(capture):
     view = capture.show()
     block = {"layer": 0, "head": 0, "queries": [0, 7], "keys": [0, 7]}
-    ((content, buffers),) = deliver(view, {"id": 5, "method": "values", "params": {"stack": "self", "batch": 0, "blocks": [block]}})
+    ((content, buffers),) = deliver(
+        view, {"id": 5, "method": "values", "params": {"stack": "self", "batch": 0, "blocks": [block]}}
+    )
     assert content == {"id": 5, "ok": {"blocks": [{"height": 7, "width": 7}]}}
     np.testing.assert_array_equal(np.frombuffer(buffers[0], "<f4").reshape(7, 7), capture.weights(0, 0))
 

@@ -4,11 +4,14 @@ import { attr, h } from "../dom";
 import { type GridGeometry, gridGeometry, headAt, visibleHeads } from "../gridgeometry";
 import { moved, pointing } from "../pointing";
 import { scroller } from "../scroller";
+import { signal } from "../signals";
 import type { HeadIndex } from "../state";
 import { palette } from "../theme";
 import type { View } from "../view";
 import { makePanel, type Panel } from "./panel";
 import { Thumbnails } from "./thumbnails";
+
+const LABEL = "All heads. Arrow keys preview a head, Enter or Space locks it.";
 
 export function grid(view: View): Panel {
   const { store, select, frames } = view;
@@ -25,22 +28,22 @@ export function grid(view: View): Panel {
   attr(area.element, "aria-activedescendant", "current");
   panel.body.append(area.element);
   const thumbnails = new Thumbnails();
-  let geometry: GridGeometry | null = null;
+  const geometry = signal<GridGeometry | null>(null);
   let seen = { width: 0, height: 0 };
   let scrolls = false;
   let revealed: HeadIndex | null = null;
 
   const reveal = ({ layer, head }: HeadIndex) => {
-    const g = geometry;
+    const g = geometry.peek();
     if (g) area.reveal(g.left + head * g.pitchX, g.top + layer * g.pitchY, g.pitchX, g.pitchY, g.left, g.top);
   };
 
-  const paintBase = () => {
+  const repaint = panel.painting(() => {
     const { stack, queries, keys } = store.shown.value;
     const high = view.panelHeight.value;
     const g = gridGeometry(stack.layers, stack.heads, keys / queries, panel.width.value, high);
-    geometry = g;
     seen = area.fit(g.totalWidth, g.totalHeight, panel.width.value, high);
+    geometry.value = g;
     scrolls = seen.width < g.totalWidth || seen.height < g.totalHeight;
     if (revealed !== store.lockedHead.value) {
       revealed = store.lockedHead.value;
@@ -66,11 +69,10 @@ export function grid(view: View): Panel {
       context.textAlign = "right";
       if (y > g.top) context.fillText(String(n), g.left - 7, y + 0.5);
     }
-    paintOver();
-  };
+  });
 
-  const paintOver = () => {
-    const g = geometry;
+  panel.painting(() => {
+    const g = geometry.value;
     if (!g) return;
     const colours = palette(view.dark.value);
     fit(over, seen.width, seen.height);
@@ -92,27 +94,13 @@ export function grid(view: View): Panel {
       : scrolls
         ? `${g.layers} × ${g.heads} heads, scroll for the rest`
         : "hover previews, click locks";
-  };
-
-  panel.painting(
-    () => [
-      [
-        store.shown.value,
-        store.domain.value,
-        store.scale.value,
-        store.colormap.value,
-        store.lockedHead.value,
-      ],
-      [view.dark.value, view.panelHeight.value, view.source.version.value, view.onScreen.value],
-    ],
-    paintBase,
-  );
-  panel.painting(() => [store.shownHead.value, store.hoverHead.value], paintOver);
-  area.element.addEventListener("scroll", () => frames.request(paintBase));
+  });
 
   pointing<HeadIndex>(area.element, frames, {
-    at: ({ offsetX: x, offsetY: y }) =>
-      geometry && x > geometry.left && y > geometry.top ? headAt(geometry, x + area.x, y + area.y) : null,
+    at: ({ offsetX: x, offsetY: y }) => {
+      const g = geometry.value;
+      return g && x > g.left && y > g.top ? headAt(g, x + area.x, y + area.y) : null;
+    },
     hover: (index) => select.hoverHead(index),
     lock: (index) => select.lockHead(index),
     arrow(down, right) {

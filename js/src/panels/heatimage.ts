@@ -17,7 +17,7 @@ export class HeatImage {
     ramp: Ramp,
     dark: boolean,
   ): void {
-    context.fillStyle = hatch(context, dark);
+    context.fillStyle = hatch(context, palette(dark));
     context.fillRect(g.left, g.top, g.width, g.height);
     if (!tile) return;
     const colours = `${JSON.stringify(ramp)} ${g.columns} ${g.rows}`;

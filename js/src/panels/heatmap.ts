@@ -4,6 +4,7 @@ import { attr, h } from "../dom";
 import { formatCell } from "../format";
 import { type HeatGeometry, heatGeometry, indexAt } from "../heatgeometry";
 import { moved, pointing } from "../pointing";
+import { signal } from "../signals";
 import type { Pair } from "../state";
 import { palette } from "../theme";
 import type { View } from "../view";
@@ -30,16 +31,16 @@ export function heatmap(view: View): Panel {
   );
   panel.body.append(stage, empty);
   const image = new HeatImage();
-  let geometry: HeatGeometry | null = null;
+  const geometry = signal<HeatGeometry | null>(null);
 
-  const paintBase = () => {
+  panel.painting(() => {
     const shown = store.shown.value;
     const { queries, keys } = shown;
     const { tile, ramp } = view.picture.value;
     const dark = view.dark.value;
     const room = axisRoom(base.context, shown, panel.width.value, view.panelHeight.value);
     const g = heatGeometry(queries, keys, room, devicePixelRatio);
-    geometry = g;
+    geometry.value = g;
     fit(base, g.canvasWidth, g.canvasHeight);
     stage.style.width = base.canvas.style.width;
     attr(base.canvas, "data-origin", `${g.left},${g.top}`);
@@ -55,27 +56,21 @@ export function heatmap(view: View): Panel {
     empty.textContent = alone
       ? "This head is not stored here: it needs a running kernel."
       : "Loading this head …";
-    paintOver();
-  };
+  });
 
-  const paintOver = () => {
-    if (!geometry) return;
-    fit(over, geometry.canvasWidth, geometry.canvasHeight);
+  panel.painting(() => {
+    const g = geometry.value;
+    if (!g) return;
+    fit(over, g.canvasWidth, g.canvasHeight);
     const { shown, focus, locked } = store;
-    drawCrosshair(over.context, geometry, shown.value, focus.value, locked.value, palette(view.dark.value));
-  };
-
-  panel.painting(
-    () => [store.shown.value, view.picture.value, view.dark.value, view.panelHeight.value, source.link.value],
-    paintBase,
-  );
-  panel.painting(() => [store.focus.value, store.locked.value], paintOver);
+    drawCrosshair(over.context, g, shown.value, focus.value, locked.value, palette(view.dark.value));
+  });
 
   const showTip = (pair: Pair, { offsetX: x, offsetY: y }: MouseEvent) => {
     const cell =
       pair.query !== null && pair.key !== null && source.cell(store.shownHead.value, pair.query, pair.key);
     tip.textContent = view.name(pair) + (cell ? `\n${formatCell(cell.value, cell.exact)}` : "");
-    const right = x > stage.clientWidth / 2;
+    const right = x > stage.clientWidth * 0.7;
     tip.style.left = right ? "" : `${x + 14}px`;
     tip.style.right = right ? `${stage.clientWidth - x + 14}px` : "";
     tip.style.top = `${Math.max(0, y - 46)}px`;
@@ -84,11 +79,12 @@ export function heatmap(view: View): Panel {
   pointing<Pair>(stage, frames, {
     /** The pair under the pointer; over an axis only its side. */
     at({ offsetX, offsetY }) {
-      if (!geometry) return null;
-      const x = offsetX - geometry.left;
-      const y = offsetY - geometry.top;
-      const query = indexAt(y, geometry.height, store.shown.value.queries);
-      const key = indexAt(x, geometry.width, store.shown.value.keys);
+      const g = geometry.value;
+      if (!g) return null;
+      const x = offsetX - g.left;
+      const y = offsetY - g.top;
+      const query = indexAt(y, g.height, store.shown.value.queries);
+      const key = indexAt(x, g.width, store.shown.value.keys);
       const inside = query !== null ? key !== null || x < 0 : key !== null && y < 0;
       return inside ? { query, key } : null;
     },

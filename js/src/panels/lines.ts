@@ -20,7 +20,7 @@ const LABEL = "Lines from queries to keys. Arrows move over the tokens, Enter lo
 export function lines(view: View): Panel {
   const { store, select, frames } = view;
   const panel = makePanel(view, "lines", "Query → key");
-  const area = scroller("lines", LABEL);
+  const area = scroller("lines", LABEL, () => redraw());
   panel.body.append(area.element);
   let geometry: LinesGeometry | null = null;
   let edges: Edges | null = null;
@@ -40,7 +40,7 @@ export function lines(view: View): Panel {
     return edges;
   };
 
-  const draw = () => {
+  const redraw = panel.painting(() => {
     const { rows, columns, queries, keys } = store.shown.value;
     const dark = view.dark.value;
     const g = linesGeometry(queries, keys, panel.width.value, view.panelHeight.value);
@@ -101,16 +101,7 @@ export function lines(view: View): Panel {
     };
     drawColumn({ ...common, ...left });
     drawColumn({ ...common, ...right });
-  };
-
-  panel.painting(
-    () => [
-      [store.shown.value, view.picture.value, store.cut.value, view.gaze.value, store.locked.value],
-      [store.focus.value, store.shownHead.value, view.dark.value, view.panelHeight.value],
-    ],
-    draw,
-  );
-  area.element.addEventListener("scroll", () => frames.request(draw));
+  });
 
   const reveal = (index: number) => {
     if (geometry) area.reveal(0, geometry.pad + index * geometry.pitch, 0, geometry.pitch, 0, 0);

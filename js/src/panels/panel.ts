@@ -2,7 +2,7 @@
 
 import { h } from "../dom";
 import type { PanelName } from "../protocol";
-import { effect, type Signal, signal } from "../signals";
+import { painting, type Signal, signal } from "../signals";
 import type { View } from "../view";
 
 export interface Panel {
@@ -13,8 +13,8 @@ export interface Panel {
   note: HTMLElement;
   /** The inner width, in CSS pixels; 0 until it is laid out. */
   width: Signal<number>;
-  /** Paints in the next frame whenever a signal read by `read` changes; failures stay inside the panel. */
-  painting(read: () => unknown, paint: () => void): void;
+  /** Paints in a frame now and whenever something it reads has changed; failures stay inside the panel. */
+  painting(paint: () => void): () => void;
   onDispose(stop: () => void): void;
   dispose(): void;
 }
@@ -58,17 +58,15 @@ export function makePanel(view: View, name: PanelName, title: string): Panel {
     body,
     note,
     width,
-    painting(read, paint) {
-      const task = () => {
-        if (width.peek() > 0) guarded(paint);
-      };
-      stops.push(
-        effect(() => {
-          void width.value;
-          guarded(read);
-          view.frames.request(task);
-        }),
+    painting(paint) {
+      const { again, dispose } = painting(
+        () => {
+          if (width.value > 0) guarded(paint);
+        },
+        (task) => view.frames.request(task),
       );
+      stops.push(dispose);
+      return again;
     },
     onDispose: (stop) => stops.push(stop),
     dispose() {

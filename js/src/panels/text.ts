@@ -1,6 +1,6 @@
 /** The running text as it reads, each token shaded by its weight from or to the focused token. */
 
-import { colourAt, inkOn, position } from "../colour";
+import { colourAt, inkOn, positions } from "../colour";
 import { attr, h } from "../dom";
 import { on, pointing } from "../pointing";
 import { effect } from "../signals";
@@ -67,12 +67,13 @@ export function text(view: View): Panel {
     panel.body.replaceChildren(...sides.map((side) => side.text.element));
   };
 
-  const shade = () => {
+  panel.painting(() => {
     build();
     const gaze = view.gaze.value;
-    const { query, key } = store.focus.value;
+    const focus = store.focus.value;
     const locked = store.locked.value;
     const { scale, range, map, dark } = view.picture.value.ramp;
+    const position = positions(scale, range);
     for (const { role, text: side } of sides) {
       const weights = gaze && role !== gaze.side ? gaze.values : null;
       const has = (pair: Pair, i: number) =>
@@ -81,16 +82,14 @@ export function text(view: View): Panel {
         const i = nth + side.start;
         const weight = weights?.[i] ?? -1;
         const masked = Number.isNaN(weight);
-        const step = weight >= 0 ? Math.round(position(weight, scale, range) * 255) : -1;
-        const look = `${step}${masked}${map}${dark}`;
-        if (span.dataset.look !== look) {
-          span.dataset.look = look;
-          const rgb = step < 0 ? null : colourAt(step / 255, map, dark);
-          span.style.backgroundColor = rgb ? `rgb(${rgb})` : "";
-          span.style.color = rgb ? inkOn(rgb) : "";
-          span.classList.toggle("masked", masked);
-        }
-        span.classList.toggle("focused", has({ query, key }, i));
+        const step = weight >= 0 ? Math.round(position(weight) * 255) : -1;
+        const look = `${step} ${masked} ${has(focus, i)} ${has(locked, i)} ${map} ${dark}`;
+        if (side.looks[nth] === look) return;
+        side.looks[nth] = look;
+        const rgb = step < 0 ? null : colourAt(step / 255, map, dark);
+        span.style.cssText = rgb ? `background-color:rgb(${rgb});color:${inkOn(rgb)}` : "";
+        span.classList.toggle("masked", masked);
+        span.classList.toggle("focused", has(focus, i));
         span.classList.toggle("locked", has(locked, i));
       });
     }
@@ -100,15 +99,7 @@ export function text(view: View): Panel {
     panel.note.textContent = gaze
       ? `shaded by the weights ${gaze.side === "query" ? "from query" : "to key"} ${gaze.index}`
       : "hover a token, click locks it";
-  };
-
-  panel.painting(
-    () => [
-      [store.shown.value, view.gaze.value, store.focus.value, store.locked.value, store.direction.value],
-      [view.picture.value, view.dark.value],
-    ],
-    shade,
-  );
+  });
   panel.onDispose(
     effect(() => {
       const { query, key } = store.focus.value;

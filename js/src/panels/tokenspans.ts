@@ -8,6 +8,8 @@ export interface TextView {
   /** The tokens laid out, from `start` on. */
   spans: readonly HTMLElement[];
   start: number;
+  /** What each span shows now, kept by whoever shades them: asking the DOM is slow. */
+  looks: string[];
   indexOf(event: Event): number | null;
   /** Moves the keyboard to a token; null if there is none. */
   focus(index: number): number | null;
@@ -59,6 +61,7 @@ export function buildText({ tokens, labels }: Words, name: string, around: numbe
     element,
     spans,
     start,
+    looks: [],
     indexOf(event) {
       const index = (event.target as HTMLElement).dataset.index;
       return index === undefined ? null : Number(index);

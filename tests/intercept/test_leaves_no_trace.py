@@ -1,0 +1,157 @@
+"""Nothing stays patched, and nobody else is watched."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+import transformers as tf
+from torch import nn
+from torch.overrides import _get_current_function_mode_stack
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterface
+
+import attnwidget as aw
+from attnwidget.intercept.recorder import ACTIVE
+
+
+def tiny():
+    torch.manual_seed(0)
+    return tf.BertModel(
+        tf.BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16)
+    ).eval()
+
+
+def surroundings():
+    return {
+        "get_interface": AttentionInterface.__dict__["get_interface"],
+        "getitem": AttentionInterface.__dict__.get("__getitem__"),
+        "functions": {name: ALL_ATTENTION_FUNCTIONS[name] for name in ALL_ATTENTION_FUNCTIONS},
+        "sdpa": torch.nn.functional.scaled_dot_product_attention,
+        "modes": _get_current_function_mode_stack(),
+        "active": ACTIVE.get(),
+        "hooks": (dict(nn.modules.module._global_forward_hooks), dict(nn.modules.module._global_forward_pre_hooks)),
+        "fastpath": torch.backends.mha.get_fastpath_enabled(),
+    }
+
+
+def assert_same(before, after):
+    for name, value in before.items():
+        if name in {"get_interface", "getitem", "sdpa"}:
+            assert after[name] is value, name
+        else:
+            assert after[name] == value, name
+
+
+@pytest.fixture
+def untouched():
+    before = surroundings()
+    yield
+    assert_same(before, surroundings())
+
+
+IDS = torch.tensor([[3, 4, 5, 6]])
+
+
+@pytest.mark.usefixtures("untouched")
+def test_after_a_run():
+    model = tiny()
+    config, flags = model.config.to_dict(), [part.training for part in model.modules()]
+    aw.AttentionModel(model).capture(IDS)
+    assert model.config.to_dict() == config
+    assert [part.training for part in model.modules()] == flags
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
+    assert torch.is_grad_enabled()
+
+
+class BreaksError(Exception):
+    pass
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_after_an_exception_in_the_forward_which_comes_out_unchanged(wrapped):
+    model = tiny()
+    error = BreaksError("mine")
+
+    def fail(*_):
+        raise error
+
+    model.encoder.layer[1].register_forward_pre_hook(fail)
+    with pytest.raises(BreaksError) as caught:
+        if wrapped:
+            aw.AttentionModel(model).capture(IDS)
+        else:
+            with aw.capture(model) as cap:
+                model(IDS)
+    assert caught.value is error
+    if not wrapped:
+        with pytest.raises(aw.CaptureError, match="not filled"):
+            cap.weights()
+
+
+@pytest.mark.usefixtures("untouched")
+def test_inside_the_block_the_capture_is_not_filled():
+    model = tiny()
+    with aw.capture(model) as cap:
+        model(IDS)
+        with pytest.raises(aw.CaptureError, match="use it after the block"):
+            cap.weights()
+    assert cap.weights().shape == (2, 2, 4, 4)
+
+
+@pytest.mark.usefixtures("untouched")
+def test_nested_captures_both_see():
+    model, other = tiny(), tiny()
+    with aw.capture(model) as outer:
+        with aw.capture(model.encoder.layer[1]) as inner, aw.capture(other) as beside:
+            model(IDS)
+            other(IDS)
+        assert AttentionInterface.__dict__["get_interface"].__name__ == "get_interface"
+    assert outer.stacks["self"].n_layers == 2
+    assert inner.stacks["self"].n_layers == 1
+    assert beside.stacks["self"].n_layers == 2
+    assert inner.stacks["self"].layers[0] is outer.stacks["self"].layers[1]
+
+
+@pytest.mark.usefixtures("untouched")
+def test_threads_see_their_own():
+    models = [tiny() for _ in range(4)]
+    texts = [torch.randint(0, 50, (1, length)) for length in (3, 5, 7, 9)]
+    start = threading.Barrier(5)
+    found: dict[int, aw.AttentionCapture] = {}
+
+    def run(number):
+        start.wait()
+        for _ in range(5):
+            with torch.no_grad(), aw.capture(models[number]) as cap:
+                models[number](texts[number])
+                models[number - 1].encoder.layer[0].attention  # noqa: B018 - touched, not run
+            found[number] = cap
+
+    def run_unwatched():
+        start.wait()
+        for _ in range(20):
+            with torch.no_grad():
+                models[0](texts[0])
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(4)]
+    threads.append(threading.Thread(target=run_unwatched))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, text in enumerate(texts):
+        assert found[number].weights().shape == (2, 2, text.shape[1], text.shape[1])
+
+
+@pytest.mark.usefixtures("untouched")
+def test_a_function_kept_beyond_the_block_only_calls_the_original():
+    model = tiny()
+    with aw.capture(model):
+        kept = ALL_ATTENTION_FUNCTIONS.get_interface("sdpa", None)
+        model(IDS)
+    q = torch.randn(1, 2, 4, 8)
+    attention = model.encoder.layer[0].attention.self
+    plain = ALL_ATTENTION_FUNCTIONS["sdpa"](attention, q, q, q, None)[0]
+    assert torch.equal(kept(attention, q, q, q, None)[0], plain)

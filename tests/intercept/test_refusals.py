@@ -1,0 +1,140 @@
+"""A loud no, with words that say what was seen and what to do."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import transformers as tf
+from torch import nn
+from torch.nn import functional
+
+import attnwidget as aw
+
+PLAIN = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+IDS = torch.tensor([[3, 4, 5, 6]])
+
+
+def refused(module, run):
+    with pytest.raises(aw.CaptureError) as error, torch.no_grad(), aw.capture(module):
+        run()
+    return str(error.value)
+
+
+class ByHand(nn.Module):
+    def forward(self, x):
+        return torch.softmax(x @ x.transpose(-1, -2), -1) @ x
+
+
+def test_a_softmax_written_by_hand():
+    module = ByHand()
+    text = refused(module, lambda: module(torch.randn(1, 4, 8)))
+    assert text.startswith("no attention call of ByHand was seen.")
+    assert "A softmax written by hand is not: return its weights and pass them to AttentionCapture.from_weights." in text
+
+
+def test_a_model_of_transformers_that_does_not_use_the_interface():
+    model = tf.BloomModel(tf.BloomConfig(vocab_size=50, hidden_size=16, n_layer=2, n_head=2)).eval()
+    text = refused(model, lambda: model(IDS))
+    assert "Its attention implementation is 'eager'." in text
+    assert "h.0.self_attention (BloomAttention) looks like attention." in text
+
+
+def test_multihead_attention():
+    module = nn.TransformerEncoderLayer(16, 2, batch_first=True).eval()
+    text = refused(module, lambda: module(torch.randn(1, 4, 16)))
+    assert "self_attn is an nn.MultiheadAttention" in text
+    assert "need_weights=True, average_attn_weights=False" in text
+
+
+def test_a_block_that_does_not_call_the_module():
+    model = tf.BertModel(tf.BertConfig(**PLAIN)).eval()
+    text = refused(model, lambda: None)
+    assert "Its attention implementation is 'sdpa'." in text
+    assert "Did the block call this module, in this thread, and not a copy of it?" in text
+
+
+def test_two_runs_in_one_block():
+    model = tf.BertModel(tf.BertConfig(**PLAIN)).eval()
+    text = refused(model, lambda: [model(IDS) for _ in range(3)])
+    assert text.startswith("BertModel ran more than once in one capture: expected one forward pass per `with` block")
+
+
+def test_generate():
+    model = tf.GPT2LMHeadModel(tf.GPT2Config(vocab_size=50, n_embd=16, n_layer=2, n_head=2)).eval()
+    model.generation_config.pad_token_id = 0
+    options = {"max_new_tokens": 3, "do_sample": False, "attention_mask": torch.ones_like(IDS)}
+    text = refused(model, lambda: model.generate(IDS, **options))
+    assert "GPT2LMHeadModel ran more than once in one capture" in text
+    assert "for generate(), capture one forward pass over the final text" in text
+
+
+def test_compiled_modules():
+    model = torch.compile(ByHand())
+    text = refused(model, lambda: None)
+    assert text.startswith("OptimizedModule is compiled by torch.compile, whose attention Python cannot see")
+    inner = nn.Sequential(ByHand())
+    inner[0].compile()
+    assert refused(inner, lambda: None).startswith("0 is compiled by torch.compile")
+
+
+def test_something_that_is_no_module():
+    with pytest.raises(TypeError, match=r"module is function; expected a torch\.nn\.Module"), aw.capture(refused):
+        pass
+
+
+def test_queries_without_a_batch_axis():
+    class Flat(nn.Module):
+        def forward(self, x):
+            return functional.scaled_dot_product_attention(x, x, x)
+
+    module, x = Flat(), torch.randn(3, 5, 8)
+    plain = module(x)
+    seen = []
+    text = refused(module, lambda: seen.append(module(x)))
+    assert torch.equal(seen[0], plain), "the run itself is not disturbed"
+    assert text == (
+        "attention of Flat (sdpa) could not be recorded: queries have shape (3, 5, 8) and keys (3, 5, 8); expected 4-D "
+        "(batch, heads, tokens, head size): add the missing axes with unsqueeze"
+    )
+
+
+def test_names_that_do_not_fit():
+    model = tf.BertModel(tf.BertConfig(**PLAIN)).eval()
+    with pytest.raises(aw.CaptureError) as error, aw.capture(model, ["a", "b"]):
+        model(IDS)
+    assert str(error.value) == (
+        "tokens of example 0 hold 2 tokens and the attention of stack 'self' has 4; expected one name per position, special "
+        "tokens and padding included. The first layer of this stack is encoder.layer.0.attention.self, with 1 examples, "
+        "4 queries and 4 keys"
+    )
+
+
+def odd_attention(module, query, key, value, attention_mask, **_):
+    """Attention that looks at the square of the scores, which no factors explain."""
+    weights = torch.softmax((query @ key.transpose(-1, -2)).square(), dim=-1)
+    return (weights @ value).transpose(1, 2).contiguous(), weights if module.config.tells else None
+
+
+@pytest.fixture
+def odd():
+    from transformers.modeling_utils import AttentionInterface
+
+    AttentionInterface.register("odd", odd_attention)
+    yield
+    del AttentionInterface._global_mapping["odd"]
+
+
+@pytest.mark.usefixtures("odd")
+def test_an_unknown_implementation_is_believed_only_if_it_explains_the_output():
+    torch.manual_seed(0)
+    model = tf.BertModel(tf.BertConfig(**PLAIN)).eval()
+    for parameter in model.parameters():
+        parameter.data.mul_(20)
+    model.set_attn_implementation("odd")
+    model.config.tells = True
+    with torch.no_grad(), aw.capture(model) as cap:
+        model(IDS)
+    assert "weights, float32" in repr(cap)
+    model.config.tells = False
+    text = refused(model, lambda: model(IDS))
+    assert text.startswith("attention of encoder.layer.0.attention.self (odd) could not be recorded: its queries, keys and mask")
