@@ -59,12 +59,12 @@ _ROOMS = {
 
 def __getattr__(name: str) -> object:
     if name == "__version__":
-        from importlib.metadata import version  # noqa: PLC0415 - lazy, as everything here
+        from importlib.metadata import version
 
         return version("attnwidget")
     if name not in _ROOMS:
         raise AttributeError(f"module 'attnwidget' has no attribute {name!r}: it offers {', '.join(__all__)}")
-    from importlib import import_module  # noqa: PLC0415
+    from importlib import import_module
 
     value: object = getattr(import_module(_ROOMS[name]), name)
     globals()[name] = value

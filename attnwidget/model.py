@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from attnwidget.attention import AttentionCapture
     from attnwidget.attention.tokens import TokenNames
 
+_TOKENIZER_FILES = ("*token*", "vocab*", "*.model", "*.tiktoken", "tekken*")
+_SHARED = ("revision", "token", "cache_dir", "local_files_only", "trust_remote_code")
 _POSITIONS = ("position_embeddings", "position_embedding", "embed_positions", "wpe")
 
 
@@ -72,7 +74,7 @@ class AttentionModel:
         Raises:
             OSError: nothing could be loaded; the text says what was tried.
         """
-        from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415 - slow to load, and not everybody loads with it
+        from transformers import AutoModel, AutoTokenizer
 
         source = os.fspath(name_or_path)
         folder = Path(source)
@@ -203,16 +205,15 @@ def _name(model: nn.Module) -> str:
 
 
 def _load_tokenizer(loader: Any, source: str, model: nn.Module, kwargs: dict[str, Any]) -> Any:  # noqa: ANN401
-    shared = {
-        name: kwargs[name]
-        for name in ("revision", "token", "cache_dir", "local_files_only", "trust_remote_code")
-        if name in kwargs
-    }
+    picture_or_sound = getattr(model, "main_input_name", "input_ids") != "input_ids"
     try:
-        return loader.from_pretrained(source, **shared)
+        # From a folder without one, some classes make a tokenizer that knows no words at all.
+        if Path(source).is_dir() and not any(next(Path(source).glob(files), None) for files in _TOKENIZER_FILES):
+            raise OSError("the folder holds no tokenizer files")
+        return loader.from_pretrained(source, **{name: kwargs[name] for name in _SHARED if name in kwargs})
     except (OSError, ValueError, KeyError) as error:
-        if getattr(model, "main_input_name", "input_ids") != "input_ids":
-            return None  # a model of pictures or sound has none
+        if picture_or_sound:
+            return None
         raise OSError(
             f"loaded the model {source!r} and found no tokenizer beside it ({error}); pass one: "
             "AttentionModel.from_pretrained(..., tokenizer=AutoTokenizer.from_pretrained(...))"

@@ -40,7 +40,7 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     if name == "FactoredAttention":
-        from attnwidget.attention.factored import FactoredAttention  # noqa: PLC0415 - it loads torch
+        from attnwidget.attention.factored import FactoredAttention
 
         return FactoredAttention
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}: it offers {', '.join(__all__)}")

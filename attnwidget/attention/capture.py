@@ -230,12 +230,12 @@ class AttentionCapture:
             The `AttentionWidget`.
         """
         # The one arrow that points up: `cap.show()` is what people write, and data must load without a widget library.
-        from attnwidget.widget import AttentionWidget  # noqa: PLC0415
+        from attnwidget.widget import AttentionWidget
 
         return AttentionWidget(self, **kwargs)
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's own signature
-        from attnwidget.widget import display_bundle  # noqa: PLC0415 - as above
+        from attnwidget.widget import display_bundle
 
         return display_bundle(self, **kwargs)
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     AttentionFunction = Callable[..., Any]
 
+_EAGER = "eager_attention_forward"
 _lock = threading.Lock()
 _watchers = 0
 _undo: list[Callable[[], None]] = []
@@ -29,9 +30,9 @@ def watch() -> None:
     """Wrap the look-up, if nobody has yet and transformers is in use."""
     global _watchers  # noqa: PLW0603 - what is wrapped is global too, and the count must stand beside it
     with _lock:
-        _watchers += 1
         if not _undo:
             _wrap_lookups()
+        _watchers += 1
 
 
 def unwatch() -> None:
@@ -50,14 +51,21 @@ def _wrap_lookups() -> None:
         return
     functions = modeling.ALL_ATTENTION_FUNCTIONS
     kind = type(functions)
-    if kind is dict:  # 4.48 and 4.49
+    if kind is dict:  # 4.48 and 4.49: there is no look-up to wrap, so the entries are
         for name, original in list(functions.items()):
             functions[name] = watched(original)
             _undo.append(functools.partial(functions.__setitem__, name, original))
-        return
-    _wrap_method(kind, "__getitem__", _looking_up)
+    else:
+        _wrap_method(kind, "__getitem__", _looking_up)
     if hasattr(kind, "get_interface"):  # 5.x
         _wrap_method(kind, "get_interface", _looking_up)
+        return
+    for name, module in list(sys.modules.items()):
+        # Up to 4.57 eager attention is a function beside each model, which is not looked up anywhere.
+        original = getattr(module, "__dict__", {}).get(_EAGER) if name.startswith("transformers") else None
+        if original is not None:
+            setattr(module, _EAGER, watched(original))
+            _undo.append(functools.partial(setattr, module, _EAGER, original))
 
 
 def _wrap_method(kind: type, name: str, wrap: Callable[[AttentionFunction], AttentionFunction]) -> None:

@@ -87,7 +87,7 @@ def _is_flash_on_cpu(
     if not plain or query.ndim != _NDIM or dropout != 0:
         return False
     # Autocast casts for the public function only, and function transforms have no rule for the kernel.
-    if torch.is_autocast_enabled("cpu") or torch._C._functorch.peek_interpreter_stack() is not None:  # noqa: SLF001
+    if torch.is_autocast_enabled("cpu") or _in_transform():
         return False
     try:
         choice = torch._fused_sdp_choice(  # noqa: SLF001
@@ -96,6 +96,10 @@ def _is_flash_on_cpu(
     except (RuntimeError, TypeError):  # invalid arguments: the plain call has the better words
         return False
     return bool(choice == _FLASH)
+
+
+def _in_transform() -> bool:
+    return torch._C._functorch.peek_interpreter_stack() is not None  # noqa: SLF001 - torch offers no other name for it
 
 
 def _additive(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
@@ -111,6 +115,8 @@ def _factors(call: KernelCall, masks: MaskMemo) -> FactoredAttention:
             f"queries have shape {shape_text(call.query)} and keys {shape_text(call.key)}; "
             "expected 4-D (batch, heads, tokens, head size): add the missing axes with unsqueeze"
         )
+    if _in_transform():
+        raise ValueError("it ran inside a function transform (torch.func.vmap, grad ...); run the module without")
     query, key = as_kernel_saw(call.query), as_kernel_saw(call.key)
     mask = masks.recognise(call.mask, n_queries=query.shape[2], n_keys=key.shape[2], is_causal=call.is_causal)
     return FactoredAttention(keep(query), keep(key), keep_lse(call.lse), scale=call.scale, mask=mask)

@@ -44,6 +44,7 @@ const options = {
   charset: "utf8",
   legalComments: "none",
   logLevel: "info",
+  mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`),
   plugins: [cssAsText],
   ...(devPage
     ? {
@@ -53,7 +54,6 @@ const options = {
         sourcemap: "inline",
       }
     : {
-        mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`),
         entryPoints: ["js/src/index.ts"],
         outfile: "attnwidget/widget/static/widget.js",
       }),

@@ -1,7 +1,7 @@
 /** Canvases at the resolution of the screen, and text on them. */
 import type { Palette } from "./theme";
 
-export const FONT = '11px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif';
+const FONT = '11px system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif';
 
 export interface Surface {
   canvas: HTMLCanvasElement;
@@ -31,6 +31,12 @@ export function fit({ canvas, context }: Surface, width: number, height: number)
   context.setTransform(1, 0, 0, 1, 0, 0);
   context.clearRect(0, 0, w, hgt);
   context.setTransform(ratio, 0, 0, ratio, 0, 0);
+  prepare(context);
+}
+
+/** Setting a font makes the browser resolve styles, so only where a new or resized canvas has lost it. */
+export function prepare(context: CanvasRenderingContext2D): void {
+  if (context.textBaseline === "middle") return;
   context.font = FONT;
   context.textBaseline = "middle";
 }
@@ -38,12 +44,11 @@ export function fit({ canvas, context }: Surface, width: number, height: number)
 const widths = new Map<string, number>();
 
 export function textWidth(context: CanvasRenderingContext2D, text: string): number {
-  const key = `${context.font}|${text}`;
-  let width = widths.get(key);
+  let width = widths.get(text);
   if (width === undefined) {
     if (widths.size > 20000) widths.clear();
     width = context.measureText(text).width;
-    widths.set(key, width);
+    widths.set(text, width);
   }
   return width;
 }

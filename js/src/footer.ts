@@ -5,6 +5,7 @@ import { h } from "./dom";
 import { formatCell, formatEnd } from "./format";
 import { on } from "./pointing";
 import { effect } from "./signals";
+import { sameHead } from "./state";
 import type { View } from "./view";
 
 const STOPS = 24;
@@ -77,7 +78,7 @@ export function readout(view: View): HTMLElement {
     effect(() => {
       const said = sentence(view);
       const { layer, head: index } = store.shownHead.value;
-      head.textContent = `layer ${layer} head ${index}${store.hoverHead.value ? ", preview" : ""}`;
+      head.textContent = `layer ${layer} head ${index}${sameHead(store.shownHead.value, store.lockedHead.value) ? "" : ", preview"}`;
       who.textContent = who.title = said.who || "point at a cell or a token";
       who.classList.toggle("idle", !said.who);
       value.textContent = said.value;

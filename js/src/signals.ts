@@ -197,8 +197,11 @@ export function batch<T>(run: () => T): T {
   try {
     return run();
   } finally {
-    if (depth === 1) settle();
-    depth--;
+    try {
+      if (depth === 1) settle();
+    } finally {
+      depth--;
+    }
   }
 }
 

@@ -88,7 +88,7 @@ export function stable<T>(make: () => T, equal: (a: T, b: T) => boolean): Readon
   });
 }
 
-const sameHead = (a: HeadRef, b: HeadRef) =>
+export const sameHead = (a: HeadRef, b: HeadRef) =>
   a.layer === b.layer && a.head === b.head && a.stack === b.stack && a.batch === b.batch;
 
 export function createStore(initial: { [K in keyof Traits]: Traits[K]["value"] }): Store {

@@ -36,7 +36,9 @@ def test_shapes_follow_what_is_asked(cap, weights):
     np.testing.assert_array_equal(cap.weights(head=1), weights[:, 0, 1])
     np.testing.assert_array_equal(cap.weights(), weights[:, 0])
     np.testing.assert_array_equal(cap.weights(0, 0, queries=slice(1, 3), keys=(2, 7)), weights[0, 0, 0, 1:3, 2:7])
-    np.testing.assert_array_equal(cap.weights(0, 0, queries=[4, 0], keys=np.array([6])), weights[0, 0, 0][[4, 0]][:, [6]])
+    np.testing.assert_array_equal(
+        cap.weights(0, 0, queries=[4, 0], keys=np.array([6])), weights[0, 0, 0][[4, 0]][:, [6]]
+    )
     np.testing.assert_array_equal(cap.pair(query=4, key=6, batch=1), weights[:, 1, :, 4, 6])
     assert cap.allowed(0, 0).all()
     assert cap.allowed().shape == (3, 4, 5, 7)
@@ -61,11 +63,23 @@ def test_tokens_and_repr(cap, weights):
         (lambda cap: cap.weights(0, 4), IndexError, "head 4 does not exist: stack 'self' has heads 0 to 3"),
         (lambda cap: cap.weights(True), TypeError, "layer is True; expected an int from 0 to 2"),
         (lambda cap: cap.weights(1.0), TypeError, "layer is 1.0; expected an int from 0 to 2"),
-        (lambda cap: cap.weights(0, 0, batch=2), IndexError, "example 2 does not exist: stack 'self' has examples 0 to 1"),
+        (
+            lambda cap: cap.weights(0, 0, batch=2),
+            IndexError,
+            "example 2 does not exist: stack 'self' has examples 0 to 1",
+        ),
         (lambda cap: cap.weights(stack="x"), KeyError, "stack 'x' does not exist: this capture has 'self'"),
-        (lambda cap: cap.weights(queries=[5]), IndexError, "query 5 does not exist: example 0 of stack 'self' has queries 0 to 4"),
+        (
+            lambda cap: cap.weights(queries=[5]),
+            IndexError,
+            "query 5 does not exist: example 0 of stack 'self' has queries 0 to 4",
+        ),
         (lambda cap: cap.weights(keys=slice(-2, None)), IndexError, "count from the end; expected positions 0 to 6"),
-        (lambda cap: cap.weights(keys=slice(0, 4, 2)), IndexError, "have a step; expected step 1, or a list of positions"),
+        (
+            lambda cap: cap.weights(keys=slice(0, 4, 2)),
+            IndexError,
+            "have a step; expected step 1, or a list of positions",
+        ),
         (lambda cap: cap.weights(queries=2), TypeError, "expected a slice, a range (start, stop) or a list of ints"),
         (lambda cap: cap.weights(queries=[True]), TypeError, "queries are [True]; expected"),
         (lambda cap: cap.pair(query=5, key=0), IndexError, "query 5 does not exist"),
@@ -83,8 +97,8 @@ def test_an_answer_that_would_not_fit_is_refused_before_it_is_made(cap, monkeypa
     with pytest.raises(MemoryError) as error:
         cap.weights()
     assert str(error.value) == (
-        "an array (3, 4, 5, 7) takes 1.6 kB, more than half of the 1000 bytes that are free: ask for one layer, one head, "
-        "a range of queries and keys, or a pooled tile with cap.tile(...)"
+        "an array (3, 4, 5, 7) takes 1.6 kB, more than half of the 1000 bytes that are free: ask for one layer, "
+        "one head, a range of queries and keys, or a pooled tile with cap.tile(...)"
     )
     assert cap.weights(0, 0).shape == (5, 7)
 
@@ -102,7 +116,9 @@ def test_not_filled_yet():
 
 def test_padding_is_cut_off_left_and_right():
     q = torch.randn(2, 2, 6, 4)
-    layer = FactoredAttention(q, q, mask=Mask(6, 6, keys=np.array([[0, 0, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]], dtype=bool)))
+    layer = FactoredAttention(
+        q, q, mask=Mask(6, 6, keys=np.array([[0, 0, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]], dtype=bool))
+    )
     names = [Tokens.from_pieces(list("..abcd")), Tokens.from_pieces(list("xyz..."))]
     cap = AttentionCapture([AttentionStack("self", [layer], query_tokens=names, query_spans=[(2, 6), (0, 3)])])
     assert [list(tokens) for tokens in cap.stacks["self"].query_tokens] == [list("abcd"), list("xyz")]

@@ -133,8 +133,18 @@ def test_scores_have_scale_and_cap_and_no_mask():
         ((1, 2, 3), (1, 2, 3), {}, "q has shape (1, 2, 3) and k (1, 2, 3); expected (batch, heads, tokens, head size)"),
         ((1, 3, 4, 8), (1, 2, 4, 8), {}, "a number of query heads that is a multiple of the key heads"),
         ((1, 2, 4, 8), (1, 2, 4, 8), {"lse": torch.zeros(1, 2, 5)}, "lse has shape (1, 2, 5); expected"),
-        ((1, 2, 4, 8), (1, 2, 4, 8), {"sinks": torch.zeros(3)}, "sinks have shape (3,); expected one per head, here (2,)"),
-        ((1, 2, 4, 8), (1, 2, 4, 8), {"mask": Mask.causal(4, 5)}, "the mask is 4 x 5; expected queries x keys, here 4 x 4"),
+        (
+            (1, 2, 4, 8),
+            (1, 2, 4, 8),
+            {"sinks": torch.zeros(3)},
+            "sinks have shape (3,); expected one per head, here (2,)",
+        ),
+        (
+            (1, 2, 4, 8),
+            (1, 2, 4, 8),
+            {"mask": Mask.causal(4, 5)},
+            "the mask is 4 x 5; expected queries x keys, here 4 x 4",
+        ),
     ],
 )
 def test_shapes_that_do_not_fit(q, k, options, text):

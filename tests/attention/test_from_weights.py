@@ -21,9 +21,7 @@ def softmax(*shape, dtype=torch.float32):
     [(dtype, False) for dtype in (torch.float16, torch.bfloat16, torch.float32, torch.float64)]
     + [(dtype, True) for dtype in (torch.float16, torch.float32, torch.float64)],
 )
-@pytest.mark.parametrize(
-    "form", ["list of 4-D", "tuple of 3-D", "(L, H, Tq, Tk)", "(L, B, H, Tq, Tk)", "(H, Tq, Tk)"]
-)
+@pytest.mark.parametrize("form", ["list of 4-D", "tuple of 3-D", "(L, H, Tq, Tk)", "(L, B, H, Tq, Tk)", "(H, Tq, Tk)"])
 def test_accepted_forms(form, dtype, as_numpy):
     layers = softmax(2, 1, 3, 5, 7, dtype=dtype).requires_grad_()
     made = {
@@ -35,7 +33,9 @@ def test_accepted_forms(form, dtype, as_numpy):
     }[form]()
     if as_numpy:
         made = (
-            type(made)(part.detach().numpy() for part in made) if isinstance(made, (list, tuple)) else made.detach().numpy()
+            type(made)(part.detach().numpy() for part in made)
+            if isinstance(made, (list, tuple))
+            else made.detach().numpy()
         )
     cap = AttentionCapture.from_weights(made)
     n_layers = 1 if form == "(H, Tq, Tk)" else 2
@@ -89,7 +89,12 @@ class Output(OrderedDict):
         ((), None, ValueError, "weights are an empty tuple, there is no layer in it: under sdpa or flash attention"),
         ((), None, ValueError, 'load it with attn_implementation="eager" and pass output_attentions=True'),
         ((None, None), None, ValueError, "2 of 2 layers are None (the first is layer 0): under sdpa"),
-        (softmax(4, 4), None, ValueError, "weights have shape (4, 4), 2-D; expected a list with one (batch, heads, queries, keys)"),
+        (
+            softmax(4, 4),
+            None,
+            ValueError,
+            "weights have shape (4, 4), 2-D; expected a list with one (batch, heads, queries, keys)",
+        ),
         ([softmax(4, 4)], None, ValueError, "layer 0 has shape (4, 4), 2-D; expected a list with one"),
         (
             [softmax(1, 2, 4, 4), softmax(1, 2, 4, 5)],
@@ -97,18 +102,43 @@ class Output(OrderedDict):
             ValueError,
             "layer 1 has shape (1, 2, 4, 5) and layer 0 (1, 2, 4, 4); expected one shape for all layers",
         ),
-        (softmax(2, 3, 4, 4), list("abc"), ValueError, "tokens of example 0 hold 3 names and the weights have 4 queries"),
+        (
+            softmax(2, 3, 4, 4),
+            list("abc"),
+            ValueError,
+            "tokens of example 0 hold 3 names and the weights have 4 queries",
+        ),
         (softmax(2, 3, 4, 4), [list("abcd")] * 2, ValueError, "tokens name 2 examples and the weights have 1"),
         (softmax(2, 3, 4, 4), "abcd", TypeError, "tokens are 'abcd'; expected a list of str, one per token"),
-        (broken(torch.nan), None, ValueError, "layer 1 holds NaN or infinite values (near query 0); expected weights between"),
+        (
+            broken(torch.nan),
+            None,
+            ValueError,
+            "layer 1 holds NaN or infinite values (near query 0); expected weights between",
+        ),
         (broken(torch.inf), None, ValueError, "layer 1 holds NaN or infinite values"),
-        (broken(-0.5), None, ValueError, "layer 1 holds -0.5 (near query 0); expected weights between 0 and 1: these look like"),
+        (
+            broken(-0.5),
+            None,
+            ValueError,
+            "layer 1 holds -0.5 (near query 0); expected weights between 0 and 1: these look like",
+        ),
         (broken(3.0), None, ValueError, "layer 1 holds 3 (near query 0); expected weights between 0 and 1"),
-        (torch.ones(2, 3, 4, 4, dtype=torch.long), None, TypeError, "weights of type torch.int64; expected floating point"),
+        (
+            torch.ones(2, 3, 4, 4, dtype=torch.long),
+            None,
+            TypeError,
+            "weights of type torch.int64; expected floating point",
+        ),
         ([np.ones((3, 4, 4), dtype=int)], None, TypeError, "layer 0 of type int64; expected floating point weights"),
         ("weights", None, TypeError, "weights are str; expected a list with one"),
         ([[[0.5, 0.5]]], None, TypeError, "layer 0 is list; expected a list with one"),
-        (Output(a=1), None, TypeError, "weights are a Output, a model's whole output; expected the weights in it: pass its `.attentions`"),
+        (
+            Output(a=1),
+            None,
+            TypeError,
+            "weights are a Output, a model's whole output; expected the weights in it: pass its `.attentions`",
+        ),
         (np.zeros((2, 3, 0, 0), dtype=np.float32), None, ValueError, "per layer, which holds nothing"),
     ],
 )
@@ -122,7 +152,11 @@ def test_what_is_refused(weights, tokens, kind, text):
     ("mask", "kind", "text"),
     [
         (np.ones((4, 4)), TypeError, "mask is of type float64; expected bool, True where a query may look at a key"),
-        (np.ones((4, 5), dtype=bool), ValueError, "mask has shape (4, 5); expected one that broadcasts to (1, 3, 4, 4)"),
+        (
+            np.ones((4, 5), dtype=bool),
+            ValueError,
+            "mask has shape (4, 5); expected one that broadcasts to (1, 3, 4, 4)",
+        ),
     ],
 )
 def test_masks_that_are_refused(mask, kind, text):
@@ -138,7 +172,8 @@ def test_rows_that_do_not_sum_to_one_are_told_and_shown_as_they_are():
         cap = AttentionCapture.from_weights(weights)
     assert str(told[0].message) == (
         "3 of 24 rows do not sum to 1 (the furthest sums to 0.5); they are shown as they are. "
-        "Likely reasons: dropout (model.eval() turns it off), scores instead of weights, rows of padding, or an attention sink"
+        "Likely reasons: dropout (model.eval() turns it off), scores instead of weights, rows of padding, "
+        "or an attention sink"
     )
     assert told[0].filename == __file__
     np.testing.assert_array_equal(cap.weights(1), weights[1].numpy())

@@ -29,7 +29,9 @@ def test_a_softmax_written_by_hand():
     module = ByHand()
     text = refused(module, lambda: module(torch.randn(1, 4, 8)))
     assert text.startswith("no attention call of ByHand was seen.")
-    assert "A softmax written by hand is not: return its weights and pass them to AttentionCapture.from_weights." in text
+    assert (
+        "A softmax written by hand is not: return its weights and pass them to AttentionCapture.from_weights." in text
+    )
 
 
 def test_a_model_of_transformers_that_does_not_use_the_interface():
@@ -103,9 +105,9 @@ def test_names_that_do_not_fit():
     with pytest.raises(aw.CaptureError) as error, aw.capture(model, ["a", "b"]):
         model(IDS)
     assert str(error.value) == (
-        "tokens of example 0 hold 2 tokens and the attention of stack 'self' has 4; expected one name per position, special "
-        "tokens and padding included. The first layer of this stack is encoder.layer.0.attention.self, with 1 examples, "
-        "4 queries and 4 keys"
+        "tokens of example 0 hold 2 tokens and the attention of stack 'self' has 4; expected one name per "
+        "position, special tokens and padding included. The first layer of this stack is "
+        "encoder.layer.0.attention.self, with 1 examples, 4 queries and 4 keys"
     )
 
 
@@ -137,4 +139,6 @@ def test_an_unknown_implementation_is_believed_only_if_it_explains_the_output():
     assert "weights, float32" in repr(cap)
     model.config.tells = False
     text = refused(model, lambda: model(IDS))
-    assert text.startswith("attention of encoder.layer.0.attention.self (odd) could not be recorded: its queries, keys and mask")
+    assert text.startswith(
+        "attention of encoder.layer.0.attention.self (odd) could not be recorded: its queries, keys and mask"
+    )

@@ -1,5 +1,5 @@
 /** The token labels around the heatmap: all of them, every n-th, or ticks, by the room a token has. */
-import { elide, FONT, textWidth } from "../canvas";
+import { elide, prepare, textWidth } from "../canvas";
 import { type HeatGeometry, labelStep, type Room, tickStep } from "../heatgeometry";
 import type { Shown } from "../state";
 import type { Palette } from "../theme";
@@ -24,7 +24,7 @@ export function axisRoom(
   width: number,
   height: number,
 ): Room {
-  context.font = FONT;
+  prepare(context);
   const limit = Math.min(LONGEST, width * 0.24);
   const rough = Math.min((width - 60) / shown.keys, (height - 60) / shown.queries);
   if (labelStep(rough) === 0) return { width, height, left: Math.min(76, width * 0.2), top: 22, right: 10 };

@@ -5,7 +5,7 @@ import { type GridGeometry, gridGeometry, headAt, visibleHeads } from "../gridge
 import { moved, pointing } from "../pointing";
 import { scroller } from "../scroller";
 import { signal } from "../signals";
-import type { HeadIndex } from "../state";
+import { type HeadIndex, sameHead } from "../state";
 import { palette } from "../theme";
 import type { View } from "../view";
 import { makePanel, type Panel } from "./panel";
@@ -17,11 +17,7 @@ export function grid(view: View): Panel {
   const { store, select, frames } = view;
   const panel = makePanel(view, "grid", "Layers × heads");
   const over = surface("grid-overlay", "over");
-  const area = scroller(
-    "grid",
-    "All heads. Arrow keys preview a head, Enter or Space locks it.",
-    over.canvas,
-  );
+  const area = scroller("grid", LABEL, () => repaint(), over.canvas);
   const current = h("div", { className: "hidden", id: "current", role: "option" });
   area.element.append(current);
   attr(area.element, "role", "listbox");
@@ -87,9 +83,10 @@ export function grid(view: View): Panel {
     };
     outline(store.lockedHead.value, colours.accent, 2);
     const { layer, head } = store.shownHead.value;
-    if (store.hoverHead.value) outline(store.shownHead.value, colours.ink, 1);
+    const preview = !sameHead(store.shownHead.value, store.lockedHead.value);
+    if (preview) outline(store.shownHead.value, colours.ink, 1);
     current.textContent = `layer ${layer} head ${head}`;
-    panel.note.textContent = store.hoverHead.value
+    panel.note.textContent = preview
       ? `preview of layer ${layer} head ${head}`
       : scrolls
         ? `${g.layers} × ${g.heads} heads, scroll for the rest`

@@ -17,7 +17,8 @@ export class HeatImage {
     ramp: Ramp,
     dark: boolean,
   ): void {
-    context.fillStyle = hatch(context, palette(dark));
+    // Hatched is what the mask forbids; what has not come is plain.
+    context.fillStyle = tile ? hatch(context, palette(dark)) : palette(dark).raised;
     context.fillRect(g.left, g.top, g.width, g.height);
     if (!tile) return;
     const colours = `${JSON.stringify(ramp)} ${g.columns} ${g.rows}`;

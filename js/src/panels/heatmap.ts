@@ -55,7 +55,9 @@ export function heatmap(view: View): Panel {
     const alone = source.link.value === "static" || source.link.value === "gone";
     empty.textContent = alone
       ? "This head is not stored here: it needs a running kernel."
-      : "Loading this head …";
+      : source.problem.value
+        ? "This head could not be loaded."
+        : "Loading this head …";
   });
 
   panel.painting(() => {

@@ -6,7 +6,6 @@ import { formatEnd } from "../format";
 import { indexAt } from "../heatgeometry";
 import { moved, pointing } from "../pointing";
 import { scroller } from "../scroller";
-import { effect } from "../signals";
 import type { Pair } from "../state";
 import { palette } from "../theme";
 import type { View } from "../view";
@@ -25,6 +24,7 @@ export function lines(view: View): Panel {
   let geometry: LinesGeometry | null = null;
   let edges: Edges | null = null;
   let edgesOf: unknown[] = [];
+  let revealed: number | null = null;
 
   /** The lines of the whole head, found again only when head or threshold change. */
   const allEdges = (): Edges | null => {
@@ -40,6 +40,10 @@ export function lines(view: View): Panel {
     return edges;
   };
 
+  const reveal = (index: number) => {
+    if (geometry) area.reveal(0, geometry.pad + index * geometry.pitch, 0, geometry.pitch, 0, 0);
+  };
+
   const redraw = panel.painting(() => {
     const { rows, columns, queries, keys } = store.shown.value;
     const dark = view.dark.value;
@@ -47,6 +51,11 @@ export function lines(view: View): Panel {
     geometry = g;
     const { width, height } = area.fit(panel.width.value, g.total, panel.width.value, view.panelHeight.value);
     g.right = width - g.left;
+    const { query, key } = store.focus.value;
+    const index = query ?? key;
+    // Another panel's focus is brought into sight; one's own is already under the pointer.
+    if (index !== revealed && index !== null && store.hoverPair.peek()?.panel !== "lines") reveal(index);
+    revealed = index;
     const { context, y: top } = area;
     const y = (i: number) => g.pad + (i + 0.5) * g.pitch - top;
     const [start, end] = [g.left + 3, g.right - 3];
@@ -78,10 +87,13 @@ export function lines(view: View): Panel {
       all?.weights.forEach((weight, i) => {
         stroke(all.queries[i]!, all.keys[i]!, weight);
       });
-      panel.note.textContent = all ? describe(all, cut) : "choose a token to see its lines";
+      panel.note.textContent = all
+        ? describe(all, cut)
+        : view.picture.value.tile
+          ? "choose a token to see its lines"
+          : "";
     }
     context.globalAlpha = 1;
-    const { query, key } = store.focus.value;
     const locked = store.locked.value;
     const common = { context, g, colours: palette(dark), ink, top, height };
     const shade = (side: string) => (gaze && gaze.side !== side ? gaze.values : null);
@@ -103,9 +115,6 @@ export function lines(view: View): Panel {
     drawColumn({ ...common, ...right });
   });
 
-  const reveal = (index: number) => {
-    if (geometry) area.reveal(0, geometry.pad + index * geometry.pitch, 0, geometry.pitch, 0, 0);
-  };
   const side = (key: boolean, index: number): Pair =>
     key ? { query: null, key: index } : { query: index, key: null };
   pointing<Pair>(area.element, frames, {
@@ -136,14 +145,6 @@ export function lines(view: View): Panel {
       return query !== null ? side(false, query) : key !== null ? side(true, key) : null;
     },
   });
-  // Another panel's focus is brought into sight; one's own is already under the pointer.
-  panel.onDispose(
-    effect(() => {
-      const { query, key } = store.focus.value;
-      const index = query ?? key;
-      if (store.hoverPair.value?.panel !== "lines" && index !== null) reveal(index);
-    }),
-  );
   return panel;
 }
 

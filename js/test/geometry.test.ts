@@ -1,0 +1,71 @@
+import { describe, expect, it } from "vitest";
+import { gridGeometry, headAt, visibleHeads } from "../src/gridgeometry";
+import { heatGeometry, indexAt, labelStep, tickStep } from "../src/heatgeometry";
+import { moved } from "../src/pointing";
+
+const room = { width: 360, height: 400, left: 60, top: 70, right: 20 };
+
+describe("the heatmap", () => {
+  it.each([1, 1.25, 2, 3])("has square cells on whole device pixels at ratio %d", (ratio) => {
+    for (const n of [5, 13, 64, 150]) {
+      const g = heatGeometry(n, n, room, ratio);
+      for (const length of [g.left, g.top, g.cell])
+        expect(Math.abs(length * ratio - Math.round(length * ratio))).toBeLessThan(1e-9);
+      expect(g.width).toBeCloseTo(n * g.cell, 9);
+      expect(g.canvasWidth).toBeLessThanOrEqual(room.width + 1);
+      expect(g.canvasHeight).toBeLessThanOrEqual(room.height + 1);
+    }
+  });
+
+  it("pools to the pixels there are", () => {
+    const g = heatGeometry(512, 512, room, 1);
+    expect([g.columns, g.width]).toEqual([280, 280]);
+    expect(heatGeometry(512, 512, room, 2).columns).toBe(512);
+  });
+
+  it("fits the longer side of a rectangle", () => {
+    const g = heatGeometry(20, 100, room, 1);
+    expect([g.cell, g.width, g.height]).toEqual([2, 200, 40]);
+  });
+
+  it("labels all from 14 pixels, every n-th from 6, none below", () => {
+    expect([20, 14, 13, 7, 6, 5].map(labelStep)).toEqual([1, 1, 2, 2, 3, 0]);
+    expect(tickStep(1, 44)).toBe(50);
+    expect(tickStep(4, 44)).toBe(20);
+  });
+
+  it("finds the index under a pixel", () => {
+    expect([-1, 0, 9.9, 10, 99.9, 100].map((x) => indexAt(x, 100, 10))).toEqual([null, 0, 0, 1, 9, null]);
+  });
+});
+
+describe("the grid", () => {
+  it("keeps the aspect of the head, within reason", () => {
+    const g = gridGeometry(6, 12, 2, 400, 400);
+    expect(g.width / g.height).toBeCloseTo(2, 0);
+    expect(gridGeometry(6, 12, 100, 400, 400).height).toBeGreaterThanOrEqual(6);
+  });
+
+  it("finds heads by pixel and shows only what is in sight, nearest first", () => {
+    const g = gridGeometry(32, 32, 1, 300, 300);
+    expect(g.totalWidth).toBeGreaterThan(300);
+    expect(headAt(g, g.left + 3 * g.pitchX + 1, g.top + 1)).toEqual({ layer: 0, head: 3 });
+    expect(headAt(g, 2, 2)).toBeNull();
+    const seen = visibleHeads(g, 0, 0, 300, 300, { layer: 2, head: 3 });
+    expect(seen[0]).toEqual({ layer: 2, head: 3 });
+    expect(seen.length).toBeLessThan(32 * 32);
+    const corner = visibleHeads(g, g.totalWidth - 300, g.totalHeight - 300, 300, 300, {
+      layer: 31,
+      head: 31,
+    });
+    expect(corner[0]).toEqual({ layer: 31, head: 31 });
+  });
+});
+
+describe("moving by keys", () => {
+  it("starts at 0, stops at the ends, and goes by tenths", () => {
+    expect([moved(null, 1, 50), moved(49, 1, 50), moved(0, -1, 50), moved(10, 1, 50, true)]).toEqual([
+      0, 49, 0, 15,
+    ]);
+  });
+});

@@ -1,0 +1,91 @@
+import type { Model } from "../src/bridge";
+import type { Tokens } from "../src/protocol";
+import { createStore, type Store } from "../src/state";
+
+/** A generator of numbers in [0, 1) that are the same on every run. */
+export function random(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+}
+
+export function words(texts: string[]): Tokens {
+  return {
+    piece: texts,
+    text: texts,
+    gap: texts.map((_, i) => (i ? " " : "")),
+    special: texts.map(() => 0),
+    segment: texts.map(() => 0),
+  };
+}
+
+export const TRAITS = () => ({
+  meta: {
+    version: 1,
+    model: "tiny",
+    stacks: [
+      { name: "self", layers: 3, heads: 4, examples: [{ queries: words(["a", "b", "c"]), keys: null }] },
+      { name: "cross", layers: 1, heads: 2, examples: [{ queries: words(["a"]), keys: words(["x", "y"]) }] },
+    ],
+  },
+  stack: "self",
+  batch: 0,
+  layer: 1,
+  head: 2,
+  query: null as number | null,
+  key: null as number | null,
+  direction: "from" as const,
+  panels: ["grid", "heatmap", "lines", "text"] as ("grid" | "heatmap" | "lines" | "text")[],
+  threshold: 0.05,
+  scale: "sqrt" as const,
+  domain: null,
+  colormap: "oslo" as const,
+  theme: "light" as const,
+});
+
+export const store = (): Store => createStore(TRAITS());
+
+export interface FakeModel extends Model {
+  traits: Record<string, unknown>;
+  sent: unknown[];
+  saved: number;
+  /** A change that came from the kernel. */
+  arrive(name: string, value: unknown): void;
+  emit(event: string, ...args: unknown[]): void;
+}
+
+export function fakeModel(traits: Record<string, unknown> = TRAITS()): FakeModel {
+  const listeners = new Map<string, Set<(...args: unknown[]) => void>>();
+  const model: FakeModel = {
+    traits,
+    sent: [],
+    saved: 0,
+    get: (name) => traits[name],
+    set: (name, value) => {
+      traits[name] = value;
+      model.emit(`change:${name}`);
+    },
+    save_changes: () => {
+      model.saved++;
+    },
+    send: (content) => {
+      model.sent.push(content);
+    },
+    on: (event, callback) => {
+      const set = listeners.get(event) ?? new Set();
+      listeners.set(event, set.add(callback as (...args: unknown[]) => void));
+    },
+    off: (event, callback) => {
+      listeners.get(event)?.delete(callback as (...args: unknown[]) => void);
+    },
+    arrive: (name, value) => model.set(name, value),
+    emit: (event, ...args) => {
+      for (const listener of listeners.get(event) ?? []) listener(...args);
+    },
+  };
+  return model;
+}
+
+export const turn = () => new Promise((resolve) => setTimeout(resolve, 0));

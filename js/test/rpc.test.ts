@@ -1,0 +1,96 @@
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { Rpc } from "../src/rpc";
+
+interface Sent {
+  id: number;
+  method: string;
+}
+
+function setup(detached = { now: false }) {
+  const sent: Sent[] = [];
+  const rpc = new Rpc({ send: (message) => sent.push(message), detached: () => detached.now });
+  return { sent, rpc, detached };
+}
+
+describe("rpc", () => {
+  beforeEach(() => {
+    vi.useFakeTimers();
+  });
+  afterEach(() => {
+    vi.useRealTimers();
+  });
+
+  it("numbers its messages and hands each answer to who asked", async () => {
+    const { sent, rpc } = setup();
+    const [a, b] = [rpc.request("tiles", { x: 1 }), rpc.request("values", {})];
+    expect(sent).toEqual([
+      { id: 1, method: "tiles", params: { x: 1 } },
+      { id: 2, method: "values", params: {} },
+    ]);
+    expect(rpc.free).toBe(0);
+    rpc.receive({ id: 2, ok: { blocks: [] } }, ["buffer"]);
+    rpc.receive({ id: 1, ok: { tiles: [] } }, []);
+    expect(await b).toEqual({ ok: { blocks: [] }, buffers: ["buffer"] });
+    expect((await a).ok).toEqual({ tiles: [] });
+    expect(rpc.free).toBe(2);
+  });
+
+  it("says busy after 400 ms, waits for as long as it takes, and is live again with the answer", async () => {
+    const { rpc } = setup();
+    const answer = rpc.request("tiles", {});
+    vi.advanceTimersByTime(399);
+    expect(rpc.link.value).toBe("live");
+    vi.advanceTimersByTime(1);
+    expect(rpc.link.value).toBe("busy");
+    vi.advanceTimersByTime(3_600_000);
+    rpc.receive({ id: 1, ok: {} }, []);
+    await answer;
+    expect(rpc.link.value).toBe("live");
+    vi.advanceTimersByTime(10_000);
+    expect(rpc.link.value).toBe("live");
+  });
+
+  it("says gone when the host throws, and asks nothing more", async () => {
+    const rpc = new Rpc({
+      send: () => {
+        throw new Error("no comm");
+      },
+      detached: () => false,
+    });
+    await expect(rpc.request("tiles", {})).rejects.toMatchObject({ code: "gone" });
+    expect([rpc.link.value, rpc.free]).toEqual(["gone", 0]);
+  });
+
+  it("says static when the host says that nobody is there, at once or while it waits", async () => {
+    await expect(setup({ now: true }).rpc.request("tiles", {})).rejects.toMatchObject({ code: "static" });
+    const { rpc, detached } = setup();
+    const waiting = rpc.request("tiles", {});
+    detached.now = true;
+    vi.advanceTimersByTime(400);
+    await expect(waiting).rejects.toMatchObject({ code: "static" });
+    expect(rpc.link.value).toBe("static");
+  });
+
+  it("passes errors on with code and text", async () => {
+    const { rpc } = setup();
+    const answer = rpc.request("tiles", {});
+    rpc.receive({ id: 1, error: { code: "invalid", message: "layer 9 does not exist" } }, []);
+    await expect(answer).rejects.toMatchObject({ code: "invalid", message: "layer 9 does not exist" });
+  });
+
+  it("calls an answer without ok and error malformed", async () => {
+    const { rpc } = setup();
+    const answer = rpc.request("tiles", {});
+    rpc.receive({ id: 1 }, []);
+    await expect(answer).rejects.toMatchObject({
+      code: "malformed",
+      message: 'answer 1 has neither "ok" nor "error"',
+    });
+  });
+
+  it("drops what it did not ask for", () => {
+    const { rpc } = setup();
+    for (const odd of [null, 3, "x", {}, { id: 99, ok: {} }, { id: "1", ok: {} }])
+      expect(() => rpc.receive(odd, [])).not.toThrow();
+  });
+});
