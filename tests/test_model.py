@@ -136,7 +136,9 @@ def test_the_model_is_used_as_it_is(mini):
     wrapped.capture("Hi")
     assert model.training
     assert not mini.model.training
-    assert repr(wrapped) == "AttentionModel('mine', BertModel on cpu, attention sdpa, tokenizer BertTokenizer)"
+    assert repr(wrapped) == (
+        f"AttentionModel('mine', BertModel on cpu, attention sdpa, tokenizer {type(mini.tokenizer).__name__})"
+    )
 
 
 def test_names_given_replace_those_of_the_tokenizer(mini):

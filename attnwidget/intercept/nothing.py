@@ -28,6 +28,7 @@ def _sentences(root: nn.Module) -> Iterator[str]:
     implementation = getattr(getattr(root, "config", None), "_attn_implementation", None)
     if implementation is not None:
         yield f"Its attention implementation is {implementation!r}."
+        yield from _by_hand(root, implementation)
     packed = [path or name for path, part in root.named_modules() if isinstance(part, nn.MultiheadAttention)]
     if packed:
         yield (
@@ -48,3 +49,22 @@ def _sentences(root: nn.Module) -> Iterator[str]:
         "pass them to AttentionCapture.from_weights. Code compiled by torch.compile is not: capture the module it "
         "was made from."
     )
+
+
+def _by_hand(root: nn.Module, implementation: str) -> Iterator[str]:
+    """Families that transformers has not moved to its attention interface compute eager attention by hand."""
+    if implementation == "eager" and getattr(root, "_supports_sdpa", False):
+        yield (
+            "In this version of transformers this model computes eager attention by hand, which cannot be seen: load "
+            'it with attn_implementation="sdpa".'
+        )
+    elif implementation == "eager":
+        yield (
+            "In this version of transformers this model computes attention by hand, which cannot be seen: run it with "
+            "output_attentions=True and pass its attentions to AttentionCapture.from_weights."
+        )
+    elif implementation == "sdpa":
+        yield (
+            "With output_attentions=True or a head mask some versions of transformers compute attention by hand, "
+            "which cannot be seen: leave them out."
+        )

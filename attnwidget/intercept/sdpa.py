@@ -90,8 +90,9 @@ def _is_flash_on_cpu(
     if torch.is_autocast_enabled("cpu") or _in_transform():
         return False
     try:
+        options = {"enable_gqa": True} if grouped else {}  # torch 2.4 does not know the word
         choice = torch._fused_sdp_choice(  # noqa: SLF001
-            query, key, value, mask, dropout, is_causal, scale=scale, enable_gqa=grouped
+            query, key, value, mask, dropout, is_causal, scale=scale, **options
         )
     except (RuntimeError, TypeError):  # invalid arguments: the plain call has the better words
         return False

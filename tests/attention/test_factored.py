@@ -60,11 +60,14 @@ def test_weights_equal_a_softmax_over_the_full_matrix(case):
     mask = recognise_mask(passed, n_queries=q.shape[2], n_keys=k.shape[2])
     attention = FactoredAttention(q, k, mask=mask, **options)
     expected = reference(q, k, allowed=allowed, bias=bias, **options)
+    # The rounding of a float32 score becomes the relative error of its weight.
+    largest = max(np.abs(attention.scores(example, ALL, ALL, ALL)).max() for example in range(q.shape[0]))
+    tolerance = 4 * np.finfo(np.float32).eps * max(4.0, float(largest))
     for example in range(q.shape[0]):
-        np.testing.assert_allclose(attention.weights(example, ALL, ALL, ALL), expected[example], atol=2e-6)
+        np.testing.assert_allclose(attention.weights(example, ALL, ALL, ALL), expected[example], atol=tolerance)
         rows, columns = np.array([q.shape[2] - 1, 0]), np.array([0, k.shape[2] - 1])
         picked = attention.weights(example, np.array([q.shape[1] - 1]), rows, columns)
-        np.testing.assert_allclose(picked[0], expected[example][-1][np.ix_(rows, columns)], atol=2e-6)
+        np.testing.assert_allclose(picked[0], expected[example][-1][np.ix_(rows, columns)], atol=tolerance)
 
 
 def test_a_row_that_may_look_at_nothing_is_zero_also_with_the_lse_of_a_kernel():
@@ -73,7 +76,7 @@ def test_a_row_that_may_look_at_nothing_is_zero_also_with_the_lse_of_a_kernel():
     allowed[3] = False
     additive = torch.zeros(5, 5).masked_fill(~allowed, -torch.inf)
     output, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(q, k, k, attn_mask=additive)
-    assert not output[:, :, 3].any()
+    assert not output[:, :, 3].nan_to_num(0).any()  # torch 2.4 returns NaN for such a row
     mask = recognise_mask(allowed, n_queries=5, n_keys=5)
     for kernel_lse in (lse, None):
         weights = FactoredAttention(q, k, kernel_lse, mask=mask).weights(0, ALL, ALL, ALL)

@@ -9,7 +9,9 @@ import torch
 import transformers as tf
 from torch import nn
 from torch.overrides import _get_current_function_mode_stack
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, AttentionInterface
+from transformers.models.gpt2 import modeling_gpt2
+from transformers.models.llama import modeling_llama
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import attnwidget as aw
 from attnwidget.intercept.recorder import ACTIVE
@@ -24,8 +26,11 @@ def tiny():
 
 def surroundings():
     return {
-        "get_interface": AttentionInterface.__dict__["get_interface"],
-        "getitem": AttentionInterface.__dict__.get("__getitem__"),
+        # What there is to wrap depends on the version of transformers.
+        "get_interface": type(ALL_ATTENTION_FUNCTIONS).__dict__.get("get_interface"),
+        "getitem": type(ALL_ATTENTION_FUNCTIONS).__dict__.get("__getitem__"),
+        "eager": modeling_llama.eager_attention_forward,
+        "eager of GPT-2": modeling_gpt2.eager_attention_forward,
         "functions": {name: ALL_ATTENTION_FUNCTIONS[name] for name in ALL_ATTENTION_FUNCTIONS},
         "sdpa": torch.nn.functional.scaled_dot_product_attention,
         "modes": _get_current_function_mode_stack(),
@@ -37,7 +42,7 @@ def surroundings():
 
 def assert_same(before, after):
     for name, value in before.items():
-        if name in {"get_interface", "getitem", "sdpa"}:
+        if name in {"get_interface", "getitem", "sdpa", "eager", "eager of GPT-2"}:
             assert after[name] is value, name
         else:
             assert after[name] == value, name
@@ -107,7 +112,6 @@ def test_nested_captures_both_see():
         with aw.capture(model.encoder.layer[1]) as inner, aw.capture(other) as beside:
             model(IDS)
             other(IDS)
-        assert AttentionInterface.__dict__["get_interface"].__name__ == "get_interface"
     assert outer.stacks["self"].n_layers == 2
     assert inner.stacks["self"].n_layers == 1
     assert beside.stacks["self"].n_layers == 2
@@ -148,7 +152,7 @@ def test_threads_see_their_own():
 def test_a_function_kept_beyond_the_block_only_calls_the_original():
     model = tiny()
     with aw.capture(model):
-        kept = ALL_ATTENTION_FUNCTIONS.get_interface("sdpa", None)
+        kept = ALL_ATTENTION_FUNCTIONS["sdpa"]
         model(IDS)
     q = torch.randn(1, 2, 4, 8)
     attention = model.encoder.layer[0].attention.self

@@ -119,20 +119,20 @@ def odd_attention(module, query, key, value, attention_mask, **_):
 
 @pytest.fixture
 def odd():
-    from transformers.modeling_utils import AttentionInterface
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-    AttentionInterface.register("odd", odd_attention)
+    ALL_ATTENTION_FUNCTIONS["odd"] = odd_attention
     yield
-    del AttentionInterface._global_mapping["odd"]
+    del ALL_ATTENTION_FUNCTIONS["odd"]
 
 
 @pytest.mark.usefixtures("odd")
 def test_an_unknown_implementation_is_believed_only_if_it_explains_the_output():
     torch.manual_seed(0)
-    model = tf.BertModel(tf.BertConfig(**PLAIN)).eval()
+    model = tf.LlamaModel(tf.LlamaConfig(**PLAIN)).eval()
     for parameter in model.parameters():
         parameter.data.mul_(20)
-    model.set_attn_implementation("odd")
+    model.config._attn_implementation = "odd"
     model.config.tells = True
     with torch.no_grad(), aw.capture(model) as cap:
         model(IDS)
@@ -140,5 +140,5 @@ def test_an_unknown_implementation_is_believed_only_if_it_explains_the_output():
     model.config.tells = False
     text = refused(model, lambda: model(IDS))
     assert text.startswith(
-        "attention of encoder.layer.0.attention.self (odd) could not be recorded: its queries, keys and mask"
+        "attention of layers.0.self_attn (odd) could not be recorded: its queries, keys and mask"
     )

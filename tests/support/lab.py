@@ -44,6 +44,7 @@ class Lab:
             self.port: int = probe.getsockname()[1]
         settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
         settings.mkdir(parents=True)
+        self._theme = settings / "themes.jupyterlab-settings"
         (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
         self._log = (folder / "lab.log").open("w")
         self._server = subprocess.Popen(
@@ -96,7 +97,8 @@ class Lab:
         return name
 
     def open(self, page: Page, name: str) -> Notebook:
-        """Open a notebook alone on the page and wait for its kernel."""
+        """Open a notebook alone on the page, in the light theme, and wait for its kernel."""
+        self._theme.write_text('{"theme": "JupyterLab Light"}')
         page.goto(f"http://127.0.0.1:{self.port}/doc/tree/{name}?token={self.token}&reset")
         page.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.isReady", timeout=60_000)
         page.evaluate("() => window.jupyterapp.shell.currentWidget.revealed")
