@@ -16,13 +16,15 @@ from attnwidget.intercept.assemble import Axis, Naming, assemble
 from attnwidget.intercept.session import watching
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from attnwidget.attention import AttentionCapture
     from attnwidget.attention.tokens import TokenNames
 
 _TOKENIZER_FILES = ("*token*", "vocab*", "*.model", "*.tiktoken", "tekken*")
 _SHARED = ("revision", "token", "cache_dir", "local_files_only", "trust_remote_code")
+# Some models put pictures and sounds in the place of ids that have no embedding.
+_PICTURES = {"pixel_values", "pixel_values_videos", "input_features", "input_values"}
 _POSITIONS = ("position_embeddings", "position_embedding", "embed_positions", "wpe")
 
 
@@ -125,11 +127,11 @@ class AttentionModel:
             CaptureError: no attention was seen, or some that cannot be shown.
         """
         device = self._device()
-        prepared = prepare(inputs, self.tokenizer, device=device, by_name=self._takes_ids())
+        prepared = prepare(inputs, self.tokenizer, device=device, parameters=self._parameters())
         kwargs = {**prepared.kwargs, **forward_kwargs}
         kwargs = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in kwargs.items()}
         kwargs = self._accepted(kwargs)
-        self._check_length(kwargs)
+        self._check_ids(kwargs)
         naming = prepared.naming
         if tokens is not None:
             naming = Naming(as_names(tokens, naming.queries))
@@ -157,12 +159,12 @@ class AttentionModel:
                 return tensor.device
         return torch.device("cpu")
 
-    def _takes_ids(self) -> bool:
-        return "input_ids" in inspect.signature(self.model.forward).parameters
+    def _parameters(self) -> Mapping[str, inspect.Parameter]:
+        return inspect.signature(self.model.forward).parameters
 
     def _accepted(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Without what only the tokenizer knows: some models take no token types, some no mask."""
-        parameters = inspect.signature(self.model.forward).parameters
+        parameters = self._parameters()
         if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in parameters.values()):
             return kwargs
         spare = {"token_type_ids"}
@@ -171,7 +173,7 @@ class AttentionModel:
             spare.add("attention_mask")
         return {key: value for key, value in kwargs.items() if key in parameters or key not in spare}
 
-    def _check_length(self, kwargs: dict[str, Any]) -> None:
+    def _check_ids(self, kwargs: dict[str, Any]) -> None:
         ids = kwargs.get("input_ids")
         if not isinstance(ids, torch.Tensor):
             return
@@ -181,6 +183,14 @@ class AttentionModel:
                 f"the input has {ids.shape[-1]} tokens and {self.name} has positions for {limit}; "
                 "pass a shorter text, or a part of its token ids"
             )
+        size = _vocabulary(self.model)
+        if size is not None and ids.numel() and not kwargs.keys() & _PICTURES:
+            low, high = int(ids.min()), int(ids.max())
+            if low < 0 or high >= size:
+                raise ValueError(
+                    f"token id {low if low < 0 else high} does not exist: {self.name} has ids 0 to {size - 1}; "
+                    "is the tokenizer that of another model?"
+                )
 
 
 def _roles(axis: Axis | None) -> dict[str, Axis]:
@@ -196,6 +206,15 @@ def _longest(model: nn.Module) -> int | None:
             reserved = part.padding_idx + 1 if part.padding_idx is not None else int(getattr(part, "offset", 0))
             limits.append(part.num_embeddings - reserved)
     return min(limits, default=None)
+
+
+def _vocabulary(model: nn.Module) -> int | None:
+    """Ids a model has embeddings for; None where that is not known."""
+    try:
+        embeddings = model.get_input_embeddings()  # type: ignore[operator]
+    except (AttributeError, NotImplementedError):
+        return None
+    return embeddings.num_embeddings if isinstance(embeddings, nn.Embedding) else None
 
 
 def _name(model: nn.Module) -> str:

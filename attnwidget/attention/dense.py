@@ -90,5 +90,13 @@ class DenseAttention:
             return np.ones((1, 1, 1), dtype=np.bool_)
         return self.mask.allowed(example, heads, queries, keys)
 
+    def has_nan(self) -> bool:
+        """Whether weights that the mask allows are not numbers."""
+        everything = slice(0, self.n_heads), slice(0, self.n_queries), slice(0, self.n_keys)
+        broken = (
+            (example, ~np.isfinite(weights)) for example, weights in enumerate(self._weights)
+        )  # (H, Tq, Tk), one example at a time
+        return any(where.any() and (where & self.allowed(example, *everything)).any() for example, where in broken)
+
     def __repr__(self) -> str:
         return f"DenseAttention({shape_text(self._weights)}, {self.detail})"

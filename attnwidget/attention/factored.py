@@ -116,7 +116,8 @@ class FactoredAttention:
         lse = self.lse(example, heads)[:, _torch_index(queries, self.q.device)]  # (h, q)
         with _plain_maths(self.q.device):
             logits, forbidden = self._logits(example, heads, queries, keys)
-            weights = torch.exp_(logits.sub_(lse[:, :, None]))
+            # Both are rounded, and large scores coarsely: no weight may come out above 1.
+            weights = torch.exp_(logits.sub_(lse[:, :, None])).clamp_(max=1)
             # A row that may look at nothing has no denominator, and kernels disagree on what they return for it.
             weights.masked_fill_(torch.isneginf(lse)[:, :, None], 0)
             if forbidden is not None:
@@ -138,6 +139,23 @@ class FactoredAttention:
                 self._compute_lse(example, wanted[~self._known[example][wanted]])
         assert self._lse is not None  # noqa: S101 - computed above; this is for the type checker
         return self._lse[example][_torch_index(heads, self._lse.device)]
+
+    def has_nan(self) -> bool:
+        """Whether weights that the mask allows are not numbers: q or k hold NaN or infinity, or their product does."""
+        if not (self.q.numel() and self.k.numel()):
+            return False
+        with _plain_maths(self.q.device):
+            largest = [torch.stack(torch.aminmax(part)).abs().amax().double() for part in (self.q, self.k)]
+            # What no score can exceed; NaN if there is one among the factors.
+            if float(largest[0] * largest[1]) * abs(self.scale) * self.q.shape[-1] < torch.finfo(torch.float32).max:
+                return False
+        # Only a suspicion, since the numbers may belong to masked keys. Kernels disagree on what they say for such rows.
+        again = FactoredAttention(
+            self.q, self.k, scale=self.scale, softcap=self.softcap, sinks=self.sinks, mask=self.mask
+        )
+        self._lse = torch.stack([again.lse(example, slice(0, self.n_heads)) for example in range(self.n_examples)])
+        self._known[:] = True
+        return not bool((self._lse < torch.inf).all())
 
     def _compute_lse(self, example: int, heads: np.ndarray[tuple[int], np.dtype[np.intp]]) -> None:
         if self._lse is None:

@@ -23,7 +23,8 @@ class Tile:
     """A pooled rectangle of one head.
 
     Attributes:
-        values: (height, width) float32; NaN where every pair under the cell is masked.
+        values: (height, width) float32; NaN where every pair under the cell is masked, infinity where a weight under
+            it is not a number.
         queries: the rows covered, [a, b).
         keys: the columns covered, [c, d).
         reduce: "max" or "mean" over the allowed pairs of a cell.
@@ -68,7 +69,7 @@ def pool(
         reduce: over the allowed pairs under a cell.
 
     Returns:
-        (height, width), NaN where every pair under the cell is masked.
+        (height, width), NaN where every pair under the cell is masked, infinity where a weight is not a number.
     """
     heads, columns = slice(head, head + 1), slice(*keys)
     row_bins, column_starts = bin_starts(*queries, height), bin_starts(*keys, width) - keys[0]
@@ -79,6 +80,7 @@ def pool(
     for start in range(*queries, step):
         rows = slice(start, min(start + step, queries[1]))
         weights = layer.weights(example, heads, rows, columns)[0]  # (q, k)
+        weights = np.where(np.isfinite(weights), weights, np.float32(np.inf))
         allowed = np.broadcast_to(layer.allowed(example, heads, rows, columns), (1, *weights.shape))[0]
         first = int(np.searchsorted(row_bins, rows.start, side="right")) - 1
         last = int(np.searchsorted(row_bins, rows.stop - 1, side="right"))

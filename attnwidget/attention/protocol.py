@@ -56,6 +56,9 @@ class Attention(Protocol):
     def allowed(self, example: int, heads: Index, queries: Index, keys: Index) -> Bools:
         """Which pairs the mask allows, broadcastable to (h, q, k)."""
 
+    def has_nan(self) -> bool:
+        """Whether weights that the mask allows are not numbers, as an overflow in the model leaves them."""
+
 
 def length_of(index: Index, size: int) -> int:
     """How many positions an index picks from an axis of this size."""

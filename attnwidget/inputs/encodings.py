@@ -9,6 +9,9 @@ from attnwidget.attention import Tokens
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_NO_ID = 2**31
+"""Tokenizers count in 32 bits."""
+
 
 def tokens_of_encoding(encoding: Any, texts: Sequence[str]) -> Tokens:  # noqa: ANN401
     """Tokens of a fast tokenizer's encoding; the running text, special tokens aside, is the source to the character.
@@ -47,6 +50,9 @@ def tokens_of_encoding(encoding: Any, texts: Sequence[str]) -> Tokens:  # noqa: 
 
 def tokens_of_ids(tokenizer: Any, ids: Sequence[int], segment: Sequence[int] | None = None) -> Tokens:  # noqa: ANN401
     """Tokens of ids whose source text is not known."""
+    bad = [number for number in ids if not 0 <= number < _NO_ID]
+    if bad:
+        raise ValueError(f"token id {bad[0]} does not exist; expected ids of the vocabulary, which begin at 0")
     pieces = [str(piece) for piece in tokenizer.convert_ids_to_tokens(list(ids))]
     known = set(tokenizer.all_special_ids)
     unknown = getattr(tokenizer, "unk_token_id", None)

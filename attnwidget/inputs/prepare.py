@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -39,14 +39,20 @@ class Prepared:
     naming: Naming = field(default_factory=Naming)
 
 
-def prepare(inputs: Any, tokenizer: Any, *, device: torch.device, by_name: bool) -> Prepared:  # noqa: ANN401
+def prepare(
+    inputs: Any,  # noqa: ANN401 - see below
+    tokenizer: Any,  # noqa: ANN401 - transformers ships no types we use
+    *,
+    device: torch.device,
+    parameters: Collection[str],
+) -> Prepared:
     """Prepare whatever a person passes.
 
     Args:
         inputs: any of the accepted forms.
         tokenizer: of the model, or None.
         device: where the model is.
-        by_name: the model takes `input_ids` by name.
+        parameters: names of what the model's forward takes, in order.
 
     Returns:
         Arguments on the model's device, and names for the tokens.
@@ -68,17 +74,29 @@ def prepare(inputs: Any, tokenizer: Any, *, device: torch.device, by_name: bool)
     lists = _id_lists(inputs)
     if lists is not None:
         return _batch([example_of_ids(tokenizer, ids) for ids in lists], tokenizer, device)
-    if isinstance(inputs, (torch.Tensor, np.ndarray)):
-        tensor = torch.as_tensor(inputs).to(device)
-        if not by_name or tensor.is_floating_point() or tensor.ndim > _IDS_NDIM or tensor.dtype == torch.bool:
-            return Prepared((tensor,), {})
-        if tensor.ndim == 0 or not tensor.numel():
-            raise ValueError(
-                f"token ids have shape {tuple(tensor.shape)}; expected (tokens,) or (batch, tokens), not empty"
-            )
-        ids = tensor.reshape(-1, tensor.shape[-1])  # (B, T)
-        return Prepared((), {"input_ids": ids}, Naming(_axis(_row_tokens(tokenizer, ids, None), None)))
+    if isinstance(inputs, torch.Tensor) or (isinstance(inputs, np.ndarray) and inputs.dtype.kind in "biufc"):
+        return _tensor(torch.as_tensor(inputs).to(device), tokenizer, list(parameters))
     raise TypeError(f"inputs are {type(inputs).__name__} {_shown(inputs)}; expected {_ACCEPTED}")
+
+
+def _tensor(tensor: torch.Tensor, tokenizer: Any, parameters: Sequence[str]) -> Prepared:  # noqa: ANN401
+    is_ids = not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
+    only_ids = parameters[:1] == ["input_ids"]
+    if only_ids and not is_ids:
+        raise TypeError(
+            f"inputs are a tensor {tuple(tensor.shape)} of {tensor.dtype} and this model takes token ids; expected an "
+            'integer tensor, or {"inputs_embeds": ...} for embeddings'
+        )
+    if "input_ids" not in parameters or not is_ids or (tensor.ndim > _IDS_NDIM and not only_ids):
+        return Prepared((tensor,), {})
+    if tensor.ndim not in (1, _IDS_NDIM) or not tensor.numel():
+        raise ValueError(
+            f"token ids have shape {tuple(tensor.shape)}; expected (tokens,) or (batch, tokens), not empty"
+        )
+    if tensor.dtype != torch.int32:  # the narrow and unsigned types are no index to an embedding
+        tensor = tensor.long()
+    ids = tensor.reshape(-1, tensor.shape[-1])  # (B, T)
+    return Prepared((), {"input_ids": ids}, Naming(_axis(_row_tokens(tokenizer, ids, None), None)))
 
 
 def _texts(inputs: object) -> list[tuple[str, ...]] | None:
@@ -105,8 +123,9 @@ def _id_lists(inputs: object) -> list[list[int]] | None:
         raise ValueError(f"inputs are empty; expected {_ACCEPTED}")
     if all(_is_int(number) for number in inputs):
         return [[int(number) for number in inputs]]
-    if all(isinstance(row, (list, tuple)) and all(_is_int(number) for number in row) for row in inputs):
-        return [[int(number) for number in row] for row in inputs]
+    rows = [row.tolist() if isinstance(row, (torch.Tensor, np.ndarray)) else row for row in inputs]
+    if all(isinstance(row, (list, tuple)) and all(_is_int(number) for number in row) for row in rows):
+        return [[int(number) for number in row] for row in rows]
     return None
 
 
@@ -146,9 +165,13 @@ def _widen(tokens: Tokens, start: int, width: int) -> Tokens:
 
 
 def _mapping(inputs: Mapping[str, Any], tokenizer: Any, device: torch.device) -> Prepared:  # noqa: ANN401
-    batch = {name: _to_device(value, device) for name, value in inputs.items()}
+    if not inputs:
+        raise ValueError(f"inputs are empty; expected {_ACCEPTED}")
+    batch = {name: _to_device(name, value, device) for name, value in inputs.items()}
     ids = batch.get("input_ids")
-    if isinstance(ids, torch.Tensor) and ids.ndim == 1:
+    if ids is not None and not isinstance(ids, torch.Tensor):
+        raise TypeError(f"input_ids are {type(ids).__name__} {_shown(ids)}; expected ints, or a tensor of them")
+    if ids is not None and ids.ndim == 1:
         # One example without a batch axis: give the axis to everything that is as long.
         count = ids.shape[0]
         batch = {
@@ -156,7 +179,7 @@ def _mapping(inputs: Mapping[str, Any], tokenizer: Any, device: torch.device) ->
             for name, value in batch.items()
         }
         ids = batch["input_ids"]
-    tokens = _row_tokens(tokenizer, ids, batch.get("token_type_ids")) if isinstance(ids, torch.Tensor) else None
+    tokens = None if ids is None else _row_tokens(tokenizer, ids, batch.get("token_type_ids"))
     return Prepared((), batch, Naming(_axis(tokens, batch.get("attention_mask"))))
 
 
@@ -167,9 +190,15 @@ def decoder_axis(kwargs: Mapping[str, Any], tokenizer: Any) -> Axis | None:  # n
     return _axis(tokens, kwargs.get("decoder_attention_mask"))
 
 
-def _to_device(value: Any, device: torch.device) -> Any:  # noqa: ANN401 - options pass through as they are
+def _to_device(name: str, value: Any, device: torch.device) -> Any:  # noqa: ANN401 - options pass as they are
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], (int, float, list, tuple)):
-        return torch.tensor(value, device=device)
+        try:
+            return torch.tensor(value, device=device)
+        except (ValueError, TypeError) as error:
+            raise ValueError(
+                f"{name} is no rectangle of numbers ({error}); expected rows of one length: pad them and say so in "
+                "attention_mask, or pass a list of lists of ids instead of a dict"
+            ) from error
     return torch.as_tensor(value).to(device) if isinstance(value, (torch.Tensor, np.ndarray)) else value
 
 

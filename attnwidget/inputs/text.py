@@ -28,6 +28,13 @@ def encode_text(tokenizer: Any, texts: tuple[str, ...]) -> Example:  # noqa: ANN
     for text in texts:
         if not text:
             raise ValueError("the text is empty; expected at least one token to look at")
+        half = next((place for place, char in enumerate(text) if "\ud800" <= char <= "\udfff"), None)
+        if half is not None:
+            raise ValueError(
+                f"character {half} of the text, {text[half]!r}, is half of a surrogate pair, which no tokenizer knows; "
+                'expected text that can be written as UTF-8: text.encode("utf-16", "surrogatepass").decode("utf-16") '
+                "joins the halves"
+            )
     encoded = tokenizer(*texts, return_attention_mask=True)
     inputs = {name: list(encoded[name]) for name in encoded if name in tokenizer.model_input_names}
     inputs.setdefault("attention_mask", list(encoded["attention_mask"]))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from attnwidget.attention import AttentionStack, CaptureError, LayerInfo, Tokens
+from attnwidget.attention import AttentionStack, AttentionWarning, CaptureError, LayerInfo, Tokens
 from attnwidget.attention.tokens import TokenNames, each_tokens
 from attnwidget.intercept.nothing import nothing_seen
 
@@ -92,7 +93,23 @@ def assemble(recorder: Recorder, naming: Naming) -> list[AttentionStack]:
             # Layers with other heads or lengths cannot share a grid: they are stacks of their own.
             name = role if number == 0 else f"{role}-{number + 1}"
             stacks.append(_stack(name, role, group, naming, paired=len(groups) > 1))
+    _tell_broken(stacks)
     return stacks
+
+
+def _tell_broken(stacks: Sequence[AttentionStack]) -> None:
+    for stack in stacks:
+        broken = [number for number, layer in enumerate(stack.layers) if layer.has_nan()]
+        if broken:
+            path = stack.infos[broken[0]].path
+            warnings.warn(
+                f"{len(broken)} of {stack.n_layers} layers of stack {stack.name!r} hold weights that are not numbers; "
+                f"the first is layer {broken[0]}{path and f' ({path})'}. They are shown as not known. Likely reasons: "
+                "activations that overflow (load the model in bfloat16 or float32 instead of float16), or parameters "
+                "that are not numbers",
+                AttentionWarning,
+                stacklevel=4,
+            )
 
 
 def _shape(record: Record) -> tuple[int, int, int, int]:

@@ -20,11 +20,13 @@ def encode(weights: NDArray[np.floating], dtype: CodeType) -> NDArray[np.uint8] 
     """Turn weights into codes.
 
     Args:
-        weights: any shape, in [0, 1]; NaN where the mask does not allow the pair.
+        weights: any shape, in [0, 1]; NaN where the mask does not allow the pair, infinity where the weight is not a
+            number.
         dtype: `"u16"`, right to 0.02 %, or `"u8"`, right to 4.5 %.
 
     Returns:
-        Codes of the same shape: `3 + round((log2(w) + 32) * (max - 3) / 32)`, 2 below 2^-32, 0 for NaN.
+        Codes of the same shape: `3 + round((log2(w) + 32) * (max - 3) / 32)`, 2 below 2^-32, 1 for infinity, 0 for
+        NaN.
     """
     out = DTYPES[dtype]
     steps = (np.iinfo(out).max - CODE_FIRST) / -LOG2_MIN
@@ -34,6 +36,7 @@ def encode(weights: NDArray[np.floating], dtype: CodeType) -> NDArray[np.uint8] 
     position = np.where(position < 0, CODE_ZERO - CODE_FIRST, position)
     codes: NDArray[np.uint8] | NDArray[np.uint16]
     codes = np.where(masked, CODE_MASKED, np.where(masked, 0, position) + CODE_FIRST).astype(out)
+    codes[np.isposinf(weights)] = CODE_MISSING
     return codes
 
 

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from attnwidget.attention import AttentionCapture, AttentionStack
 
+NOT_A_NUMBER = -1
+"""What `values` sends for a weight that an overflow in the model left without one; NaN there means masked."""
+
 REDUCTIONS = ("max", "mean")
 
 
@@ -93,6 +96,7 @@ def _values(capture: AttentionCapture, params: Mapping[str, Any]) -> tuple[dict[
         weights = capture.weights(block.layer, block.head, **place)
         allowed = capture.allowed(block.layer, block.head, **place)
         results.append({"height": block.height, "width": block.width})
+        weights = np.where(np.isfinite(weights), weights, NOT_A_NUMBER)
         buffers.append(np.where(allowed, weights, np.nan).astype("<f4").tobytes())
     return {"blocks": results}, buffers
 

@@ -25,14 +25,26 @@ const INTERNAL = [
   ...[
     "canvasHeight",
     "canvasWidth",
+    "colours",
+    "columns",
+    "context",
     "disposers",
+    "dispose",
     "endHover",
     "hoverHead",
+  ],
+  ...[
     "hoverPair",
+    "labels",
     "lockHead",
     "lockedHead",
+    "onScreen",
+    "panelHeight",
+    "picture",
+    "pitchX",
+    "pitchY",
   ],
-  ...["onScreen", "panelHeight", "pitchX", "pitchY", "pooling", "shownHead", "totalHeight", "totalWidth"],
+  ...["pooling", "problem", "reveal", "rows", "shown", "shownHead", "store", "totalHeight", "totalWidth"],
   ...["visibleHeads"],
 ];
 

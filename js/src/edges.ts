@@ -16,24 +16,19 @@ export function strongestEdges(tile: Tile, threshold: number, limit: number): Ed
   const weights = decodeTable(tile.max);
   let floor = Math.max(CODE_FIRST, encode(threshold, tile.max));
   if (weights[floor]! < threshold * (1 - 1e-4)) floor++;
+  const { length } = codes;
   const histogram = new Uint32Array(tile.max + 2);
-  let total = 0;
-  for (const code of codes)
-    if (code >= floor) {
-      histogram[code]!++;
-      total++;
-    }
+  for (let i = 0; i < length; i++) histogram[codes[i]!]!++;
   // Walk down from the strongest code until the limit is full; `spare` pairs of the last code still fit.
   let cut = tile.max;
   let taken = 0;
   while (cut > floor && taken + histogram[cut]! <= limit) taken += histogram[cut--]!;
   let spare = Math.min(histogram[cut]!, limit - taken);
-  const found: number[] = [];
-  for (let i = 0; i < codes.length; i++) {
-    const code = codes[i]!;
-    if (code < floor || code < cut || (code === cut && spare-- <= 0)) continue;
-    found.push(i);
-  }
+  let total = taken;
+  for (let code = floor; code <= cut; code++) total += histogram[code]!;
+  const found = new Uint32Array(taken + spare);
+  for (let i = 0, n = 0; n < found.length; i++)
+    if (codes[i]! > cut || (codes[i] === cut && spare-- > 0)) found[n++] = i;
   found.sort((a, b) => codes[a]! - codes[b]!);
   return {
     queries: Uint16Array.from(found, (i) => (i / width) | 0),

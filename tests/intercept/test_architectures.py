@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from importlib.util import find_spec
 
@@ -91,7 +92,7 @@ def build(name, implementation):
 
 
 def eager_twin(model):
-    twin = tf.AutoModel.from_config(model.config, attn_implementation="eager")
+    twin = tf.AutoModel.from_config(copy.deepcopy(model.config), attn_implementation="eager")
     twin.load_state_dict(model.state_dict())
     return twin.to(model.dtype).eval()
 

@@ -72,9 +72,11 @@ export function heatmap(view: View): Panel {
     const cell =
       pair.query !== null && pair.key !== null && source.cell(store.shownHead.value, pair.query, pair.key);
     tip.textContent = view.name(pair) + (cell ? `\n${formatCell(cell.value, cell.exact)}` : "");
-    const right = x > stage.clientWidth * 0.7;
-    tip.style.left = right ? "" : `${x + 14}px`;
-    tip.style.right = right ? `${stage.clientWidth - x + 14}px` : "";
+    const root = stage.closest(".root")!.getBoundingClientRect();
+    const from = root.left + 8 - stage.getBoundingClientRect().left;
+    const to = from + root.width - 16 - tip.offsetWidth;
+    const left = x + 14 > to ? x - 14 - tip.offsetWidth : x + 14;
+    tip.style.left = `${Math.max(from, Math.min(left, to))}px`;
     tip.style.top = `${Math.max(0, y - 46)}px`;
   };
 

@@ -28,8 +28,10 @@ interface Column {
   colours: Palette;
   ink: string;
   /** What is scrolled away above, and the height in sight. */
-  top: number;
+  away: number;
   height: number;
+  /** The weight that is opaque. */
+  top: number;
   /** Whether these are the queries, on the left. */
   left: boolean;
   labels: readonly string[];
@@ -41,16 +43,16 @@ interface Column {
 
 export function drawColumn(column: Column): void {
   const { context, g, colours, left, labels, shade } = column;
-  const first = Math.max(0, Math.floor((column.top - g.pad) / g.pitch));
-  const last = Math.min(labels.length - 1, Math.ceil((column.top + column.height - g.pad) / g.pitch));
+  const first = Math.max(0, Math.floor((column.away - g.pad) / g.pitch));
+  const last = Math.min(labels.length - 1, Math.ceil((column.away + column.height - g.pad) / g.pitch));
   const edge = left ? g.left : g.right;
   const outer = left ? 1 : g.right + g.left - 1;
   const number = String(labels.length - 1).length * 6.5 + 6;
   for (let i = first; i <= last; i++) {
-    const y = g.pad + i * g.pitch - column.top;
+    const y = g.pad + i * g.pitch - column.away;
     const x = left ? outer : edge;
     const width = Math.abs(edge - outer);
-    const weight = shade?.[i] ?? 0;
+    const weight = Math.min(1, (shade?.[i] ?? 0) / column.top);
     if (weight > 0.005) {
       // Under half of the hue at most, so that the label on it stays readable.
       context.globalAlpha = weight * 0.45;

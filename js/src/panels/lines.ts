@@ -1,4 +1,4 @@
-/** Two columns of tokens, one line per pair: opacity is the raw weight, hue is the head. */
+/** Two columns of tokens, one line per pair: opacity is the weight over the top of the range, hue is the head. */
 
 import { headColour } from "../colour";
 import { type Edges, strongestEdges } from "../edges";
@@ -56,14 +56,16 @@ export function lines(view: View): Panel {
     // Another panel's focus is brought into sight; one's own is already under the pointer.
     if (index !== revealed && index !== null && store.hoverPair.peek()?.panel !== "lines") reveal(index);
     revealed = index;
-    const { context, y: top } = area;
-    const y = (i: number) => g.pad + (i + 0.5) * g.pitch - top;
+    const { context, y: away } = area;
+    const y = (i: number) => g.pad + (i + 0.5) * g.pitch - away;
+    // Of hundreds of tokens the raw weights are too faint to see; the range is the one the legend prints.
+    const top = view.picture.value.ramp.range[1];
     const [start, end] = [g.left + 3, g.right - 3];
     const bend = (end - start) * 0.45;
     const stroke = (q: number, k: number, weight: number, strong = false) => {
       const [a, b] = [y(q), y(k)];
       if ((a < 0 && b < 0) || (a > height && b > height)) return;
-      context.globalAlpha = Math.min(1, weight);
+      context.globalAlpha = Math.min(1, weight / top);
       context.lineWidth = strong ? 2.5 : 1.4;
       context.beginPath();
       context.moveTo(start, a);
@@ -94,8 +96,9 @@ export function lines(view: View): Panel {
           : "";
     }
     context.globalAlpha = 1;
+    if (panel.note.textContent) panel.note.textContent += `, opaque at ${formatEnd(top)}`;
     const locked = store.locked.value;
-    const common = { context, g, colours: palette(dark), ink, top, height };
+    const common = { context, g, colours: palette(dark), ink, away, top, height };
     const shade = (side: string) => (gaze && gaze.side !== side ? gaze.values : null);
     const left = {
       left: true,
