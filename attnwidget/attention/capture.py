@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from attnwidget.attention.errors import CaptureError
 from attnwidget.attention.from_weights import stack_from_weights
 from attnwidget.attention.memory import check_fits, size_text
-from attnwidget.attention.pooling import Reduce, Tile, pool
+from attnwidget.attention.pooling import Reduce, Tile, check_pooling, pool
 from attnwidget.attention.protocol import Bools, Floats, Index, length_of
 from attnwidget.attention.selection import Select, check_index, check_range, check_select, shifted
 
@@ -56,8 +56,7 @@ class AttentionCapture:
         """Show arrays one already has.
 
         Where every weight above the diagonal of every square head is exactly zero, the capture counts as causal and
-        those
-        pairs as masked; otherwise every pair counts as allowed, unless `mask` says which are.
+        those pairs as masked; otherwise every pair counts as allowed, unless `mask` says which are.
 
         Args:
             weights: a list or tuple with one (B, H, Tq, Tk) or (H, Tq, Tk) per layer, or one array (L, H, Tq, Tk) or
@@ -126,8 +125,13 @@ class AttentionCapture:
             stack: name of a stack; the first one if None.
 
         Returns:
-            (Tq, Tk) with a layer and a head, (H, Tq, Tk) with a layer, (L, Tq, Tk) with a head, (L, H, Tq, Tk) with
-            neither.
+            float32: (Tq, Tk) with a layer and a head, (H, Tq, Tk) with a layer, (L, Tq, Tk) with a head, (L, H, Tq, Tk)
+            with neither. 0 where the mask forbids.
+
+        Raises:
+            IndexError: no such layer, head, query, key or example; they count from 0.
+            KeyError: no such stack.
+            MemoryError: the answer would take more than half of the free memory.
         """
         found: Floats = self._gather(lambda one: one.weights, layer, head, queries, keys, batch, stack, np.float32)
         return found
@@ -142,7 +146,11 @@ class AttentionCapture:
         batch: int = 0,
         stack: str | None = None,
     ) -> Floats:
-        """Scores before the softmax, scale and soft cap applied, mask not; needs q and k. Shaped as `weights`."""
+        """Scores before the softmax, scale and soft cap applied, mask and bias not; float32, shaped as `weights`.
+
+        Raises:
+            ValueError: the capture holds weights only, no q and k. Otherwise as `weights`.
+        """
         found: Floats = self._gather(lambda one: one.scores, layer, head, queries, keys, batch, stack, np.float32)
         return found
 
@@ -156,14 +164,13 @@ class AttentionCapture:
         batch: int = 0,
         stack: str | None = None,
     ) -> Bools:
-        """Which pairs the mask allows. Shaped as `weights`."""
+        """Which pairs the mask allows: bool, shaped as `weights`, and raising what it raises."""
         found: Bools = self._gather(lambda one: one.allowed, layer, head, queries, keys, batch, stack, np.bool_)
         return found
 
     def pair(self, *, query: int, key: int, batch: int = 0, stack: str | None = None) -> Floats:
-        """The weight of one pair of tokens in every head of every layer, (L, H)."""
-        shown = self._stack(stack)
-        example = check_index("example", batch, shown.n_examples, f"stack {shown.name!r}")
+        """The weight of one pair of tokens in every head of every layer, float32 (L, H)."""
+        shown, example = self._place(batch, stack)
         where = f"example {example} of stack {shown.name!r}"
         row = check_index("query", query, len(shown.query_tokens[example]), where)
         column = check_index("key", key, len(shown.key_tokens[example]), where)
@@ -198,6 +205,10 @@ class AttentionCapture:
 
         Returns:
             The tile; bin r of `height` bins over [a, b) begins at a + floor(r * (b - a) / height).
+
+        Raises:
+            IndexError: no such layer, head, example or range.
+            ValueError: a height or width below 1, or another way to reduce.
         """
         shown, example = self._place(batch, stack)
         where = f"stack {shown.name!r}"
@@ -205,11 +216,7 @@ class AttentionCapture:
         head = check_index("head", head, shown.n_heads, where)
         rows = check_range("query", queries, len(shown.query_tokens[example]), f"example {example} of {where}")
         columns = check_range("key", keys, len(shown.key_tokens[example]), f"example {example} of {where}")
-        for what, size in (("height", height), ("width", width)):
-            if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-                raise ValueError(f"{what} is {size!r}; expected an int of at least 1")
-        if reduce not in get_args(Reduce):
-            raise ValueError(f"reduce is {reduce!r}; expected 'max' or 'mean'")
+        check_pooling(height, width, reduce)
         row_offset, column_offset = shown.query_spans[example][0], shown.key_spans[example][0]
         values = pool(
             shown.layers[layer],
@@ -224,11 +231,7 @@ class AttentionCapture:
         return Tile(values, rows, columns, reduce)
 
     def show(self, **kwargs: Any) -> Any:  # noqa: ANN401 - see below
-        """Show the capture in a notebook; keyword arguments set the widget's traits (layer=3, head=5 ...).
-
-        Returns:
-            The `AttentionWidget`.
-        """
+        """An `AttentionWidget` for the last line of a cell; keyword arguments set its traits (layer=3, head=5)."""
         # The one arrow that points up: `cap.show()` is what people write, and data must load without a widget library.
         from attnwidget.widget import AttentionWidget
 
@@ -277,10 +280,8 @@ class AttentionCapture:
         shown, example = self._place(batch, stack)
         where = f"stack {shown.name!r}"
         layers = shown.layers if layer is None else (shown.layers[check_index("layer", layer, shown.n_layers, where)],)
-        heads = slice(0, shown.n_heads)
-        if head is not None:
-            head = check_index("head", head, shown.n_heads, where)
-            heads = slice(head, head + 1)
+        first = 0 if head is None else check_index("head", head, shown.n_heads, where)
+        heads = slice(first, shown.n_heads if head is None else first + 1)
         where = f"example {example} of {where}"
         rows = check_select("query", queries, len(shown.query_tokens[example]), where)
         columns = check_select("key", keys, len(shown.key_tokens[example]), where)

@@ -22,6 +22,9 @@ class DenseAttention:
         weights: (B, H, Tq, Tk) of any float type, NumPy or torch.
         mask: which pairs were allowed, where that is known; without it all of them count as allowed.
 
+    Raises:
+        ValueError: not a 4-D array of floating point numbers.
+
     Examples:
         >>> import numpy as np
         >>> attention = DenseAttention(np.full((1, 2, 3, 3), 1 / 3))

@@ -26,16 +26,22 @@ class FactoredAttention:
 
     The arithmetic is float32 whatever the factors are stored in. A row that may look at nothing is all zeros.
 
+    Keeping lse, one number per row, is what FlashAttention does for its backward pass (Dao et al. 2022). The soft cap
+    is that of Gemma 2 (2024); sinks as a logit of the denominator are those of GPT-OSS (2025), after the first tokens
+    that attract weight in "Efficient Streaming Language Models with Attention Sinks" (Xiao et al. 2023).
+
     Args:
         q: (B | 1, H, Tq, d).
         k: (B | 1, Hkv, Tk, d), H a multiple of Hkv.
         lse: (B, H, Tq) float32, the log of each row's softmax denominator as the kernel returned it; None: computed, a
-            block
-            at a time, for the heads that are looked at, once.
+            block at a time, for the heads that are looked at, once.
         scale: what the dot product is multiplied with; 1 / sqrt(d) if None.
         softcap: f(x) = softcap * tanh(x / softcap).
         sinks: (H,), logits that join each row's denominator; the row then sums to less than 1.
         mask: which pairs are allowed, and what is added to their scores.
+
+    Raises:
+        ValueError: shapes that do not fit each other.
 
     Examples:
         >>> q = k = torch.eye(3)[None, None]
@@ -149,7 +155,7 @@ class FactoredAttention:
             # What no score can exceed; NaN if there is one among the factors.
             if float(largest[0] * largest[1]) * abs(self.scale) * self.q.shape[-1] < torch.finfo(torch.float32).max:
                 return False
-        # Only a suspicion, since the numbers may belong to masked keys. Kernels disagree on what they say for such rows.
+        # Only a suspicion: the numbers may belong to masked keys. Kernels disagree on the lse of such rows.
         again = FactoredAttention(
             self.q, self.k, scale=self.scale, softcap=self.softcap, sinks=self.sinks, mask=self.mask
         )

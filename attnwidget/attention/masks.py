@@ -21,8 +21,7 @@ class Mask:
     """Which query may look at which key, and what is added to its score.
 
     A pair (i, j) is allowed if every part that is set allows it. Parts with a first axis of 1 hold for every example,
-    parts
-    with a head axis of 1 for every head.
+    parts with a head axis of 1 for every head.
 
     Attributes:
         n_queries: rows.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
@@ -51,6 +51,15 @@ class Tile:
 def bin_starts(start: int, stop: int, count: int) -> NDArray[np.intp]:
     """Where each of `count` bins over [start, stop) begins."""
     return start + np.arange(count, dtype=np.intp) * (stop - start) // count
+
+
+def check_pooling(height: object, width: object, reduce: object) -> None:
+    """Refuse sizes below 1, and ways to reduce that do not exist."""
+    for what, size in (("height", height), ("width", width)):
+        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
+            raise ValueError(f"{what} is {size!r}; expected an int of at least 1")
+    if reduce not in get_args(Reduce):
+        raise ValueError(f"reduce is {reduce!r}; expected 'max' or 'mean'")
 
 
 def pool(

@@ -29,8 +29,7 @@ def recognise_mask(mask: Any, *, n_queries: int, n_keys: int, is_causal: bool = 
 
     Args:
         mask: boolean (True: may look) or additive, any shape that broadcasts to (B, H, Tq, Tk), NumPy or torch; None
-            for no
-            mask. Additive values of -inf, or below half of what the type can hold, forbid.
+            for no mask. Additive values of -inf, or below half of what the type can hold, forbid.
         n_queries: Tq.
         n_keys: Tk.
         is_causal: the kernel was also told to be causal, aligned to the upper left as PyTorch does.
@@ -61,8 +60,7 @@ class MaskMemo:
     """Masks already recognised, so that layers that share a mask tensor share one `Mask`.
 
     A tensor is known by its place in memory and its version counter. It is kept alive while it is remembered, so that
-    no
-    other tensor can take that place.
+    no other tensor can take that place.
     """
 
     def __init__(self) -> None:

@@ -50,7 +50,8 @@ def check_range(what: str, value: object, count: int, where: str) -> tuple[int, 
     if isinstance(value, slice):
         checked = _slice(what, value, count, where)
         value = (checked.start, checked.stop)
-    if not isinstance(value, (tuple, list)) or len(value) != _PAIR or not all(_is_int(end) for end in value):
+    # A list is a list of positions elsewhere: as a range it would be mistaken.
+    if not isinstance(value, tuple) or len(value) != _PAIR or not all(_is_int(end) for end in value):
         raise TypeError(f"{_plural(what)} are {value!r}; expected a range (start, stop) or a slice")
     start, stop = (operator.index(end) for end in value)
     if not 0 <= start < stop <= count:
@@ -74,8 +75,8 @@ def check_select(what: str, value: Select, count: int, where: str) -> Index:
         positions = positions.astype(np.intp)
     if positions.ndim != 1 or not np.issubdtype(positions.dtype, np.integer):
         raise TypeError(
-            f"{_plural(what)} are {value!r}; expected a slice, a range (start, stop) or a list of ints, "
-            f"for one {what} [{what if positions.ndim else value}]"
+            f"{_plural(what)} are {value!r}; expected a slice, a range (start, stop) or a list of ints"
+            f"{'' if positions.ndim else f', for one {what} [{value}]'}"
         )
     bad = positions[(positions < 0) | (positions >= count)]
     if len(bad):

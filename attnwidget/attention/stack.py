@@ -43,6 +43,9 @@ class AttentionStack:
         query_spans: per example, the (start, stop) that is not padding; everything if None.
         key_spans: likewise.
         infos: one per layer.
+
+    Raises:
+        ValueError: no layers, layers of different shapes, or tokens or spans that do not fit them.
     """
 
     def __init__(

@@ -53,8 +53,16 @@ class Tokens:
 
         Returns:
             Tokens that read well as running text.
+
+        Raises:
+            TypeError: pieces are not a list of str.
+            ValueError: columns of different lengths.
         """
-        if isinstance(pieces, str) or not hasattr(pieces, "__iter__") or not all(isinstance(piece, str) for piece in pieces):
+        if (
+            isinstance(pieces, str)
+            or not hasattr(pieces, "__iter__")
+            or not all(isinstance(piece, str) for piece in pieces)
+        ):
             raise TypeError(f"tokens are {_shown(pieces)}; expected a list of str, one per token")
         flags = tuple(bool(flag) for flag in special) if special is not None else (False,) * len(pieces)
         text, gap = decode_pieces(pieces, flags)

@@ -42,6 +42,10 @@ def capture(
 
     Raises:
         CaptureError: nothing was captured, or something that could not be; the module is as it was.
+        TypeError: not a module.
+
+    Warns:
+        AttentionWarning: the model overflowed, and some weights are not numbers.
 
     Examples:
         >>> block = torch.nn.Identity()

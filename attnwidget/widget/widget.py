@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,6 +139,8 @@ class AttentionWidget(anywidget.AnyWidget):
     @t.validate("batch", "layer", "head", "query", "key")
     def _check_index(self, proposal: Any) -> int | None:  # noqa: ANN401 - traitlets' Bunch
         name, value = proposal["trait"].name, proposal["value"]
+        if isinstance(value, bool):
+            raise t.TraitError(f"{name} is {value}: expected a whole number")
         stack = self._shown()
         if stack is None or value is None:
             return value  # type: ignore[no-any-return]
@@ -158,6 +161,13 @@ class AttentionWidget(anywidget.AnyWidget):
         if not panels or len(set(panels)) != len(panels):
             raise t.TraitError(f"panels is {panels}: expected one or more of {', '.join(protocol.PANELS)}, each once")
         return panels
+
+    @t.validate("threshold")
+    def _check_threshold(self, proposal: Any) -> float:  # noqa: ANN401 - traitlets' Bunch
+        threshold: float = proposal["value"]
+        if math.isnan(threshold):
+            raise t.TraitError("threshold is NaN: expected a weight from 0 to 1")
+        return threshold
 
     @t.validate("domain")
     def _check_domain(self, proposal: Any) -> tuple[float, float] | None:  # noqa: ANN401 - traitlets' Bunch

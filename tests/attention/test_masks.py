@@ -94,7 +94,9 @@ def test_the_masks_transformers_makes_are_rules(make, config, words, left, imple
         options["past_key_values"] = None
     if "cache_position" in (known := inspect.signature(getattr(masking, make)).parameters):
         options["cache_position"] = torch.arange(16)
-    made = getattr(masking, make)(**options, **{"inputs_embeds" if "inputs_embeds" in known else "input_embeds": embeds})
+    made = getattr(masking, make)(
+        **options, **{"inputs_embeds" if "inputs_embeds" in known else "input_embeds": embeds}
+    )
     assert made is not None
     found = recognise_mask(made, n_queries=16, n_keys=16)
     assert found is not None

@@ -70,3 +70,8 @@ def test_what_a_tile_refuses(options, kind, text):
     with pytest.raises(kind) as error:
         capture_of(None, 6, 6).tile(0, 0, **options)
     assert text in str(error.value)
+
+
+def test_a_list_is_no_range():
+    with pytest.raises(TypeError, match=r"queries are \[0, 2\]; expected a range \(start, stop\) or a slice"):
+        capture_of(None, 3, 3).tile(0, 0, queries=[0, 2])

@@ -259,6 +259,53 @@ def test_a_dead_kernel_is_said_in_the_cell(notebook):
     )  # fmt: skip
 
 
+def test_a_failed_request_is_said_in_the_cell_and_can_be_tried_again(notebook):
+    view = notebook.ready()
+    notebook.execute(
+        "def broken(*args, **kwargs): raise ZeroDivisionError('by chance')\n"
+        "kept = type(cap).weights; type(cap).weights = broken\nview.layer = 3"
+    )
+    bar = view.locator('.problem[role="alert"]')
+    bar.filter(has_text="ZeroDivisionError: by chance").wait_for()
+    key = int(weights_of(notebook, "kept(cap, 3, 2)")[2].argmax())
+    hover(view, 2, key)
+    assert "≈" in view.locator("footer").inner_text(), "codes are still here, and said to be rounded"
+    notebook.execute("type(cap).weights = kept")
+    bar.get_by_role("button", name="again").click()
+    weight = weights_of(notebook, "cap.weights(3, 2)")[2, key]
+    notebook.page.wait_for_function(
+        "([view, value]) => view.querySelector('footer').innerText.includes(value)",
+        arg=[view.element_handle(), f"{weight:.3g}"],
+    )
+    bar.wait_for(state="hidden")
+
+
+@cells("make_capture(layers=32, heads=32, queries=512, seed=2).show(layer=20, head=20)")
+def test_many_long_heads_ask_only_for_what_is_on_screen_and_a_hover_asks_for_nothing(notebook):
+    view = notebook.ready(timeout=60_000)
+    notebook.page.evaluate(
+        """() => {
+            window.sentMessages = [];
+            const send = WebSocket.prototype.send;
+            WebSocket.prototype.send = function (data) {
+                window.sentMessages.push(typeof data === 'string' ? data : new TextDecoder().decode(data));
+                return send.call(this, data);
+            };
+        }"""
+    )
+    for step in range(40):
+        hover(view, 100 + step, 10 + 3 * step)
+    sent = notebook.page.evaluate("() => window.sentMessages.filter(message => message.includes('comm_msg'))")
+    assert sent == []
+
+
+@cells(*[f"make_capture(layers=2, heads=2, queries=6, seed={seed})" for seed in range(20)])
+def test_twenty_widgets_on_one_page(notebook):
+    for index in (0, 7, 19):
+        assert notebook.ready(index).get_attribute("data-status") == "live"
+    assert notebook.views().count() == 20
+
+
 @cells(
     "text = ['<s>', '</script>', ' ', '\\n', '\\t', '🍌', 'שלום', '漢字', 'Ġthe', '&lt;b&gt;', '\\u202e', '']\n"
     "strange = aw.AttentionCapture.from_weights(list(cap.weights()[:, None]), text)\nstrange.show(query=1)"

@@ -123,7 +123,9 @@ def test_weights_equal_eager_and_outputs_are_the_same_to_the_bit(name, implement
         expected = eager(**inputs, output_attentions=True)
         plain = model(**inputs)
         if is_by_hand(model, implementation):
-            advice = 'load it with attn_implementation="sdpa"' if model._supports_sdpa else "AttentionCapture.from_weights"
+            advice = (
+                'load it with attn_implementation="sdpa"' if model._supports_sdpa else "AttentionCapture.from_weights"
+            )
             with pytest.raises(aw.CaptureError, match=f"computes .* by hand, which cannot be seen: .*{advice}"):
                 aw.AttentionModel(model).capture(inputs)
             return

@@ -9,9 +9,9 @@ import torch
 import transformers as tf
 from torch import nn
 from torch.overrides import _get_current_function_mode_stack
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.gpt2 import modeling_gpt2
 from transformers.models.llama import modeling_llama
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import attnwidget as aw
 from attnwidget.intercept.recorder import ACTIVE
@@ -109,9 +109,10 @@ def test_inside_the_block_the_capture_is_not_filled():
 def test_nested_captures_both_see():
     model, other = tiny(), tiny()
     with aw.capture(model) as outer:
-        with aw.capture(model.encoder.layer[1]) as inner, aw.capture(other) as beside:
-            model(IDS)
+        with aw.capture(other) as beside:
             other(IDS)
+        with aw.capture(model.encoder.layer[1]) as inner:  # one capture has ended: the others still see
+            model(IDS)
     assert outer.stacks["self"].n_layers == 2
     assert inner.stacks["self"].n_layers == 1
     assert beside.stacks["self"].n_layers == 2

@@ -139,6 +139,4 @@ def test_an_unknown_implementation_is_believed_only_if_it_explains_the_output():
     assert "weights, float32" in repr(cap)
     model.config.tells = False
     text = refused(model, lambda: model(IDS))
-    assert text.startswith(
-        "attention of layers.0.self_attn (odd) could not be recorded: its queries, keys and mask"
-    )
+    assert text.startswith("attention of layers.0.self_attn (odd) could not be recorded: its queries, keys and mask")

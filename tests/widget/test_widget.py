@@ -50,6 +50,8 @@ def test_a_lone_surrogate_does_not_break_the_message():
         ("domain", (0.5, 0.2), r"domain is (0.5, 0.2): expected (low, high) with 0 <= low < high <= 1, or None"),
         ("scale", "cubic", "scale"),
         ("threshold", 2.0, "threshold"),
+        ("threshold", float("nan"), "threshold is NaN: expected a weight from 0 to 1"),
+        ("query", True, "query is True: expected a whole number"),
     ],
 )
 def test_a_bad_value_is_refused_and_changes_nothing(capture, name, value, text):

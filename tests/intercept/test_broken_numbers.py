@@ -1,0 +1,88 @@
+"""A model that overflows is told apart from a mask."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+import attnwidget as aw
+from attnwidget.attention import DenseAttention, Mask
+from attnwidget.widget.codes import CODE_MASKED, CODE_MISSING
+from attnwidget.widget.requests import answer
+
+
+class Look(nn.Module):
+    def forward(self, q, k, mask=None):
+        return functional.scaled_dot_product_attention(q, k, k, attn_mask=mask)
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = Look(), Look()
+
+    def forward(self, q, k):
+        mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool).tril()
+        self.first(q, k, mask)
+        return self.second(q.where(torch.arange(q.shape[2])[:, None] != 1, torch.nan), k, mask)
+
+
+def test_a_row_that_is_not_a_number_is_told_and_shown_as_not_known():
+    net = Net()
+    with pytest.warns(aw.AttentionWarning) as told, aw.capture(net) as cap:
+        net(torch.randn(1, 2, 4, 8), torch.randn(1, 2, 4, 8))
+    assert str(told[0].message).startswith(
+        "1 of 2 layers of stack 'self' hold weights that are not numbers; the first is layer 1 (second). They are "
+        "shown as not known. Likely reasons: activations that overflow"
+    )
+    tile = cap.tile(1, 0).values
+    assert np.isposinf(tile[1, :2]).all()
+    assert np.isnan(tile[1, 2:]).all()
+    np.testing.assert_allclose(cap.tile(1, 0, reduce="mean").values, tile, atol=1e-6)
+    place = {"layer": 1, "head": 0, "queries": [0, 4], "keys": [0, 4]}
+    where = {"stack": "self", "batch": 0}
+    tiles = [{**place, "height": 4, "width": 4, "reduce": "max", "dtype": "u8"}]
+    codes = answer(cap, {"id": 1, "method": "tiles", "params": {**where, "tiles": tiles}}).buffers[0]
+    assert list(codes[4:8]) == [CODE_MISSING, CODE_MISSING, CODE_MASKED, CODE_MASKED]
+    values = answer(cap, {"id": 1, "method": "values", "params": {**where, "blocks": [place]}}).buffers[0]
+    np.testing.assert_array_equal(np.frombuffer(values, "<f4")[4:8], [-1, -1, np.nan, np.nan])
+    np.testing.assert_array_equal(cap.weights(1, 0)[1], [np.nan, np.nan, 0, 0])
+
+
+@pytest.mark.parametrize("value", [1e30, torch.inf, torch.nan])
+def test_scores_that_overflow_are_told(value):
+    look = Look()
+    x = torch.full((1, 2, 4, 8), value)
+    told = pytest.warns(aw.AttentionWarning, match="1 of 1 layers of stack 'self' hold weights that are not numbers")
+    with told, aw.capture(look) as cap:
+        look(x, x)
+    assert not np.isfinite(cap.tile(0, 0).values).any()
+
+
+def test_padding_that_is_not_a_number_and_rows_that_see_nothing_are_no_reason_to_worry():
+    look, mask = Look(), torch.ones(4, 4, dtype=torch.bool).tril()
+    k = torch.randn(1, 2, 4, 8)
+    k[:, :, 3] = torch.nan
+    mask[:, 3] = mask[0] = False
+    with aw.capture(look) as cap:  # a warning would be an error here
+        look(torch.randn(1, 2, 4, 8), k, mask)
+    np.testing.assert_allclose(cap.weights(0).sum(-1)[:, 1:], 1, atol=1e-5)
+    assert not cap.weights(0)[:, 0].any()
+
+
+def test_weights_a_model_returned():
+    weights = np.full((2, 1, 3, 3), 1 / 3)
+    weights[1, 0, 0, 2] = np.nan
+    assert DenseAttention(weights).has_nan()
+    assert not DenseAttention(weights, Mask.causal(3, 3)).has_nan()
+    assert not DenseAttention(weights[:1]).has_nan()
+
+
+def test_no_weight_is_above_one():
+    look, q = Look(), torch.randn(1, 2, 64, 8) * 30
+    with aw.capture(look) as cap:
+        look(q, q, torch.where(torch.rand(64, 64) > 0.5, 0.0, -1e4))
+    assert cap.weights().max() <= 1
