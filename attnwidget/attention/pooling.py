@@ -80,39 +80,43 @@ def pool(
     Returns:
         (height, width), NaN where every pair under the cell is masked, infinity where a weight is not a number.
     """
-    heads, columns = slice(head, head + 1), slice(*keys)
     row_bins, column_starts = bin_starts(*queries, height), bin_starts(*keys, width) - keys[0]
+    pooled = np.full((height, width), -np.inf if reduce == "max" else 0, dtype=np.float64)
     counts = np.zeros((height, width), dtype=np.int64)
-    pooled = np.full((height, width), -np.inf, dtype=np.float32)
-    sums = np.zeros((height, width), dtype=np.float64)
     step = max(1, BLOCK_BYTES // (4 * max(1, keys[1] - keys[0])))
     for start in range(*queries, step):
         rows = slice(start, min(start + step, queries[1]))
-        weights = layer.weights(example, heads, rows, columns)[0]  # (q, k)
-        weights = np.where(np.isfinite(weights), weights, np.float32(np.inf))
-        allowed = np.broadcast_to(layer.allowed(example, heads, rows, columns), (1, *weights.shape))[0]
+        block = _block(layer, example, head, rows, slice(*keys))
         first = int(np.searchsorted(row_bins, rows.start, side="right")) - 1
         last = int(np.searchsorted(row_bins, rows.stop - 1, side="right"))
-        row_starts = np.maximum(row_bins[first:last] - rows.start, 0)
-        counts[first:last] += _reduce(np.add, allowed.astype(np.int32), row_starts, column_starts)
+        starts = np.maximum(row_bins[first:last] - rows.start, 0), column_starts
         if reduce == "max":
-            block = np.where(allowed, weights, np.float32(-np.inf))
-            pooled[first:last] = np.maximum(pooled[first:last], _reduce(np.maximum, block, row_starts, column_starts))
+            pooled[first:last] = np.maximum(pooled[first:last], _reduce(np.maximum, block, *starts))
         else:
-            sums[first:last] += _reduce(
-                np.add, np.where(allowed, weights, 0).astype(np.float64), row_starts, column_starts
-            )
+            seen = block != -np.inf
+            counts[first:last] += _reduce(np.add, seen.astype(np.int32), *starts)
+            pooled[first:last] += _reduce(np.add, np.where(seen, block, 0).astype(np.float64), *starts)
     if reduce == "mean":
-        pooled = (sums / np.maximum(counts, 1)).astype(np.float32)
-    return np.where(counts > 0, pooled, np.float32(np.nan))
+        pooled = np.where(counts > 0, pooled / np.maximum(counts, 1), -np.inf)
+    pooled[np.isnan(pooled)] = np.inf
+    pooled[pooled == -np.inf] = np.nan
+    return pooled.astype(np.float32)
+
+
+def _block(layer: Attention, example: int, head: int, queries: slice, keys: slice) -> Floats:
+    """Weights (q, k); -infinity where masked, so that no sum or maximum takes them for zero."""
+    heads = slice(head, head + 1)
+    weights = layer.weights(example, heads, queries, keys)[0]
+    allowed = layer.allowed(example, heads, queries, keys)
+    return weights if allowed.all() else np.where(allowed[0], weights, np.float32(-np.inf))
 
 
 def _reduce(
     how: np.ufunc, block: NDArray[Any], row_starts: NDArray[np.intp], column_starts: NDArray[np.intp]
 ) -> NDArray[Any]:
-    """(q, k) -> (bins, width)."""
-    if len(column_starts) != block.shape[1]:
-        block = how.reduceat(block, column_starts, axis=1)
+    """(q, k) -> (bins, width). Rows first: whole rows at a time are what NumPy is fast at."""
     if len(row_starts) != block.shape[0]:
         block = how.reduceat(block, row_starts, axis=0)
+    if len(column_starts) != block.shape[1]:
+        block = how.reduceat(block, column_starts, axis=1)
     return block
