@@ -29,6 +29,9 @@ class AttentionCapture:
         stacks: at least one, with names of their own; None: filled later, by whoever watches the run.
         model: what to call the model.
 
+    Attributes:
+        notes: what one should know of the run; `repr` prints it.
+
     Examples:
         >>> import numpy as np
         >>> cap = AttentionCapture.from_weights(np.full((2, 4, 3, 3), 1 / 3), ["a", "b", "c"])
@@ -38,6 +41,7 @@ class AttentionCapture:
 
     def __init__(self, stacks: Iterable[AttentionStack] | None = None, *, model: str | None = None) -> None:
         self.model = model or "attention"
+        self.notes: tuple[str, ...] = ()
         self._stacks: Mapping[str, AttentionStack] | None = None
         if stacks is not None:
             self.fill(stacks)
@@ -77,12 +81,13 @@ class AttentionCapture:
         built = stack_from_weights(weights, tokens, key_tokens=key_tokens, mask=mask, name=stack)
         return cls([built], model=model)
 
-    def fill(self, stacks: Iterable[AttentionStack]) -> None:
-        """Set the stacks, once."""
+    def fill(self, stacks: Iterable[AttentionStack], *, notes: Iterable[str] = ()) -> None:
+        """Set the stacks, once, and the notes."""
         named = {stack.name: stack for stack in stacks}
         if not named:
             raise ValueError("a capture needs at least one stack of attention layers, and got none")
         self._stacks = MappingProxyType(named)
+        self.notes = tuple(notes)
 
     @property
     def stacks(self) -> Mapping[str, AttentionStack]:
@@ -247,12 +252,8 @@ class AttentionCapture:
             return f"AttentionCapture({self.model!r}, not filled yet)"
         lines = [f"AttentionCapture({self.model!r}, {size_text(self.nbytes)})"]
         names = max(len(name) for name in self.stacks)
-        for name, stack in self.stacks.items():
-            details = list(dict.fromkeys(layer.detail for layer in stack.layers))
-            lines.append(
-                f"  {name:<{names}}  {stack.n_layers} layers x {stack.n_heads} heads, {stack.size_text()}, "
-                f"{size_text(stack.nbytes)}: {'; '.join(details[:2])}{'; ...' if len(details) > len('..') else ''}"
-            )
+        lines += [f"  {name:<{names}}  {stack.summary()}" for name, stack in self.stacks.items()]
+        lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
 
     def _stack(self, name: str | None) -> AttentionStack:
