@@ -252,6 +252,32 @@ def test_nested_captures_see_each_layer_once():
     assert outer.stacks["self"].layers[0] is inner.stacks["self"].layers[0]
 
 
+@pytest.mark.parametrize("need_weights", [False, True])
+def test_a_row_that_sees_nothing_is_zero(need_weights):
+    attn, x = make(batch_first=True), torch.randn(1, QUERIES, SIZE)
+    mask = torch.ones(QUERIES, QUERIES, dtype=torch.bool).triu(1)
+    mask[3] = True
+    with aw.capture(attn) as cap:
+        attn(x, x, x, attn_mask=mask, need_weights=need_weights)
+    np.testing.assert_array_equal(cap.weights(0)[:, 3], 0)
+    assert not cap.allowed(0, 0)[3].any()
+    rest = [0, 1, 2, 4]
+    wanted = reference(attn, x, x, x, attn_mask=mask)[0, :, rest]
+    np.testing.assert_allclose(cap.weights(0)[:, rest].swapaxes(0, 1), wanted, atol=1e-5)
+
+
+def test_nothing_is_patched():
+    attn, x = make(), torch.randn(KEYS, BATCH, SIZE)
+    before, inside = dict(vars(functional)), []
+    attn.register_forward_hook(lambda *_: inside.append(dict(vars(functional))))
+    for need_weights in (False, True):
+        with aw.capture(attn):
+            attn(x, x, x, need_weights=need_weights)
+    for after in (*inside, vars(functional)):
+        assert after.keys() == before.keys()
+        assert all(after[name] is before[name] for name in before)
+
+
 def test_padding_is_trimmed_where_extra_keys_allow_it_and_masked_elsewhere():
     from attnwidget.attention import Tokens
     from attnwidget.intercept.assemble import Axis, Naming, assemble
