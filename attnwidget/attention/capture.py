@@ -25,12 +25,11 @@ if TYPE_CHECKING:
 class AttentionCapture:
     """Every head of every layer of one run. Indices count from 0, padding is cut off, nothing is rescaled.
 
+    `notes` tells what one should know of the run, where there is anything; `repr` prints it.
+
     Args:
         stacks: at least one, with names of their own; None: filled later, by whoever watches the run.
         model: what to call the model.
-
-    Attributes:
-        notes: what one should know of the run; `repr` prints it.
 
     Examples:
         >>> import numpy as np

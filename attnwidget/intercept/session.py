@@ -30,6 +30,9 @@ def capture(
 ) -> Iterator[AttentionCapture]:
     """Capture the attention of one forward pass. The module computes what it would compute without.
 
+    To the bit, except where torch would take its fused inference path (nn.TransformerEncoder in eval mode, without
+    gradients): then to rounding, and `cap.notes` says so.
+
     Args:
         module: any PyTorch module whose attention goes through transformers' attention interface,
             `scaled_dot_product_attention` or `nn.MultiheadAttention`. Weights are those before dropout.

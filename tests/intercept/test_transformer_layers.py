@@ -280,22 +280,3 @@ def test_beside_attention_of_other_kinds():
         ("first.attn", "eager"),
         ("", "sdpa"),
     ]
-
-
-def test_nested_tensors_are_refused_in_words():
-    module = encoder()
-    nested = torch.nested.nested_tensor([torch.randn(3, SIZE), torch.randn(5, SIZE)])
-    with torch.no_grad():
-        module(nested)
-    with pytest.raises(aw.CaptureError) as error, torch.no_grad(), aw.capture(module):
-        module(nested)
-    assert "pass a padded tensor and a key_padding_mask (nested.to_padded_tensor(0.0))" in str(error.value)
-
-
-def test_an_exception_inside_comes_out_unchanged():
-    attn, x = nn.MultiheadAttention(SIZE, HEADS), torch.randn(4, 1, SIZE)
-    with pytest.raises(RuntimeError, match="The shape of the 2D attn_mask is"), aw.capture(attn):
-        attn(x, x, x, attn_mask=torch.zeros(3, 3))
-    with aw.capture(attn) as cap:
-        attn(x, x, x)
-    assert cap.stacks["self"].n_layers == 1
