@@ -143,7 +143,7 @@ class AttentionModel:
             naming = Naming(naming.queries, as_names(key_tokens, naming.keys), naming.roles)
         with watching(self.model, model=self.name) as (result, recorder), torch.no_grad():
             self.model(*prepared.args, *args, **kwargs)
-        result.fill(assemble(recorder, naming))
+        result.fill(assemble(recorder, naming), notes=recorder.notes)
         return result
 
     def __repr__(self) -> str:

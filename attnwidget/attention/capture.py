@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 class AttentionCapture:
     """Every head of every layer of one run. Indices count from 0, padding is cut off, nothing is rescaled.
 
+    `notes` tells what one should know of the run, where there is anything; `repr` prints it.
+
     Args:
         stacks: at least one, with names of their own; None: filled later, by whoever watches the run.
         model: what to call the model.
@@ -38,6 +40,7 @@ class AttentionCapture:
 
     def __init__(self, stacks: Iterable[AttentionStack] | None = None, *, model: str | None = None) -> None:
         self.model = model or "attention"
+        self.notes: tuple[str, ...] = ()
         self._stacks: Mapping[str, AttentionStack] | None = None
         if stacks is not None:
             self.fill(stacks)
@@ -77,12 +80,13 @@ class AttentionCapture:
         built = stack_from_weights(weights, tokens, key_tokens=key_tokens, mask=mask, name=stack)
         return cls([built], model=model)
 
-    def fill(self, stacks: Iterable[AttentionStack]) -> None:
-        """Set the stacks, once."""
+    def fill(self, stacks: Iterable[AttentionStack], *, notes: Iterable[str] = ()) -> None:
+        """Set the stacks, once, and the notes."""
         named = {stack.name: stack for stack in stacks}
         if not named:
             raise ValueError("a capture needs at least one stack of attention layers, and got none")
         self._stacks = MappingProxyType(named)
+        self.notes = tuple(notes)
 
     @property
     def stacks(self) -> Mapping[str, AttentionStack]:
@@ -247,12 +251,8 @@ class AttentionCapture:
             return f"AttentionCapture({self.model!r}, not filled yet)"
         lines = [f"AttentionCapture({self.model!r}, {size_text(self.nbytes)})"]
         names = max(len(name) for name in self.stacks)
-        for name, stack in self.stacks.items():
-            details = list(dict.fromkeys(layer.detail for layer in stack.layers))
-            lines.append(
-                f"  {name:<{names}}  {stack.n_layers} layers x {stack.n_heads} heads, {stack.size_text()}, "
-                f"{size_text(stack.nbytes)}: {'; '.join(details[:2])}{'; ...' if len(details) > len('..') else ''}"
-            )
+        lines += [f"  {name:<{names}}  {stack.summary()}" for name, stack in self.stacks.items()]
+        lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
 
     def _stack(self, name: str | None) -> AttentionStack:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
+from attnwidget.attention.memory import size_text
 from attnwidget.attention.tokens import Tokens
 
 if TYPE_CHECKING:
@@ -98,6 +99,14 @@ class AttentionStack:
 
     def __repr__(self) -> str:
         return f"AttentionStack({self.name!r}, {self.n_layers} layers x {self.n_heads} heads, {self.size_text()})"
+
+    def summary(self) -> str:
+        """One line: how many layers and heads, of what size, and how they are kept."""
+        details = list(dict.fromkeys(layer.detail for layer in self.layers))
+        return (
+            f"{self.n_layers} layers x {self.n_heads} heads, {self.size_text()}, {size_text(self.nbytes)}: "
+            f"{'; '.join(details[:2])}{'; ...' if len(details) > len('..') else ''}"
+        )
 
     def size_text(self) -> str:
         """The lengths, padding cut off: "13 tokens", "9 x 13 tokens", "2 examples of 9 to 13 tokens"."""

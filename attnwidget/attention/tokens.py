@@ -74,6 +74,17 @@ class Tokens:
         """Tokens nobody has named: "0", "1" ..."""
         return cls.from_pieces([str(index) for index in range(count)])
 
+    def followed_by(self, names: Sequence[str]) -> Tokens:
+        """These, and after them special tokens that stand for nothing in the text."""
+        more = Tokens.from_pieces(names, special=[True] * len(names))
+        return Tokens(
+            self.pieces + more.pieces,
+            self.text + more.text,
+            (*self.gap, " ", *more.gap[1:]),
+            self.special + more.special,
+            self.segment + more.segment,
+        )
+
     @property
     def running_text(self) -> str:
         """All of it, as it reads."""

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _TOWERS = {"vision": ("vision", "visual"), "audio": ("audio",), "text": ("text_model", "language_model")}
 _CROSS = ("cross", "encdecattention", "encoder_attn")
+_TORCH_CROSS, _TORCH_SELF = "multihead_attn", "self_attn"
+"""What nn.TransformerDecoderLayer, and many a layer modelled on it, calls its two; alone the first may be either."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def assemble(recorder: Recorder, naming: Naming) -> list[AttentionStack]:
         for number, group in enumerate(shaped):
             # Layers with other heads or lengths cannot share a grid: they are stacks of their own.
             name = role if number == 0 else f"{role}-{number + 1}"
-            stacks.append(_stack(name, role, group, naming, paired=len(groups) > 1))
+            stacks.append(_stack(name, role, group, naming, aside=len(groups) > 1 or number > 0))
     _tell_broken(stacks)
     return stacks
 
@@ -112,15 +114,16 @@ def _tell_broken(stacks: Sequence[AttentionStack]) -> None:
             )
 
 
-def _shape(record: Record) -> tuple[int, int, int, int]:
+def _shape(record: Record) -> tuple[int, int, int, int, tuple[str, ...]]:
     attention = record.attention
-    return attention.n_examples, attention.n_heads, attention.n_queries, attention.n_keys
+    return attention.n_examples, attention.n_heads, attention.n_queries, attention.n_keys, record.extra_keys
 
 
 def _roles(records: Sequence[Record]) -> list[str]:
     """What each call is to the model: self, encoder, decoder, cross, or a tower of a multimodal model."""
     parts = [record.path.lower().split(".") for record in records]
-    cross = [_is_cross(record, path) for record, path in zip(records, parts, strict=True)]
+    layers = {(*path[:-1], _TORCH_CROSS) for path in parts if path[-1] == _TORCH_SELF}
+    cross = [_is_cross(record, path) or tuple(path) in layers for record, path in zip(records, parts, strict=True)]
     decoding = [not is_cross and "decoder" in path for is_cross, path in zip(cross, parts, strict=True)]
     towers = [_tower(path) for path in parts]
     has_towers = len(set(towers)) > 1
@@ -154,19 +157,12 @@ def _tower(path: Sequence[str]) -> str:
     return ""
 
 
-def _stack(name: str, role: str, group: list[Record], naming: Naming, *, paired: bool) -> AttentionStack:
-    n_examples, _, n_queries, n_keys = _shape(group[0])
-    queries, keys = naming.queries, None
-    if role in naming.roles:
-        queries = naming.roles[role]
-    elif role == "cross":
-        keys = naming.keys
-    elif role == "encoder":
-        queries = naming.keys or naming.queries
-    elif n_queries != n_keys:
-        keys = naming.keys
-    elif paired and queries is not None and len(queries.tokens[0]) != n_queries:
-        queries = None  # a tower over something else (patches, frames), for which nobody gave names
+def _stack(name: str, role: str, group: list[Record], naming: Naming, *, aside: bool) -> AttentionStack:
+    n_examples, _, n_queries, n_keys, extra = _shape(group[0])
+    queries, keys = _axes(role, n_queries, n_keys - len(extra), naming, aside=aside)
+    if extra:
+        known = keys or (queries if n_queries == n_keys - len(extra) else None)
+        keys = _followed(known or Axis((Tokens.numbered(n_keys - len(extra)),)), extra)
     infos = [
         LayerInfo(record.path, type(record.module).__name__, record.implementation, record.call) for record in group
     ]
@@ -185,6 +181,35 @@ def _stack(name: str, role: str, group: list[Record], naming: Naming, *, paired:
             f"{error}. The first layer of this stack is {group[0].path or 'the module itself'}, with {n_examples} "
             f"examples, {n_queries} queries and {n_keys} keys"
         ) from error
+
+
+def _axes(role: str, n_queries: int, n_keys: int, naming: Naming, *, aside: bool) -> tuple[Axis | None, Axis | None]:
+    """Names for queries and keys; None for keys that are the queries, or where nobody gave names."""
+    if role in naming.roles:
+        return naming.roles[role], None
+    if role == "cross":
+        return naming.queries, naming.keys
+    if role == "encoder":
+        return naming.keys or naming.queries, None
+    if not aside:
+        return naming.queries, naming.keys if n_queries != n_keys else None
+    # A tower over something else (patches, frames), or a layer that sums the sequence up: names only where they fit.
+    queries = _if_fits(naming.queries, n_queries)
+    if n_queries == n_keys:
+        return queries, None
+    return queries, _if_fits(naming.keys, n_keys) or _if_fits(naming.queries, n_keys)
+
+
+def _if_fits(axis: Axis | None, length: int) -> Axis | None:
+    return axis if axis is not None and len(axis.tokens[0]) == length else None
+
+
+def _followed(axis: Axis, extra: tuple[str, ...]) -> Axis:
+    """Keys that the module adds after those of the tokens, which padding before them cannot be cut from."""
+    tokens = tuple(names.followed_by(extra) for names in axis.tokens)
+    if axis.spans is None:
+        return Axis(tokens)
+    return Axis(tokens, tuple((start, len(names)) for names, (start, _) in zip(tokens, axis.spans, strict=True)))
 
 
 def _each(axis: Axis | None, n_examples: int) -> tuple[Tokens, ...] | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch import nn
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from torch import nn
 
 
 def nothing_seen(root: nn.Module) -> str:
@@ -29,25 +29,19 @@ def _sentences(root: nn.Module) -> Iterator[str]:
     if implementation is not None:
         yield f"Its attention implementation is {implementation!r}."
         yield from _by_hand(root, implementation)
-    packed = [path or name for path, part in root.named_modules() if isinstance(part, nn.MultiheadAttention)]
-    if packed:
-        yield (
-            f"{packed[0]} is an nn.MultiheadAttention, which calls its kernel where it cannot be seen yet: pass its "
-            "weights (need_weights=True, average_attn_weights=False) to AttentionCapture.from_weights."
-        )
     attention = [
         f"{path or name} ({type(part).__name__})"
         for path, part in root.named_modules()
-        if "attention" in type(part).__name__.lower() and not isinstance(part, nn.MultiheadAttention)
+        if "attention" in type(part).__name__.lower()
     ]
     if attention:
         yield f"{attention[0]} looks like attention."
     yield "Did the block call this module, in this thread, and not a copy of it?"
     yield (
-        "Attention is seen where it goes through transformers' attention interface or "
-        "torch.nn.functional.scaled_dot_product_attention. A softmax written by hand is not: return its weights and "
-        "pass them to AttentionCapture.from_weights. Code compiled by torch.compile is not: capture the module it "
-        "was made from."
+        "Attention is seen where it goes through transformers' attention interface, "
+        "torch.nn.functional.scaled_dot_product_attention or torch.nn.MultiheadAttention. A softmax written by hand "
+        "is not: return its weights and pass them to AttentionCapture.from_weights. Code compiled by torch.compile "
+        "is not: capture the module it was made from."
     )
 
 

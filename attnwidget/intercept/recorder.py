@@ -40,6 +40,7 @@ class Recorder:
         self.records: list[Record] = []
         self.masks = MaskMemo()
         self.problem: CaptureError | None = None
+        self.notes: dict[str, None] = {}  # kept in order, each once
         self._paths: dict[int, str] = {id(module): path for path, module in root.named_modules()}
         self._calls: Counter[int] = Counter()
         # Frames are kept while recording, so that a new run can never get the address of an old one.
@@ -56,7 +57,7 @@ class Recorder:
         """Where a module sits in the tree."""
         return self._paths[id(module)]
 
-    def add(self, attention: Attention, caller: Caller, implementation: str) -> None:
+    def add(self, attention: Attention, caller: Caller, implementation: str, extra_keys: tuple[str, ...] = ()) -> None:
         """Keep one call."""
         known = self._runs.setdefault(id(caller.top), caller.run)
         if known is not caller.run:
@@ -70,7 +71,8 @@ class Recorder:
             return
         number = self._calls[id(caller.module)]
         self._calls[id(caller.module)] += 1
-        self.records.append(Record(attention, self.path(caller.module), caller.module, number, implementation))
+        path = self.path(caller.module)
+        self.records.append(Record(attention, path, caller.module, number, implementation, extra_keys))
 
     def fail(self, error: CaptureError) -> None:
         """Remember the first problem."""
@@ -82,13 +84,22 @@ class Recorder:
         self.masks = MaskMemo()
 
 
-def record_call(build: Build, *, module: nn.Module | None = None, implementation: str) -> None:
+def record_call(
+    build: Build,
+    *,
+    module: nn.Module | None = None,
+    implementation: str,
+    extra_keys: tuple[str, ...] = (),
+    notes: tuple[str, ...] = (),
+) -> None:
     """Give one attention call to every recorder that watches its caller.
 
     Args:
         build: makes the attention; called once, and only if somebody wants it.
         module: the caller, where it is known.
         implementation: what computed it.
+        extra_keys: names of keys after the last token's, which stand for no token.
+        notes: what the capture should tell.
     """
     if _in_backward():  # gradient checkpointing runs the forward again; it has been seen
         return
@@ -109,7 +120,22 @@ def record_call(build: Build, *, module: nn.Module | None = None, implementation
             recorder.fail(wrapped)
         return
     for recorder, caller in wanted:
-        recorder.add(attention, caller, implementation)
+        recorder.add(attention, caller, implementation, extra_keys)
+        recorder.notes.update(dict.fromkeys(notes))
+
+
+def refuse_call(reason: str, *, implementation: str) -> None:
+    """Tell every recorder that watches the caller of a call that it could not be seen.
+
+    Args:
+        reason: why.
+        implementation: what computed it.
+    """
+
+    def build(_: MaskMemo) -> Attention:
+        raise ValueError(reason)
+
+    record_call(build, implementation=implementation)
 
 
 def _in_backward() -> bool:

@@ -68,6 +68,7 @@ class Record:
         module: the calling module.
         call: how often it had called before in this run.
         implementation: what computed it.
+        extra_keys: names of keys after the last token's, which stand for no token.
     """
 
     attention: Attention
@@ -75,3 +76,4 @@ class Record:
     module: nn.Module
     call: int
     implementation: str
+    extra_keys: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""Route 2: `scaled_dot_product_attention`, seen by a function mode of this thread."""
+"""Route 2: `scaled_dot_product_attention`."""
 
 from __future__ import annotations
 
@@ -7,40 +7,35 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
 from attnwidget.attention import FactoredAttention, MaskMemo
 from attnwidget.attention.protocol import shape_text
-from attnwidget.intercept.recorder import ACTIVE, record_call
+from attnwidget.intercept.recorder import record_call
 from attnwidget.intercept.records import InterfaceCall, KernelCall
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable
 
 CURRENT: ContextVar[InterfaceCall | None] = ContextVar("attnwidget_interface_call", default=None)
 """The interface call this thread or task is in: kernel calls inside belong to it and are not layers of their own."""
 
-_SDPA = {functional.scaled_dot_product_attention, torch._C._nn.scaled_dot_product_attention}  # noqa: SLF001
+SDPA = {functional.scaled_dot_product_attention, torch._C._nn.scaled_dot_product_attention}  # noqa: SLF001
 _FLASH = 1  # SDPBackend.FLASH_ATTENTION
 _NDIM = 4
 
 
-class WatchKernels(TorchFunctionMode):
-    """Sees every `scaled_dot_product_attention` of this thread and passes everything on unchanged."""
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401 - whatever the function returns
-        if func not in _SDPA or not ACTIVE.get():
-            return func(*args, **(kwargs or {}))
-        return _watched(func, *args, **(kwargs or {}))
+def watched(func: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> torch.Tensor:  # noqa: ANN401
+    """Run a call, and record it: as a layer, or as what ran inside a call of transformers' interface."""
+    output, call = run_kernel(func, *args, **kwargs)
+    inside = CURRENT.get()
+    if inside is not None:
+        inside.kernels.append(call)
+    else:
+        record_call(lambda masks: _factors(call, masks), implementation="sdpa")
+    return output
 
 
-def _watched(
+def run_kernel(
     func: Callable[..., torch.Tensor],
     query: torch.Tensor,
     key: torch.Tensor,
@@ -49,7 +44,8 @@ def _watched(
     dropout_p: float = 0.0,
     is_causal: bool = False,  # noqa: FBT001, FBT002 - torch's signature
     **options: Any,  # noqa: ANN401 - torch's signature: scale, enable_gqa
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, KernelCall]:
+    """Run a call as it would have run, keeping the kernel's lse where it gives one."""
     scale, grouped = options.get("scale"), options.get("enable_gqa", False)
     lse = None
     if _is_flash_on_cpu(query, key, value, attn_mask, dropout_p, is_causal=is_causal, scale=scale, grouped=grouped):
@@ -59,13 +55,7 @@ def _watched(
         )
     else:
         output = func(query, key, value, attn_mask, dropout_p, is_causal, **options)
-    call = KernelCall(query, key, attn_mask, is_causal, scale, lse)
-    inside = CURRENT.get()
-    if inside is not None:
-        inside.kernels.append(call)
-    else:
-        record_call(lambda masks: _factors(call, masks), implementation="sdpa")
-    return cast("torch.Tensor", output)
+    return cast("torch.Tensor", output), KernelCall(query, key, attn_mask, is_causal, scale, lse)
 
 
 def _is_flash_on_cpu(
@@ -103,6 +93,12 @@ def _in_transform() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None  # noqa: SLF001 - torch offers no other name for it
 
 
+def check_no_transform() -> None:
+    """Raise if tensors here are those of a function transform, with no values to keep."""
+    if _in_transform():
+        raise ValueError("it ran inside a function transform (torch.func.vmap, grad ...); run the module without")
+
+
 def _additive(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
     """A boolean mask as the plain call turns it into an additive one."""
     if mask is None or mask.dtype != torch.bool:
@@ -116,8 +112,7 @@ def _factors(call: KernelCall, masks: MaskMemo) -> FactoredAttention:
             f"queries have shape {shape_text(call.query)} and keys {shape_text(call.key)}; "
             "expected 4-D (batch, heads, tokens, head size): add the missing axes with unsqueeze"
         )
-    if _in_transform():
-        raise ValueError("it ran inside a function transform (torch.func.vmap, grad ...); run the module without")
+    check_no_transform()
     query, key = as_kernel_saw(call.query), as_kernel_saw(call.key)
     mask = masks.recognise(call.mask, n_queries=query.shape[2], n_keys=key.shape[2], is_causal=call.is_causal)
     return FactoredAttention(keep(query), keep(key), keep_lse(call.lse), scale=call.scale, mask=mask)

@@ -11,8 +11,8 @@ from torch import nn
 from attnwidget.attention import AttentionCapture, CaptureError
 from attnwidget.intercept import interface
 from attnwidget.intercept.assemble import Naming, assemble
+from attnwidget.intercept.mode import WatchCalls
 from attnwidget.intercept.recorder import ACTIVE, Recorder
-from attnwidget.intercept.sdpa import WatchKernels
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,9 +30,12 @@ def capture(
 ) -> Iterator[AttentionCapture]:
     """Capture the attention of one forward pass. The module computes what it would compute without.
 
+    To the bit, except where torch would take its fused inference path (nn.TransformerEncoder in eval mode, without
+    gradients): then to rounding, and `cap.notes` says so.
+
     Args:
-        module: any PyTorch module whose attention goes through transformers' attention interface or
-            `scaled_dot_product_attention`.
+        module: any PyTorch module whose attention goes through transformers' attention interface,
+            `scaled_dot_product_attention` or `nn.MultiheadAttention`. Weights are those before dropout.
         tokens: names of the queries, one list for all examples or a list of lists; numbered if None.
         key_tokens: names of the keys where they are others (cross attention; the encoder of an encoder-decoder).
         model: what to call the model; its class if None.
@@ -54,7 +57,7 @@ def capture(
     """
     with watching(module, model=model) as (result, recorder):
         yield result
-    result.fill(assemble(recorder, Naming.from_names(tokens, key_tokens)))
+    result.fill(assemble(recorder, Naming.from_names(tokens, key_tokens)), notes=recorder.notes)
 
 
 @contextmanager
@@ -66,8 +69,16 @@ def watching(module: nn.Module, *, model: str | None = None) -> Iterator[tuple[A
     try:
         ACTIVE.set((*ACTIVE.get(), recorder))
         try:
-            with WatchKernels():
+            with WatchCalls():
                 yield AttentionCapture(model=model or type(module).__name__), recorder
+        except AssertionError as error:
+            # Torch's own words blame a function mode, of which the person knows nothing.
+            if "does not support NestedTensor" not in str(error):
+                raise
+            raise CaptureError(
+                "nn.MultiheadAttention takes nested tensors on its fused inference path only, whose weights cannot be "
+                "seen: pass a padded tensor and a key_padding_mask (nested.to_padded_tensor(0.0))"
+            ) from error
         finally:
             # Not by token: captures may end in another order than they began.
             ACTIVE.set(tuple(other for other in ACTIVE.get() if other is not recorder))
