@@ -20,7 +20,7 @@ export function tokens(n: number, kind: string): Tokens {
     "\u200d",
     "\ufeff",
     "\t",
-    "averyveryverylongword",
+    `a${"very".repeat(14)}long`,
   ];
   const words = kind === "odd" ? odd : TEXT;
   const text = Array.from({ length: n }, (_, i) => words[i % words.length]!);

@@ -19,7 +19,7 @@ const cssAsText = {
 
 /**
  * Names of our own objects that no trait, message or browser knows. They are long because code is read; the bundle is
- * stored in every saved notebook, so there they are short.
+ * stored in every saved notebook, so there they are short, in quotes too (`"reveal" in panel`).
  */
 const INTERNAL = [
   ...[
@@ -45,7 +45,8 @@ const INTERNAL = [
     "pitchY",
   ],
   ...["pooling", "problem", "reveal", "rows", "shown", "shownHead", "store", "totalHeight", "totalWidth"],
-  ...["visibleHeads"],
+  ...["codes", "element", "exact", "frames", "locked", "painting", "pitch", "readers", "select", "source"],
+  ...["sources", "visibleHeads"],
 ];
 
 const options = {
@@ -57,6 +58,7 @@ const options = {
   legalComments: "none",
   logLevel: "info",
   mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`),
+  mangleQuoted: true,
   plugins: [cssAsText],
   ...(devPage
     ? {

@@ -76,6 +76,7 @@ export function tileColumn(tile: Tile, key: number, queries: number, keys: numbe
 export function paint(tile: Tile, lut: Uint32Array, width: number, height: number, out: Uint32Array): void {
   const { codes } = tile;
   const starts = new Int32Array(width + 1);
+  const row = new Uint16Array(tile.width);
   const shrinkX = width < tile.width;
   for (let x = 0; x <= width; x++)
     starts[x] = shrinkX ? binStart(x, tile.width, width) : Math.min(binOf(x, width, tile.width), tile.width);
@@ -83,19 +84,15 @@ export function paint(tile: Tile, lut: Uint32Array, width: number, height: numbe
     const shrinkY = height < tile.height;
     const a = shrinkY ? binStart(y, tile.height, height) : binOf(y, height, tile.height);
     const b = shrinkY ? binStart(y + 1, tile.height, height) : a + 1;
-    const line = y * width;
-    if (!shrinkX && b - a === 1) {
-      const base = a * tile.width;
-      for (let x = 0; x < width; x++) out[line + x] = lut[codes[base + starts[x]!]!]!;
-      continue;
+    row.set(codes.subarray(a * tile.width, (a + 1) * tile.width));
+    for (let i = (a + 1) * tile.width, x = 0; i < b * tile.width; i++) {
+      if (codes[i]! > row[x]!) row[x] = codes[i]!;
+      if (++x === tile.width) x = 0;
     }
+    const line = y * width;
     for (let x = 0; x < width; x++) {
-      const c = starts[x]!;
-      const d = shrinkX ? starts[x + 1]! : c + 1;
-      let best = 0;
-      for (let r = a; r < b; r++)
-        for (let i = r * tile.width + c, end = r * tile.width + d; i < end; i++)
-          if (codes[i]! > best) best = codes[i]!;
+      let best = row[starts[x]!]!;
+      if (shrinkX) for (let i = starts[x]! + 1; i < starts[x + 1]!; i++) if (row[i]! > best) best = row[i]!;
       out[line + x] = lut[best]!;
     }
   }

@@ -17,6 +17,11 @@ export function h<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
+/** A button whose sign says nothing when it is read out. */
+export function iconButton(sign: string, title: string, className = ""): HTMLButtonElement {
+  return h("button", { className, title, aria: { label: title } }, sign);
+}
+
 /** Sets an attribute, or takes it away for null; untouched if it is the same. */
 export function attr(element: Element, name: string, value: string | null): void {
   if (element.getAttribute(name) === value) return;

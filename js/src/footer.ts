@@ -85,7 +85,7 @@ export function readout(view: View): HTMLElement {
       how.textContent = said.how;
       const words = view.name(store.locked.value);
       lock.hidden = !words;
-      lock.textContent = `locked: ${words} ✕`;
+      lock.textContent = `✕ locked: ${words}`;
     }),
   );
   return h("div", { className: "readout" }, head, who, value, how, lock);

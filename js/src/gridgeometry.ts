@@ -13,8 +13,6 @@ export interface GridGeometry {
   pitchY: number;
   totalWidth: number;
   totalHeight: number;
-  /** Room for a horizontal scrollbar, if there is one. */
-  scrollbar: number;
 }
 
 const LEFT = 24;
@@ -51,7 +49,6 @@ export function gridGeometry(
     pitchY,
     totalWidth,
     totalHeight: TOP + layers * pitchY + 2,
-    scrollbar: totalWidth > room ? 14 : 0,
   };
 }
 

@@ -1,5 +1,5 @@
 /** The overlay that names every key and gesture. */
-import { h } from "./dom";
+import { h, iconButton } from "./dom";
 import { on } from "./pointing";
 
 const LINES: readonly (readonly [string, string])[] = [
@@ -17,7 +17,7 @@ const LINES: readonly (readonly [string, string])[] = [
 
 /** A native dialog: it keeps the focus, closes with Esc and gives the focus back. */
 export function help(): HTMLDialogElement {
-  const close = h("button", { title: "Close, key Esc" }, "✕");
+  const close = iconButton("✕", "Close, key Esc");
   const list = h("dl", {}, ...LINES.flatMap(([key, what]) => [h("dt", {}, key), h("dd", {}, what)]));
   const dialog = h("dialog", {}, h("h3", {}, "Keys and mouse", close), list);
   on(close, "click", () => dialog.close());

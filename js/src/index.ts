@@ -44,7 +44,10 @@ export default () => {
       schedule: (run) => requestAnimationFrame(run),
     });
     const receive = (content: unknown, buffers: readonly unknown[]) => rpc.receive(content, buffers ?? []);
+    /** The kernel was restarted or has come back, says Jupyter. Any answer, or none, tells which. */
+    const probe = () => void rpc.request("tiles", { tiles: [] }).catch(() => {});
     model.on("msg:custom", receive);
+    model.on("comm_live_update", probe);
     const embedded = model.get("embed");
     if (embedded && metaProblem(store.meta.peek()) === null) void source.embed(asBytes(embedded));
     const disconnect = connect(model, store);
@@ -52,6 +55,7 @@ export default () => {
       widget: { store, source },
       stop() {
         model.off("msg:custom", receive);
+        model.off("comm_live_update", probe);
         disconnect();
         rpc.dispose();
       },

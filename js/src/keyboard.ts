@@ -12,18 +12,18 @@ export function onKeys(root: HTMLElement, { select }: View, help: HTMLDialogElem
   root.addEventListener("keydown", (event) => {
     // Notebooks act on bare letters pressed in an output: `b` would insert a cell.
     event.stopPropagation();
+    if (help.open) return;
     if (event.ctrlKey || event.metaKey || event.altKey) {
       // AltGr, which types brackets on many keyboards, arrives as ctrl + alt.
       if (!(event.ctrlKey && event.altKey)) return;
     }
     const step = STEPS[event.key];
     if (step) {
-      select.endHover();
+      // The preview would hide the step; a token under the pointer stays, to be compared head by head.
+      select.hoverHead(null, 0);
       select.step(step[0], step[1]);
-    } else if (event.key === "Escape") {
-      if (help.open) return;
-      select.release();
-    } else if (event.key === "?") help.showModal();
+    } else if (event.key === "Escape") select.release();
+    else if (event.key === "?") help.showModal();
     else return;
     event.preventDefault();
   });

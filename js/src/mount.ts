@@ -31,7 +31,11 @@ export function mount(el: HTMLElement, store: Store, source: DataSource): () => 
   host.style.display = "block";
   host.dataset.lmSuppressShortcuts = "true";
   const shadow = host.attachShadow({ mode: "open" });
-  const root = h("div", { className: "root", data: { lmSuppressShortcuts: "true" } });
+  const root = h("section", {
+    className: "root",
+    aria: { label: "Attention weights" },
+    data: { lmSuppressShortcuts: "true" },
+  });
   shadow.append(h("style", { textContent: css }), root);
   el.append(host);
 
@@ -83,7 +87,7 @@ function build(
   const view = createView(store, source, select, frames, dark);
   const { disposers } = view;
   const overlay = help();
-  const panels = h("main", { className: "panels" });
+  const panels = h("div", { className: "panels" });
   const said = computed(() => {
     const { layer, head } = store.shownHead.value;
     const { who, value } = sentence(view);
@@ -98,13 +102,13 @@ function build(
     overlay,
   );
 
-  const made = new Map<PanelName, Panel | HTMLElement>();
+  const made = new Map<PanelName, Pick<Panel, "element" | "dispose">>();
   disposers.push(
     effect(() => {
       const wanted = store.panels.value.filter((name) => PANELS.includes(name));
       for (const [name, panel] of made)
         if (!wanted.includes(name)) {
-          if ("dispose" in panel) panel.dispose();
+          panel.dispose();
           made.delete(name);
         }
       if (!wanted.includes("grid")) view.visibleHeads.value = [];
@@ -115,11 +119,11 @@ function build(
             panel = MAKERS[name](view);
           } catch (error) {
             console.error(error);
-            panel = failure(name, error);
+            panel = { element: failure(name, error), dispose() {} };
           }
           made.set(name, panel);
         }
-        return panel instanceof HTMLElement ? panel : panel.element;
+        return panel.element;
       });
       panels.replaceChildren(
         ...(elements.length
@@ -135,7 +139,7 @@ function build(
     }),
   );
   disposers.push(() => {
-    for (const panel of made.values()) if ("dispose" in panel) panel.dispose();
+    for (const panel of made.values()) panel.dispose();
     made.clear();
   });
 
@@ -152,7 +156,18 @@ function build(
     { rootMargin: "300px" },
   );
   seen.observe(host);
+  const gone = new AbortController();
+  /** Another screen or another zoom: what is drawn for the old resolution would be blurred. */
+  const sharpen = () => {
+    view.ratio.value = devicePixelRatio;
+    matchMedia(`(resolution: ${devicePixelRatio}dppx)`).addEventListener("change", sharpen, {
+      once: true,
+      signal: gone.signal,
+    });
+  };
+  sharpen();
   disposers.push(() => {
+    gone.abort();
     size.disconnect();
     seen.disconnect();
     frames.dispose();

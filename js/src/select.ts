@@ -12,8 +12,10 @@ function lingering<T extends object>(target: Signal<T | null>) {
   let timer: ReturnType<typeof setTimeout> | undefined;
   return (next: T | null, grace = GRACE) => {
     clearTimeout(timer);
+    const left = target.peek();
+    // Another view of the same widget may have the pointer by then.
     const clear = () => {
-      target.value = null;
+      if (target.peek() === left) target.value = null;
     };
     if (next === null && grace) timer = setTimeout(clear, grace);
     else if (next === null) clear();

@@ -1,6 +1,6 @@
 /** What the connection is like, and what went wrong. */
 
-import { h } from "./dom";
+import { h, iconButton } from "./dom";
 import { on } from "./pointing";
 import type { Link } from "./rpc";
 import { effect, type ReadonlySignal } from "./signals";
@@ -36,7 +36,7 @@ export function statusBadge(view: View): HTMLElement {
 export function problemBar(view: View): HTMLElement {
   const words = h("span");
   const retry = h("button", {}, "Try again");
-  const close = h("button", { title: "Hide this message" }, "✕");
+  const close = iconButton("✕", "Hide this message");
   const bar = h("div", { className: "problem", role: "alert" }, words, retry, close);
   on(retry, "click", () => view.source.retry());
   on(close, "click", () => {

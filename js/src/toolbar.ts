@@ -1,6 +1,6 @@
 /** The controls: which head, and how it is drawn. */
 
-import { h } from "./dom";
+import { attr, h, iconButton } from "./dom";
 import { formatEnd } from "./format";
 import { on } from "./pointing";
 import { COLORMAPS, type Colormap, SCALES, type Scale } from "./protocol";
@@ -23,9 +23,9 @@ function chooser(name: string, title: string, pick: (value: string) => void) {
 }
 
 function stepper(name: string, keys: string, move: (by: number) => void) {
-  const value = h("output");
+  const value = h("strong");
   const button = (by: number, sign: string, which: string, key: string) => {
-    const b = h("button", { className: "step", title: `${which} ${name}, key ${key}` }, sign);
+    const b = iconButton(sign, `${which} ${name}, key ${key}`, "step");
     on(b, "click", () => move(by));
     return b;
   };
@@ -65,7 +65,7 @@ export function toolbar(view: View, help: () => void, status: HTMLElement): HTML
     store.colormap.value = v as Colormap;
   });
   const slider = h("input", { type: "range", min: "0", max: "1", step: "0.005" });
-  const number = h("output");
+  const number = h("strong");
   // The slider is quadratic: most weights are small, and so are the thresholds that tell them apart.
   on(slider, "input", () => {
     store.draft.value = Number((slider.valueAsNumber ** 2).toPrecision(2));
@@ -81,7 +81,7 @@ export function toolbar(view: View, help: () => void, status: HTMLElement): HTML
     slider,
     number,
   );
-  const ask = h("button", { className: "step", title: "Help: keys and mouse, key ?" }, "?");
+  const ask = iconButton("?", "Help: keys and mouse, key ?", "step");
   on(ask, "click", help);
 
   view.disposers.push(
@@ -91,9 +91,12 @@ export function toolbar(view: View, help: () => void, status: HTMLElement): HTML
       model.textContent = model.title = name;
       stackName.textContent = stacks.length > 1 ? "" : shown.name;
       stack.update(plain(stacks.map((s) => s.name)), shown.name);
-      const preview = (text: string[]) => Array.from(text.join(" ")).slice(0, 28).join("");
+      const preview = (text: string[]) => {
+        const chars = Array.from(text.join(" "));
+        return chars.length > 29 ? `${chars.slice(0, 28).join("")}…` : chars.join("");
+      };
       example.update(
-        shown.examples.map(({ queries }, i) => [String(i), `${i}: ${preview(queries.text)} …`]),
+        shown.examples.map(({ queries }, i) => [String(i), `${i}: ${preview(queries.text)}`]),
         String(batch),
       );
     }),
@@ -117,6 +120,7 @@ export function toolbar(view: View, help: () => void, status: HTMLElement): HTML
     effect(() => {
       threshold.hidden = !store.panels.value.includes("lines");
       number.textContent = formatEnd(store.cut.value);
+      attr(slider, "aria-valuetext", number.textContent);
       if (store.draft.value === null) slider.value = String(Math.sqrt(store.threshold.value));
     }),
   );

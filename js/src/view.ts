@@ -27,6 +27,8 @@ export interface View {
   readonly panelHeight: Signal<number>;
   /** Whether the view is on screen, or nearly. */
   readonly onScreen: Signal<boolean>;
+  /** Device pixels per CSS pixel. */
+  readonly ratio: Signal<number>;
   /** How the heatmap was pooled to fit its pixels: "" when it was not. */
   readonly pooling: Signal<string>;
   /** A pair in words: `query 12 "it" → key 2 "animal"`, or the side that there is. */
@@ -89,6 +91,7 @@ export function createView(
     gaze,
     panelHeight: signal(360),
     onScreen: signal(true),
+    ratio: signal(1),
     pooling: signal(""),
     name({ query, key }) {
       const { rows, columns } = store.shown.value;

@@ -29,6 +29,8 @@ export interface Batch {
 
 /** A message with more pooled heads than this would keep the eye waiting for the first of them. */
 const MAX_TILES = 48;
+/** And so would one with more weights to look at: of long heads, few travel together. */
+const MAX_CELLS = 2 ** 23;
 /** A quarter of what the kernel allows: small enough to arrive soon. */
 const MAX_BYTES = MAX_REPLY_BYTES / 4;
 
@@ -69,6 +71,7 @@ export function ask(wants: readonly Want[], shape: (ref: HeadRef) => HeadShape, 
   const taken: Want[] = [];
   const requests: (TileRequest | BlockRequest)[] = [];
   let bytes = 0;
+  let looked = 0;
   for (const want of wants) {
     if (isTile(want) !== tiles || want.ref.stack !== first.ref.stack || want.ref.batch !== first.ref.batch)
       continue;
@@ -77,7 +80,8 @@ export function ask(wants: readonly Want[], shape: (ref: HeadRef) => HeadShape, 
       ? tileRequest(want, size, want.kind === "thumbnail" ? THUMBNAIL : tileSide)
       : blockRequest(want, size);
     bytes += cells(request) * ("dtype" in request ? (request.dtype === "u8" ? 1 : 2) : 4);
-    if (taken.length && (bytes > MAX_BYTES || taken.length >= MAX_TILES)) break;
+    looked += size.queries * size.keys;
+    if (taken.length && (bytes > MAX_BYTES || looked > MAX_CELLS || taken.length >= MAX_TILES)) break;
     taken.push(want);
     requests.push(request);
   }

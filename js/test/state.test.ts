@@ -1,8 +1,10 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { connect } from "../src/bridge";
+import { onKeys } from "../src/keyboard";
 import { Selection } from "../src/select";
 import { effect } from "../src/signals";
 import { createStore } from "../src/state";
+import type { View } from "../src/view";
 import { fakeModel, store, TRAITS, turn } from "./helpers";
 
 afterEach(() => {
@@ -129,5 +131,33 @@ describe("the selection", () => {
     select.step(0, 1);
     select.step(5, 0);
     expect(s.lockedHead.value).toMatchObject({ layer: 2, head: 3 });
+  });
+});
+
+describe("a hover", () => {
+  it("that one view has left is not taken from another view that has it by then", () => {
+    vi.useFakeTimers();
+    const s = store();
+    const [first, second] = [new Selection(s), new Selection(s)];
+    first.hover({ query: 0, key: 0 }, "heatmap");
+    first.hover(null, "heatmap");
+    second.hover({ query: 2, key: 1 }, "heatmap");
+    vi.advanceTimersByTime(1000);
+    expect(s.focus.value).toEqual({ query: 2, key: 1 });
+    second.hover(null, "heatmap");
+    vi.advanceTimersByTime(1000);
+    expect(s.hoverPair.value).toBeNull();
+  });
+
+  it("of a token stays while keys walk the heads, a preview of a head ends", () => {
+    const s = store();
+    const select = new Selection(s);
+    const root = document.createElement("div");
+    onKeys(root, { select } as View, document.createElement("dialog"));
+    select.hover({ query: 1, key: 2 }, "heatmap");
+    select.hoverHead({ layer: 0, head: 0 });
+    root.dispatchEvent(new KeyboardEvent("keydown", { key: "]" }));
+    expect(s.focus.value).toEqual({ query: 1, key: 2 });
+    expect(s.shownHead.value).toMatchObject({ layer: 1, head: 3 });
   });
 });

@@ -115,6 +115,58 @@ describe("the widget", () => {
   });
 });
 
+describe("a view", () => {
+  it("says that the kernel is gone as soon as the host says that the connection changed", async () => {
+    const { root, model } = show();
+    await turn();
+    expect(root.dataset.status).toBe("live");
+    model.send = () => {
+      throw new Error("Cannot send");
+    };
+    model.emit("comm_live_update");
+    expect(root.dataset.status).toBe("gone");
+    expect(root.querySelector(".status")?.textContent).toBe("kernel gone");
+  });
+
+  it("leaves the keys to the help while that is open", () => {
+    const { root, model } = show();
+    root.querySelector("dialog")?.setAttribute("open", "");
+    root.dispatchEvent(new KeyboardEvent("keydown", { key: "]", bubbles: true }));
+    expect(model.traits.head).toBe(2);
+  });
+
+  it("names every control in words", () => {
+    const { root } = show({ ...TRAITS(), query: 1 });
+    for (const control of root.querySelectorAll("header *, footer *, dialog *, .problem *")) {
+      if (!/BUTTON|SELECT|INPUT/.test(control.tagName)) continue;
+      const label = control.closest("label")?.querySelector("span")?.textContent;
+      const name = control.getAttribute("aria-label") ?? (label || control.textContent) ?? "";
+      expect(name, control.outerHTML).toMatch(/\w/);
+    }
+    expect(root.querySelector("input")?.getAttribute("aria-valuetext")).toBe("0.05");
+  });
+
+  it("paints again when the resolution of the screen changes, and stops listening when it goes", () => {
+    const heard: [() => void, AbortSignal][] = [];
+    vi.spyOn(window, "matchMedia").mockImplementation(
+      (query) =>
+        ({
+          matches: false,
+          addEventListener: (_: string, run: () => void, options?: { signal: AbortSignal }) => {
+            if (query.includes("resolution") && options) heard.push([run, options.signal]);
+          },
+          removeEventListener: () => {},
+        }) as unknown as MediaQueryList,
+    );
+    const { controller } = show();
+    expect(heard).toHaveLength(1);
+    heard[0]?.[0]();
+    expect(heard).toHaveLength(2);
+    controller.abort();
+    expect(heard.map(([, signal]) => signal.aborted)).toEqual([true, true]);
+  });
+});
+
 describe("the theme", () => {
   it("is the host's", () => {
     const set = (data: Record<string, string>) => {

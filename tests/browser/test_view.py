@@ -222,6 +222,37 @@ def test_the_theme_follows_jupyterlab_live(notebook):
     notebook.theme("JupyterLab Light")
 
 
+def test_the_tooltip_says_what_the_readout_says_also_after_a_key(notebook):
+    view = notebook.ready()
+    hover(view, 3, 7)
+    tip, readout = view.locator(".tip"), view.locator("footer")
+    for head in (2, 3):
+        attribute(view, "data-head", str(head))
+        weight = f"{weights_of(notebook, f'cap.weights(1, {head})')[3, 7]:.3g}"
+        notebook.page.wait_for_function(
+            "([tip, footer, weight]) => tip.innerText.endsWith('\\n' + weight) && footer.innerText.includes(weight)",
+            arg=[tip.element_handle(), readout.element_handle(), weight],
+        )
+        panel(view, "heatmap").locator(".stage").focus()
+        notebook.page.keyboard.press("]")
+
+
+def test_views_that_are_gone_leave_nothing_behind(notebook):
+    notebook.ready()
+    notebook.page.evaluate("() => { window.roots = []; }")
+    keep = "() => { window.roots.push(new WeakRef(document.querySelector('.attnwidget').shadowRoot)); }"
+    for _ in range(10):
+        notebook.page.evaluate(keep)
+        notebook.run_cell(1)
+        notebook.ready()
+    session = notebook.page.context.new_cdp_session(notebook.page)
+    for _ in range(3):
+        session.send("HeapProfiler.collectGarbage")
+        notebook.page.wait_for_timeout(200)
+    alive = notebook.page.evaluate("() => window.roots.filter(root => root.deref()).length")
+    assert alive <= 1, "the last one may still be held by the page that replaced it"
+
+
 def test_running_a_cell_again_leaves_one_view_and_frees_the_old_one(notebook):
     notebook.ready()
     notebook.execute("import ipywidgets, gc; first = view")
@@ -231,16 +262,21 @@ def test_running_a_cell_again_leaves_one_view_and_frees_the_old_one(notebook):
     assert notebook.evaluate("[repr(first), first is view]") == ["AttentionWidget(closed)", False]
 
 
+@cells("view = make_capture(layers=6, heads=6, queries=300).show()\nview")
 def test_a_busy_kernel_is_said_and_the_view_stays_usable(notebook):
     view = notebook.ready()
-    notebook.execute("big = make_capture(layers=2, heads=3, queries=200).show()")
     notebook.page.evaluate(
         """() => { window.jupyterapp.shell.currentWidget.sessionContext.session.kernel
-            .requestExecute({code: "import time; time.sleep(4)"}); }"""
-    )
-    hover(view, 2, 2)
-    focused(view, 2, 2)
-    assert view.get_attribute("data-ready") == "true"
+            .requestExecute({code: "import ctypes; ctypes.PyDLL(None).sleep(6)"}); }"""
+    )  # holds the interpreter's lock, so that no thread of the kernel can answer
+    box = panel(view, "grid").locator("canvas").first.bounding_box()
+    notebook.page.mouse.click(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.9)
+    attribute(view, "data-status", "busy")
+    assert "busy" in view.inner_text()
+    hover(view, 20, 20)
+    focused(view, 20, 20)
+    attribute(view, "data-status", "live")
+    notebook.ready()
 
 
 def test_a_dead_kernel_is_said_in_the_cell(notebook):
@@ -268,7 +304,7 @@ def test_a_failed_request_is_said_in_the_cell_and_can_be_tried_again(notebook):
     bar = view.locator('.problem[role="alert"]')
     bar.filter(has_text="ZeroDivisionError: by chance").wait_for()
     key = int(weights_of(notebook, "kept(cap, 3, 2)")[2].argmax())
-    hover(view, 2, key)
+    click(view, 2, key)
     assert "≈" in view.locator("footer").inner_text(), "codes are still here, and said to be rounded"
     notebook.execute("type(cap).weights = kept")
     bar.get_by_role("button", name="again").click()

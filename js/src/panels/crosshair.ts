@@ -1,6 +1,6 @@
 /** What is focused and what is locked, drawn over the heatmap without touching its cells. */
 import { chip, elide, textWidth } from "../canvas";
-import { type HeatGeometry, labelStep } from "../heatgeometry";
+import { type HeatGeometry, labelStep, tickStep } from "../heatgeometry";
 import type { Pair, Shown } from "../state";
 import type { Palette } from "../theme";
 
@@ -56,6 +56,12 @@ function band(
   path();
 }
 
+/** An edge, moved out by half a label where it would cut one; labels stand every `pitch` pixels from `first` on. */
+function clearOf(edge: number, by: number, pitch: number, first: number, half: number): number {
+  const label = first + Math.round((edge - first) / pitch) * pitch;
+  return Math.abs(edge - label) < half ? label + by * half : edge;
+}
+
 function queryLabel(
   context: CanvasRenderingContext2D,
   g: HeatGeometry,
@@ -68,17 +74,20 @@ function queryLabel(
   const { labels } = shown.rows;
   const y = Math.max(9, Math.min(g.top + g.height - 8, g.top + (query + 0.5) * cell));
   const fill = locked ? colours.accent : colours.ink;
-  if (labelStep(cell) === 0) {
-    // No labels on this axis: three tokens of context, so that the place in the text is known.
+  const step = labelStep(cell);
+  if (step !== 1) {
+    const reach = step ? 8 : 23;
+    const far = (by: number) =>
+      clearOf(y + by * reach, by, (step || tickStep(cell, 32)) * cell, g.top + cell / 2, 7);
     context.fillStyle = colours.page;
-    context.fillRect(0, y - 23, g.left - 5, 46);
+    context.fillRect(0, far(-1), g.left - 5, far(1) - far(-1));
+  }
+  if (step === 0) {
+    // No labels on this axis: three tokens of context, so that the place in the text is known.
     context.fillStyle = colours.muted;
     context.textAlign = "right";
     for (const by of [-1, 1])
       context.fillText(elide(context, labels[query + by] ?? "", g.left - 14), g.left - 10, y + by * 15);
-  } else if (labelStep(cell) > 1) {
-    context.fillStyle = colours.page;
-    context.fillRect(0, y - 14, g.left - 4, 28);
   }
   chip(context, elide(context, labels[query]!, g.left - 13), g.left - 4, y, "right", fill, colours.page);
 }
@@ -110,8 +119,10 @@ function keyLabel(
   const half = (textWidth(context, word) + 8) / 2;
   const total = [before, after].map((t) => textWidth(context, t) + 6) as [number, number];
   const middle = Math.max(half + total[0], Math.min(g.canvasWidth - half - total[1], x));
+  const edge = (at: number, by: number) => clearOf(at, by, tickStep(cell, 44) * cell, g.left + cell / 2, 14);
+  const from = edge(middle - half - total[0], -1);
   context.fillStyle = colours.page;
-  context.fillRect(middle - half - total[0], 0, half * 2 + total[0] + total[1], 17);
+  context.fillRect(from, 0, edge(middle + half + total[1], 1) - from, 17);
   context.fillStyle = colours.muted;
   context.textAlign = "right";
   context.fillText(before, middle - half - 4, 9);

@@ -9,6 +9,8 @@ export class HeatImage {
   readonly #canvas = document.createElement("canvas");
   #tile: Tile | null = null;
   #colours = "";
+  #hatch: CanvasPattern | null = null;
+  #dark = false;
 
   draw(
     context: CanvasRenderingContext2D,
@@ -18,7 +20,10 @@ export class HeatImage {
     dark: boolean,
   ): void {
     // Hatched is what the mask forbids; what has not come is plain.
-    context.fillStyle = tile ? hatch(context, palette(dark)) : palette(dark).raised;
+    if (dark !== this.#dark) this.#hatch = null;
+    this.#dark = dark;
+    this.#hatch ??= hatch(context, palette(dark));
+    context.fillStyle = tile ? this.#hatch : palette(dark).raised;
     context.fillRect(g.left, g.top, g.width, g.height);
     if (!tile) return;
     const colours = `${JSON.stringify(ramp)} ${g.columns} ${g.rows}`;

@@ -1,7 +1,7 @@
 /** One head: queries down, keys across, crosshair and lock on a canvas of their own. */
 import { fit, surface } from "../canvas";
 import { attr, h } from "../dom";
-import { formatCell } from "../format";
+import { sentence } from "../footer";
 import { type HeatGeometry, heatGeometry, indexAt } from "../heatgeometry";
 import { moved, pointing } from "../pointing";
 import { signal } from "../signals";
@@ -32,6 +32,7 @@ export function heatmap(view: View): Panel {
   panel.body.append(stage, empty);
   const image = new HeatImage();
   const geometry = signal<HeatGeometry | null>(null);
+  const pointer = signal<readonly [number, number] | null>(null);
 
   panel.painting(() => {
     const shown = store.shown.value;
@@ -68,17 +69,20 @@ export function heatmap(view: View): Panel {
     drawCrosshair(over.context, g, shown.value, focus.value, locked.value, palette(view.dark.value));
   });
 
-  const showTip = (pair: Pair, { offsetX: x, offsetY: y }: MouseEvent) => {
-    const cell =
-      pair.query !== null && pair.key !== null && source.cell(store.shownHead.value, pair.query, pair.key);
-    tip.textContent = view.name(pair) + (cell ? `\n${formatCell(cell.value, cell.exact)}` : "");
+  // Painted, not set by the pointer: head, values and focus change under a pointer that rests.
+  panel.painting(() => {
+    tip.hidden = !pointer.value || store.hoverPair.value?.panel !== "heatmap";
+    if (tip.hidden) return;
+    const [x, y] = pointer.value!;
+    const { who, value } = sentence(view);
+    tip.textContent = [who, value].filter(Boolean).join("\n");
     const root = stage.closest(".root")!.getBoundingClientRect();
     const from = root.left + 8 - stage.getBoundingClientRect().left;
     const to = from + root.width - 16 - tip.offsetWidth;
     const left = x + 14 > to ? x - 14 - tip.offsetWidth : x + 14;
     tip.style.left = `${Math.max(from, Math.min(left, to))}px`;
     tip.style.top = `${Math.max(0, y - 46)}px`;
-  };
+  });
 
   pointing<Pair>(stage, frames, {
     /** The pair under the pointer; over an axis only its side. */
@@ -94,13 +98,13 @@ export function heatmap(view: View): Panel {
     },
     hover(pair, event) {
       select.hover(pair, "heatmap");
-      tip.hidden = !pair || !event;
-      if (pair && event) showTip(pair, event);
+      pointer.value = event ? [event.offsetX, event.offsetY] : null;
     },
     lock: (pair) => select.lock(pair),
     arrow(down, right, fast) {
       const { queries, keys } = store.shown.value;
       const { query, key } = store.focus.value;
+      pointer.value = null;
       select.hover(
         { query: moved(query, down, queries, fast), key: moved(key, right, keys, fast) },
         "heatmap",

@@ -76,7 +76,8 @@ export function drawColumn(column: Column): void {
     const text = elide(context, labels[i]!, width - number - 14);
     const middle = y + g.pitch / 2 + 0.5;
     context.fillText(text, left ? edge - 9 : edge + 9, middle);
-    if (column.focus !== i && !locked) context.fillStyle = colours.muted;
+    // On a shade the muted ink would be too faint to read.
+    if (column.focus !== i && !locked && !(weight > 0.1)) context.fillStyle = colours.muted;
     context.textAlign = left ? "left" : "right";
     context.fillText(String(i), left ? outer + 4 : outer - 4, middle);
   }

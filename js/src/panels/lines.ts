@@ -44,6 +44,9 @@ export function lines(view: View): Panel {
     if (geometry) area.reveal(0, geometry.pad + index * geometry.pitch, 0, geometry.pitch, 0, 0);
   };
 
+  // Nobody follows thousands of lines in a sweep over the heads.
+  const sweeping = () => store.hoverHead.peek() !== null;
+
   const redraw = panel.painting(() => {
     const { rows, columns, queries, keys } = store.shown.value;
     const dark = view.dark.value;
@@ -116,7 +119,7 @@ export function lines(view: View): Panel {
     };
     drawColumn({ ...common, ...left });
     drawColumn({ ...common, ...right });
-  });
+  }, sweeping);
 
   const side = (key: boolean, index: number): Pair =>
     key ? { query: null, key: index } : { query: index, key: null };

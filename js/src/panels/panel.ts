@@ -13,8 +13,11 @@ export interface Panel {
   note: HTMLElement;
   /** The inner width, in CSS pixels; 0 until it is laid out. */
   width: Signal<number>;
-  /** Paints in a frame now and whenever something it reads has changed; failures stay inside the panel. */
-  painting(paint: () => void): () => void;
+  /**
+   * Paints in a frame now and whenever something it reads has changed; failures stay inside the panel. While `patient`
+   * says so, only once the changes have come to rest.
+   */
+  painting(paint: () => void, patient?: () => boolean): () => void;
   onDispose(stop: () => void): void;
   dispose(): void;
 }
@@ -46,6 +49,7 @@ export function makePanel(view: View, name: PanelName, title: string): Panel {
     if (broken) return;
     try {
       run();
+      note.title = note.textContent;
     } catch (error) {
       broken = true;
       console.error(error);
@@ -58,12 +62,12 @@ export function makePanel(view: View, name: PanelName, title: string): Panel {
     body,
     note,
     width,
-    painting(paint) {
+    painting(paint, patient) {
       const { again, dispose } = painting(
         () => {
-          if (width.value > 0) guarded(paint);
+          if (view.ratio.value && width.value > 0) guarded(paint);
         },
-        (task) => view.frames.request(task),
+        (task) => view.frames.request(task, patient?.()),
       );
       stops.push(dispose);
       return again;

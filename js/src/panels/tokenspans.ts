@@ -46,6 +46,7 @@ export function buildText({ tokens, labels }: Words, name: string, around: numbe
     const span = h("span", {
       className: special ? "token special" : plain ? "token" : "token mark",
       title: `${i} "${labels[i]}"`,
+      role: "button",
       tabIndex: i === start ? 0 : -1,
       textContent: labels[i]!,
       data: { index: String(i) },
