@@ -67,6 +67,13 @@ describe("the source", () => {
     expect(sent[1]!.params.blocks).toEqual([{ layer: 1, head: 2, ...whole }]);
   });
 
+  it("asks for long heads a few at a time", () => {
+    const { sent, source, frame } = setup(2048, 2048);
+    source.want({}, [thumbnail(0), thumbnail(1), thumbnail(2), thumbnail(3)]);
+    frame();
+    expect(sent.map((m) => (m.params.tiles as unknown[]).length)).toEqual([2, 2]);
+  });
+
   it("never has more than two messages under way, and forgets what was superseded", async () => {
     const { sent, source, frame, answer } = setup();
     const owner = {};
