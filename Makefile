@@ -25,8 +25,9 @@ check: $(VENV)/.installed-dev $(BUNDLE)  ## lint and types, Python and TypeScrip
 
 test: check test-js test-python test-browser  ## everything: lint, types, Python, TypeScript, browser
 
-test-python: $(VENV)/.installed-dev $(BUNDLE)
-	$(BIN)/pytest tests --ignore=tests/browser
+test-python: $(VENV)/.installed-dev $(VENV)/.packages $(BUNDLE)
+	$(BIN)/pytest tests --ignore=tests/browser --ignore=tests/packages
+	$(BIN)/pytest tests/packages
 
 test-js: $(BUNDLE)
 	npm test --silent
@@ -65,6 +66,12 @@ $(VENV)/.installed-demo: $(VENV)/bin/python $(BUNDLE) pyproject.toml constraints
 $(VENV)/.installed-dev: $(VENV)/bin/python $(BUNDLE) pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e ".[dev]"
 	@touch $@ $(VENV)/.installed-demo
+
+# timm and torchvision, apart: torchvision's build for the registry does not import beside a CPU build of torch without
+# help (tests/packages/conftest.py), and transformers would import it wherever it finds it.
+$(VENV)/.packages: $(VENV)/.installed-dev
+	$(PIP) install -c constraints.txt --no-deps --target $(VENV)/packages torchvision timm
+	@touch $@
 
 $(VENV)/.browser: $(VENV)/.installed-dev scripts/install_browser.py
 	$(BIN)/python scripts/install_browser.py $@

@@ -13,6 +13,7 @@ from attnwidget.attention.dense import DenseAttention
 from attnwidget.attention.errors import AttentionWarning, CaptureError
 from attnwidget.attention.masks import Mask
 from attnwidget.attention.pooling import Tile
+from attnwidget.attention.probe import Probe
 from attnwidget.attention.protocol import Attention
 from attnwidget.attention.recognise import MaskMemo, recognise_mask
 from attnwidget.attention.stack import AttentionStack, LayerInfo
@@ -32,6 +33,7 @@ __all__ = [
     "LayerInfo",
     "Mask",
     "MaskMemo",
+    "Probe",
     "Tile",
     "Tokens",
     "recognise_mask",

@@ -11,6 +11,7 @@ from attnwidget.attention.protocol import Bools, Floats, Index, shape_text
 
 if TYPE_CHECKING:
     from attnwidget.attention.masks import Mask
+    from attnwidget.attention.probe import Probe
 
 _NDIM = 4
 
@@ -21,6 +22,7 @@ class DenseAttention:
     Args:
         weights: (B, H, Tq, Tk) of any float type, NumPy or torch.
         mask: which pairs were allowed, where that is known; without it all of them count as allowed.
+        probe: what to check the weights by.
 
     Raises:
         ValueError: not a 4-D array of floating point numbers.
@@ -32,7 +34,12 @@ class DenseAttention:
         (1, 1, 3)
     """
 
-    def __init__(self, weights: Any, mask: Mask | None = None) -> None:  # noqa: ANN401 - any array type
+    def __init__(
+        self,
+        weights: Any,  # noqa: ANN401 - any array type
+        mask: Mask | None = None,
+        probe: Probe | None = None,
+    ) -> None:
         array = to_numpy(weights)
         if array.ndim != _NDIM or not np.issubdtype(array.dtype, np.floating):
             raise ValueError(
@@ -41,6 +48,7 @@ class DenseAttention:
             )
         self._weights = array
         self.mask = mask
+        self.probe = probe
 
     @property
     def n_examples(self) -> int:
@@ -65,7 +73,7 @@ class DenseAttention:
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return self._weights.nbytes + (self.mask.nbytes if self.mask else 0)
+        return self._weights.nbytes + sum(part.nbytes for part in (self.mask, self.probe) if part is not None)
 
     @property
     def detail(self) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from attnwidget.attention.masks import Mask
+    from attnwidget.attention.probe import Probe
 
 _NDIM = 4
 BLOCK_BYTES = 32 << 20
@@ -39,6 +40,7 @@ class FactoredAttention:
         softcap: f(x) = softcap * tanh(x / softcap).
         sinks: (H,), logits that join each row's denominator; the row then sums to less than 1.
         mask: which pairs are allowed, and what is added to their scores.
+        probe: what to check the weights by.
 
     Raises:
         ValueError: shapes that do not fit each other.
@@ -59,9 +61,10 @@ class FactoredAttention:
         softcap: float | None = None,
         sinks: torch.Tensor | None = None,
         mask: Mask | None = None,
+        probe: Probe | None = None,
     ) -> None:
         _check_shapes(q, k, lse, sinks, mask)
-        self.q, self.k, self.sinks, self.mask = q, k, sinks, mask
+        self.q, self.k, self.sinks, self.mask, self.probe = q, k, sinks, mask, probe
         self.scale = float(q.shape[-1] ** -0.5 if scale is None else scale)
         self.softcap = softcap
         self._lock = threading.Lock()
@@ -95,7 +98,7 @@ class FactoredAttention:
         """Bytes held."""
         tensors = (self.q, self.k, self._lse, self.sinks)
         held = sum(tensor.untyped_storage().nbytes() for tensor in tensors if tensor is not None)
-        return held + (self.mask.nbytes if self.mask else 0)
+        return held + sum(part.nbytes for part in (self.mask, self.probe) if part is not None)
 
     @property
     def detail(self) -> str:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from attnwidget.attention.masks import Mask
+    from attnwidget.attention.probe import Probe
 
 Floats: TypeAlias = NDArray[np.float32]
 Bools: TypeAlias = NDArray[np.bool_]
@@ -38,6 +39,10 @@ class Attention(Protocol):
     @property
     def mask(self) -> Mask | None:
         """Which pairs are allowed, where that is known."""
+
+    @property
+    def probe(self) -> Probe | None:
+        """What to check the weights by, where values and output of the run were seen."""
 
     @property
     def nbytes(self) -> int:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from attnwidget.attention import DenseAttention, FactoredAttention, Mask, MaskMemo
+from attnwidget.attention import DenseAttention, FactoredAttention, Mask
 from attnwidget.attention.protocol import shape_text
-from attnwidget.intercept.sdpa import as_kernel_saw, keep, keep_lse
+from attnwidget.intercept.sdpa import as_kernel_saw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from attnwidget.attention import Attention
+    from attnwidget.attention import Attention, Probe
+    from attnwidget.intercept.keeping import Keeper
     from attnwidget.intercept.records import InterfaceCall, KernelCall
 
 _NDIM = 4
@@ -22,13 +23,13 @@ _PADDING_NDIM = 2
 _PACKED = ("cu_seq_lens_q", "cu_seqlens_q", "cu_seq_lens_k")
 
 
-def from_interface(call: InterfaceCall, result: Any, masks: MaskMemo) -> Attention:  # noqa: ANN401
+def from_interface(call: InterfaceCall, result: Any, keeper: Keeper) -> Attention:  # noqa: ANN401
     """The attention of one call.
 
     Args:
         call: what went in, and the kernel calls seen inside.
         result: (output, weights or None).
-        masks: masks met before in this run.
+        keeper: of the run.
 
     Returns:
         Factors; the model's own weights where the factors do not explain its output.
@@ -44,15 +45,15 @@ def from_interface(call: InterfaceCall, result: Any, masks: MaskMemo) -> Attenti
     if any(call.options.get(name) is not None for name in _PACKED):
         raise ValueError("several sequences are packed into one row; pass them as a padded batch")
     if len(call.kernels) == 1:
-        return _from_kernel(call, call.kernels[0], masks)
+        return _from_kernel(call, call.kernels[0], result, keeper)
     if call.kernels:
         raise ValueError(
             f"{len(call.kernels)} calls of scaled_dot_product_attention in one attention call; expected one"
         )
-    return _from_arguments(call, result, masks)
+    return _from_arguments(call, result, keeper)
 
 
-def _from_kernel(call: InterfaceCall, kernel: KernelCall, masks: MaskMemo) -> FactoredAttention:
+def _from_kernel(call: InterfaceCall, kernel: KernelCall, result: Any, keeper: Keeper) -> FactoredAttention:  # noqa: ANN401
     """SDPA ran inside: its mask, causality and scale are what counts, the keys those before heads were repeated."""
     query, key, lse, mask = call.query, call.key, kernel.lse, kernel.mask
     n_keys = kernel.key.shape[2]
@@ -68,36 +69,53 @@ def _from_kernel(call: InterfaceCall, kernel: KernelCall, masks: MaskMemo) -> Fa
             f"queries have shape {shape_text(query)} and the kernel saw {shape_text(kernel.query)}; expected the same"
         )
     query, key = as_kernel_saw(query), as_kernel_saw(key)
-    found = masks.recognise(mask, n_queries=query.shape[2], n_keys=key.shape[2], is_causal=kernel.is_causal)
-    return FactoredAttention(keep(query), keep(key), keep_lse(lse), scale=kernel.scale, mask=found)
+    found = keeper.masks.recognise(mask, n_queries=query.shape[2], n_keys=key.shape[2], is_causal=kernel.is_causal)
+    return FactoredAttention(
+        keeper.keep(query),
+        keeper.keep(key),
+        keeper.keep_lse(lse),
+        scale=kernel.scale,
+        mask=found,
+        probe=None if kernel.dropout else _probe(call, result, n_keys, keeper),
+    )
 
 
-def _from_arguments(call: InterfaceCall, result: Any, masks: MaskMemo) -> Attention:  # noqa: ANN401
+def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attention:  # noqa: ANN401
     """No kernel seen (eager, or one of its own): what the arguments say is believed only if it explains the output."""
     sinks = call.options.get("s_aux")
     softcap = call.options.get("softcap")
-    query, key = keep(call.query), keep(call.key)
-    for mask in _masks(call, masks):
+    query, key = keeper.keep(call.query), keeper.keep(call.key)
+    for mask in _masks(call, keeper):
         factored = FactoredAttention(
             query,
             key,
             scale=call.options.get("scaling"),
             softcap=None if softcap is None else float(softcap),
-            sinks=None if sinks is None else keep(sinks.reshape(-1)),
+            sinks=None if sinks is None else keeper.keep(sinks.reshape(-1)),
             mask=mask,
+            probe=None if call.options.get("dropout") else _probe(call, result, key.shape[2], keeper),
         )
         if call.options.get("dropout") or _explains(factored, call.value, result[0]):
             return factored
     weights = result[1] if len(result) > 1 else None
     if isinstance(weights, torch.Tensor) and tuple(weights.shape[:3]) == (factored.n_examples, *query.shape[1:3]):
-        return DenseAttention(keep(weights), factored.mask)
+        return DenseAttention(keeper.keep(weights), factored.mask)
     raise ValueError(
         "its queries, keys and mask do not explain its output, and it returned no weights; "
         'load the model with attn_implementation="sdpa" or "eager"'
     )
 
 
-def _masks(call: InterfaceCall, masks: MaskMemo) -> Iterator[Mask | None]:
+def _probe(call: InterfaceCall, result: Any, n_keys: int, keeper: Keeper) -> Probe | None:  # noqa: ANN401
+    """What to check the call by, if its output is (B, Tq, H, dv), as the interface has it."""
+    output = result[0]
+    batch, heads, n_queries, _ = call.query.shape
+    if tuple(output.shape) != (batch, n_queries, heads, call.value.shape[-1]) or call.value.shape[2] < n_keys:
+        return None
+    return keeper.probe(call.value[:, :, :n_keys], output.transpose(1, 2))
+
+
+def _masks(call: InterfaceCall, keeper: Keeper) -> Iterator[Mask | None]:
     """What the mask may have been, likeliest first."""
     n_queries, n_keys = call.query.shape[2], call.key.shape[2]
     mask, bias = call.mask, call.options.get("position_bias")
@@ -109,9 +127,9 @@ def _masks(call: InterfaceCall, masks: MaskMemo) -> Iterator[Mask | None]:
         mask = (
             bias if mask is None else bias + mask if mask.is_floating_point() else bias.masked_fill(~mask, -torch.inf)
         )
-    yield masks.recognise(mask, n_queries=n_queries, n_keys=n_keys)
+    yield keeper.masks.recognise(mask, n_queries=n_queries, n_keys=n_keys)
     if n_queries == n_keys:
-        yield masks.recognise(mask, n_queries=n_queries, n_keys=n_keys, is_causal=True)
+        yield keeper.masks.recognise(mask, n_queries=n_queries, n_keys=n_keys, is_causal=True)
 
 
 def _explains(attention: FactoredAttention, value: torch.Tensor, output: torch.Tensor) -> bool:

@@ -109,7 +109,7 @@ def watched(original: AttentionFunction) -> AttentionFunction:
         finally:
             CURRENT.reset(token)
         record_call(
-            lambda masks: from_interface(call, result, masks), module=module, implementation=call.implementation
+            lambda keeper: from_interface(call, result, keeper), module=module, implementation=call.implementation
         )
         return result
 

@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from attnwidget.attention import FactoredAttention, Mask, MaskMemo
+from attnwidget.attention import FactoredAttention, Mask
 from attnwidget.intercept.fused import fused_path_notes
 from attnwidget.intercept.recorder import record_call
-from attnwidget.intercept.sdpa import SDPA, as_kernel_saw, check_no_transform, keep, keep_lse, run_kernel
+from attnwidget.intercept.sdpa import SDPA, as_kernel_saw, check_no_transform, probe_of, run_kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from attnwidget.intercept.keeping import Keeper
     from attnwidget.intercept.records import KernelCall
 
 _PER_HEAD_NDIM = 3
@@ -30,6 +31,7 @@ class _Inside:
         self.kernel: KernelCall | None = None
         self.product: torch.Tensor | None = None
         self.factors: tuple[torch.Tensor | None, torch.Tensor, torch.Tensor] | None = None
+        self.result: tuple[torch.Tensor, ...] = ()
         self.confirmed = False
 
     def sdpa(self, *args: Any, **kwargs: Any) -> torch.Tensor:  # noqa: ANN401 - torch's signature
@@ -53,7 +55,9 @@ class _Inside:
     def _remember(
         self, product: torch.Tensor, added: torch.Tensor | None, left: torch.Tensor, right: torch.Tensor
     ) -> torch.Tensor:
-        if not self.confirmed:
+        if self.confirmed:
+            self.result = right, product  # values and output
+        else:
             self.product, self.factors = product, (added, left, right)
         return product
 
@@ -82,7 +86,7 @@ def watched(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
         if made
     ]
     record_call(
-        lambda masks: _factors(inside, arguments, len(extra), masks),
+        lambda keeper: _factors(inside, arguments, len(extra), keeper),
         implementation="eager" if arguments.get("need_weights", True) else "sdpa",
         extra_keys=tuple(extra),
         notes=fused_path_notes() if alone else (),
@@ -118,26 +122,32 @@ def _signature(func: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(func)
 
 
-def _factors(inside: _Inside, arguments: Mapping[str, Any], n_extra: int, masks: MaskMemo) -> FactoredAttention:
+def _factors(inside: _Inside, arguments: Mapping[str, Any], n_extra: int, keeper: Keeper) -> FactoredAttention:
     check_no_transform()
     heads: int = arguments["num_heads"]
     kernel = inside.kernel
     if kernel is not None:
         mask, is_causal, scale, lse = kernel.mask, kernel.is_causal, kernel.scale, kernel.lse
         query, key = kernel.query, kernel.key
+        probe = probe_of(kernel, keeper)
     elif inside.confirmed and inside.factors is not None:
         is_causal, scale, lse = False, 1.0, None  # the queries come scaled
         mask = inside.factors[0]
         query, key = (part.reshape(-1, heads, *part.shape[1:]) for part in inside.factors[1:])
         key = key.transpose(-2, -1)
+        dropped = arguments.get("training", True) and arguments["dropout_p"]
+        parts = () if dropped else inside.result
+        probe = keeper.probe(*(part.reshape(-1, heads, *part.shape[1:]) for part in parts)) if parts else None
     else:
         raise ValueError(
             f"multi_head_attention_forward of torch {torch.__version__} computed its weights in a way that is not "
             "known; expected scaled_dot_product_attention, or a product of queries and keys and its softmax"
         )
     query, key = as_kernel_saw(query), as_kernel_saw(key)
-    found = _mask(mask, arguments, query, key, n_extra, masks, is_causal=is_causal)
-    return FactoredAttention(keep(query), keep(key), keep_lse(lse), scale=scale, mask=found)
+    found = _mask(mask, arguments, query, key, n_extra, keeper, is_causal=is_causal)
+    return FactoredAttention(
+        keeper.keep(query), keeper.keep(key), keeper.keep_lse(lse), scale=scale, mask=found, probe=probe
+    )
 
 
 def _mask(
@@ -146,14 +156,14 @@ def _mask(
     query: torch.Tensor,
     key: torch.Tensor,
     n_extra: int,
-    masks: MaskMemo,
+    keeper: Keeper,
     *,
     is_causal: bool,
 ) -> Mask | None:
     """What was added, from the arguments it was made of: torch spreads a padding mask over all heads and queries."""
     n_queries, n_keys = query.shape[2], key.shape[2]
     if used is None:
-        return masks.recognise(None, n_queries=n_queries, n_keys=n_keys, is_causal=is_causal)
+        return keeper.masks.recognise(None, n_queries=n_queries, n_keys=n_keys, is_causal=is_causal)
     pairs, padding = arguments.get("attn_mask"), arguments.get("key_padding_mask")
     parts = []
     with torch.no_grad():
@@ -166,7 +176,7 @@ def _mask(
             if padding is not None:
                 parts.append(_added(padding, query.dtype, n_extra).reshape(-1, 1, 1, n_keys))
         whole = parts[0] if len(parts) == 1 else parts[0] + parts[1]
-    return masks.recognise(as_kernel_saw(whole.detach()), n_queries=n_queries, n_keys=n_keys)
+    return keeper.masks.recognise(as_kernel_saw(whole.detach()), n_queries=n_queries, n_keys=n_keys)
 
 
 def _added(mask: torch.Tensor, dtype: torch.dtype, n_extra: int) -> torch.Tensor:

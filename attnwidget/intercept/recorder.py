@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnwidget.attention import CaptureError, MaskMemo
+from attnwidget.attention import CaptureError
 from attnwidget.intercept.frames import Caller, find_caller
+from attnwidget.intercept.keeping import Keeper
 from attnwidget.intercept.records import Record
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     from attnwidget.attention import Attention
 
-    Build = Callable[[MaskMemo], Attention]
+    Build = Callable[[Keeper], Attention]
 
 ACTIVE: ContextVar[tuple[Recorder, ...]] = ContextVar("attnwidget_recorders", default=())
 """The recorders of this thread or task, outermost first. What runs elsewhere sees none, and is left alone."""
@@ -38,7 +39,7 @@ class Recorder:
     def __init__(self, root: nn.Module) -> None:
         self.root = root
         self.records: list[Record] = []
-        self.masks = MaskMemo()
+        self.keeper = Keeper()
         self.problem: CaptureError | None = None
         self.notes: dict[str, None] = {}  # kept in order, each once
         self._paths: dict[int, str] = {id(module): path for path, module in root.named_modules()}
@@ -81,7 +82,7 @@ class Recorder:
     def finish(self) -> None:
         """Let go of what was only needed while recording."""
         self._runs.clear()
-        self.masks = MaskMemo()
+        self.keeper.forget()
 
 
 def record_call(
@@ -111,7 +112,7 @@ def record_call(
     if not wanted:
         return
     try:
-        attention = build(wanted[0][0].masks)
+        attention = build(wanted[0][0].keeper)
     except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on and the capture says so
         for recorder, caller in wanted:
             place = recorder.path(caller.module) or type(recorder.root).__name__
@@ -132,7 +133,7 @@ def refuse_call(reason: str, *, implementation: str) -> None:
         implementation: what computed it.
     """
 
-    def build(_: MaskMemo) -> Attention:
+    def build(_: Keeper) -> Attention:
         raise ValueError(reason)
 
     record_call(build, implementation=implementation)

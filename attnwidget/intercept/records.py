@@ -19,18 +19,24 @@ class KernelCall:
     Attributes:
         query: (B, H, Tq, d), what the kernel saw.
         key: (B, Hkv, Tk, d).
+        value: (B, Hkv, Tk, dv).
         mask: boolean or additive, or None.
         is_causal: aligned to the upper left.
         scale: None for 1 / sqrt(d).
         lse: (B, H, Tq) where the kernel returned it.
+        output: (B, H, Tq, dv).
+        dropout: probability with which weights were dropped, after the softmax.
     """
 
     query: torch.Tensor
     key: torch.Tensor
+    value: torch.Tensor
     mask: torch.Tensor | None
     is_causal: bool
     scale: float | None
     lse: torch.Tensor | None
+    output: torch.Tensor
+    dropout: float = 0.0
 
 
 @dataclass

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch.nn import functional
 
-from attnwidget.attention import FactoredAttention, MaskMemo
+from attnwidget.attention import FactoredAttention
 from attnwidget.attention.protocol import shape_text
 from attnwidget.intercept.recorder import record_call
 from attnwidget.intercept.records import InterfaceCall, KernelCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from attnwidget.attention import Probe
+    from attnwidget.intercept.keeping import Keeper
 
 CURRENT: ContextVar[InterfaceCall | None] = ContextVar("attnwidget_interface_call", default=None)
 """The interface call this thread or task is in: kernel calls inside belong to it and are not layers of their own."""
@@ -31,7 +34,7 @@ def watched(func: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> tor
     if inside is not None:
         inside.kernels.append(call)
     else:
-        record_call(lambda masks: _factors(call, masks), implementation="sdpa")
+        record_call(lambda keeper: _factors(call, keeper), implementation="sdpa")
     return output
 
 
@@ -55,7 +58,8 @@ def run_kernel(
         )
     else:
         output = func(query, key, value, attn_mask, dropout_p, is_causal, **options)
-    return cast("torch.Tensor", output), KernelCall(query, key, attn_mask, is_causal, scale, lse)
+    output = cast("torch.Tensor", output)
+    return output, KernelCall(query, key, value, attn_mask, is_causal, scale, lse, output, dropout_p)
 
 
 def _is_flash_on_cpu(
@@ -106,7 +110,7 @@ def _additive(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | N
     return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask.logical_not(), -torch.inf)
 
 
-def _factors(call: KernelCall, masks: MaskMemo) -> FactoredAttention:
+def _factors(call: KernelCall, keeper: Keeper) -> FactoredAttention:
     if call.query.ndim != _NDIM or call.key.ndim != _NDIM:
         raise ValueError(
             f"queries have shape {shape_text(call.query)} and keys {shape_text(call.key)}; "
@@ -114,8 +118,20 @@ def _factors(call: KernelCall, masks: MaskMemo) -> FactoredAttention:
         )
     check_no_transform()
     query, key = as_kernel_saw(call.query), as_kernel_saw(call.key)
-    mask = masks.recognise(call.mask, n_queries=query.shape[2], n_keys=key.shape[2], is_causal=call.is_causal)
-    return FactoredAttention(keep(query), keep(key), keep_lse(call.lse), scale=call.scale, mask=mask)
+    mask = keeper.masks.recognise(call.mask, n_queries=query.shape[2], n_keys=key.shape[2], is_causal=call.is_causal)
+    return FactoredAttention(
+        keeper.keep(query),
+        keeper.keep(key),
+        keeper.keep_lse(call.lse),
+        scale=call.scale,
+        mask=mask,
+        probe=probe_of(call, keeper),
+    )
+
+
+def probe_of(call: KernelCall, keeper: Keeper) -> Probe | None:
+    """What to check a kernel call by; nothing where dropout took part, which the kernel keeps to itself."""
+    return None if call.dropout else keeper.probe(call.value, call.output)
 
 
 def as_kernel_saw(tensor: torch.Tensor) -> torch.Tensor:
@@ -124,17 +140,3 @@ def as_kernel_saw(tensor: torch.Tensor) -> torch.Tensor:
     if torch.is_autocast_enabled(kind) and tensor.is_floating_point() and tensor.dtype != torch.float64:
         return tensor.to(torch.get_autocast_dtype(kind))
     return tensor
-
-
-def keep(tensor: torch.Tensor) -> torch.Tensor:
-    """A copy with a storage of its own: later writes cannot reach it, and it keeps nothing larger alive."""
-    return tensor.detach().clone(memory_format=torch.contiguous_format)
-
-
-def keep_lse(lse: torch.Tensor | None) -> torch.Tensor | None:
-    """The kernel's own result needs no copy if nothing else is in its storage; (B, H, Tq) float32."""
-    if lse is None:
-        return None
-    lse = lse.detach()
-    own = lse.untyped_storage().nbytes() == lse.numel() * lse.element_size()
-    return (lse if own else lse.clone()).float()
