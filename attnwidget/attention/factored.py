@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from attnwidget.attention.masks import Mask
+    from attnwidget.attention.modifier import ScoreModifier
     from attnwidget.attention.probe import Probe
 
 _NDIM = 4
@@ -41,6 +42,7 @@ class FactoredAttention:
         sinks: (H,), logits that join each row's denominator; the row then sums to less than 1.
         mask: which pairs are allowed, and what is added to their scores.
         probe: what to check the weights by.
+        modifier: what is done to the scores after scale and soft cap, before the mask (flex attention's score_mod).
 
     Raises:
         ValueError: shapes that do not fit each other.
@@ -62,9 +64,11 @@ class FactoredAttention:
         sinks: torch.Tensor | None = None,
         mask: Mask | None = None,
         probe: Probe | None = None,
+        modifier: ScoreModifier | None = None,
     ) -> None:
         _check_shapes(q, k, lse, sinks, mask)
         self.q, self.k, self.sinks, self.mask, self.probe = q, k, sinks, mask, probe
+        self.modifier = modifier
         self.scale = float(q.shape[-1] ** -0.5 if scale is None else scale)
         self.softcap = softcap
         self._lock = threading.Lock()
@@ -98,7 +102,7 @@ class FactoredAttention:
         """Bytes held."""
         tensors = (self.q, self.k, self._lse, self.sinks)
         held = sum(tensor.untyped_storage().nbytes() for tensor in tensors if tensor is not None)
-        return held + sum(part.nbytes for part in (self.mask, self.probe) if part is not None)
+        return held + sum(part.nbytes for part in (self.mask, self.probe, self.modifier) if part is not None)
 
     @property
     def detail(self) -> str:
@@ -110,12 +114,14 @@ class FactoredAttention:
             words.append(self.mask.describe())
         if self.softcap:
             words.append(f"soft cap {self.softcap:g}")
+        if self.modifier is not None:
+            words.append(self.modifier.words)
         if self.sinks is not None:
             words.append("sinks")
         return ", ".join(words)
 
     def scores(self, example: int, heads: Index, queries: Index, keys: Index) -> Floats:
-        """Scores before the softmax, scale and soft cap applied, mask and bias not, (h, q, k)."""
+        """Scores before the softmax, scale, soft cap and modifier applied, mask and bias not, (h, q, k)."""
         with _plain_maths(self.q.device):
             scores: Floats = self._scores(example, heads, queries, keys).cpu().numpy()
         return scores
@@ -135,10 +141,13 @@ class FactoredAttention:
         return result
 
     def allowed(self, example: int, heads: Index, queries: Index, keys: Index) -> Bools:
-        """Which pairs the mask allows, broadcastable to (h, q, k)."""
-        if self.mask is None:
-            return np.ones((1, 1, 1), dtype=np.bool_)
-        return self.mask.allowed(example, heads, queries, keys)
+        """Which pairs the mask and the modifier allow, broadcastable to (h, q, k)."""
+        allowed: Bools = np.ones((1, 1, 1), dtype=np.bool_)
+        if self.mask is not None:
+            allowed = self.mask.allowed(example, heads, queries, keys)
+        if self.modifier is not None and self.modifier.may_forbid:
+            allowed = allowed & (self.scores(example, heads, queries, keys) != -np.inf)
+        return allowed
 
     def lse(self, example: int, heads: Index) -> torch.Tensor:
         """The log of each row's softmax denominator, (h, Tq), computed on first use where no kernel gave it."""
@@ -163,7 +172,13 @@ class FactoredAttention:
                 return False
         # Only a suspicion: the numbers may belong to masked keys. Kernels disagree on the lse of such rows.
         again = FactoredAttention(
-            self.q, self.k, scale=self.scale, softcap=self.softcap, sinks=self.sinks, mask=self.mask
+            self.q,
+            self.k,
+            scale=self.scale,
+            softcap=self.softcap,
+            sinks=self.sinks,
+            mask=self.mask,
+            modifier=self.modifier,
         )
         self._lse = torch.stack([again.lse(example, slice(0, self.n_heads)) for example in range(self.n_examples)])
         self._known[:] = True
@@ -201,6 +216,9 @@ class FactoredAttention:
         scores = torch.matmul(q, k.transpose(1, 2)).mul_(self.scale)
         if self.softcap:
             scores.div_(self.softcap).tanh_().mul_(self.softcap)
+        if self.modifier is not None:
+            rows, columns = positions_of(queries, self.n_queries), positions_of(keys, self.n_keys)
+            scores = self.modifier(scores, example, head_list, rows, columns)
         return scores
 
     def _logits(

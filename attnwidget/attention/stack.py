@@ -92,10 +92,11 @@ class AttentionStack:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held by the layers; a mask that layers share is counted once."""
-        masks = [layer.mask for layer in self.layers if layer.mask is not None]
-        shared = {id(mask): mask.nbytes for mask in masks}
-        return sum(layer.nbytes for layer in self.layers) - sum(mask.nbytes for mask in masks) + sum(shared.values())
+        """Bytes held by the layers; a mask or modifier that layers share is counted once."""
+        parts = [(layer.mask, getattr(layer, "modifier", None)) for layer in self.layers]
+        held = [part for pair in parts for part in pair if part is not None]
+        shared = {id(part): part.nbytes for part in held}
+        return sum(layer.nbytes for layer in self.layers) - sum(part.nbytes for part in held) + sum(shared.values())
 
     def __repr__(self) -> str:
         return f"AttentionStack({self.name!r}, {self.n_layers} layers x {self.n_heads} heads, {self.size_text()})"

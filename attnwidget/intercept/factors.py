@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 
 from attnwidget.attention import DenseAttention, FactoredAttention, Mask
 from attnwidget.attention.protocol import shape_text
+from attnwidget.intercept.flex import from_flex, mask_of
 from attnwidget.intercept.sdpa import as_kernel_saw
 
 if TYPE_CHECKING:
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
 
     from attnwidget.attention import Attention, Probe
     from attnwidget.intercept.keeping import Keeper
-    from attnwidget.intercept.records import InterfaceCall, KernelCall
+    from attnwidget.intercept.records import FlexCall, InterfaceCall, KernelCall
 
 _NDIM = 4
 _PADDING_NDIM = 2
@@ -50,7 +53,19 @@ def from_interface(call: InterfaceCall, result: Any, keeper: Keeper) -> Attentio
         raise ValueError(
             f"{len(call.kernels)} calls of scaled_dot_product_attention in one attention call; expected one"
         )
+    if len(call.flexes) == 1:
+        return _from_flex(call, call.flexes[0], result, keeper)
     return _from_arguments(call, result, keeper)
+
+
+def _from_flex(call: InterfaceCall, flex: FlexCall, result: Any, keeper: Keeper) -> Attention:  # noqa: ANN401
+    """flex_attention ran inside, with a score_mod that transformers made of the arguments, and sinks afterwards."""
+    if isinstance(call.mask, torch.Tensor) or call.options.get("position_bias") is not None:
+        # The score_mod reads whole matrices, which are kept smaller as masks.
+        with suppress(ValueError):
+            return _from_arguments(call, result, keeper)
+    probe = _probe(call, result, call.key.shape[2], keeper)
+    return from_flex(replace(flex, key=call.key), keeper, sinks=call.options.get("s_aux"), probe=probe)
 
 
 def _from_kernel(call: InterfaceCall, kernel: KernelCall, result: Any, keeper: Keeper) -> FactoredAttention:  # noqa: ANN401
@@ -98,7 +113,8 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
         if call.options.get("dropout") or _explains(factored, call.value, result[0]):
             return factored
     weights = result[1] if len(result) > 1 else None
-    if isinstance(weights, torch.Tensor) and tuple(weights.shape[:3]) == (factored.n_examples, *query.shape[1:3]):
+    shape = (factored.n_examples, *query.shape[1:3], key.shape[2])
+    if isinstance(weights, torch.Tensor) and tuple(weights.shape) == shape:
         return DenseAttention(keeper.keep(weights), factored.mask)
     raise ValueError(
         "its queries, keys and mask do not explain its output, and it returned no weights; "
@@ -119,6 +135,9 @@ def _masks(call: InterfaceCall, keeper: Keeper) -> Iterator[Mask | None]:
     """What the mask may have been, likeliest first."""
     n_queries, n_keys = call.query.shape[2], call.key.shape[2]
     mask, bias = call.mask, call.options.get("position_bias")
+    if hasattr(mask, "mask_mod"):  # flex attention's own kind
+        yield _with_bias(mask_of(mask, n_queries, n_keys, keeper, fused=not call.flexes), bias, keeper, call)
+        return
     if mask is not None and mask.ndim == _PADDING_NDIM:
         mask = mask[:, None, None, :].bool()
     if mask is not None and mask.ndim == _NDIM:
@@ -130,6 +149,16 @@ def _masks(call: InterfaceCall, keeper: Keeper) -> Iterator[Mask | None]:
     yield keeper.masks.recognise(mask, n_queries=n_queries, n_keys=n_keys)
     if n_queries == n_keys:
         yield keeper.masks.recognise(mask, n_queries=n_queries, n_keys=n_keys, is_causal=True)
+
+
+def _with_bias(found: Mask | None, bias: torch.Tensor | None, keeper: Keeper, call: InterfaceCall) -> Mask | None:
+    """A mask, and what is added to the scores beside it."""
+    n_queries, n_keys = call.query.shape[2], call.key.shape[2]
+    added = keeper.masks.recognise(bias, n_queries=n_queries, n_keys=n_keys)
+    if found is None or added is None:
+        return found or added
+    # What the bias forbids, if anything, is lost here; the output then tells.
+    return keeper.masks.share(replace(found, bias=added.bias, relative=added.relative))
 
 
 def _explains(attention: FactoredAttention, value: torch.Tensor, output: torch.Tensor) -> bool:

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from attnwidget.attention import MaskMemo, Probe
+from attnwidget.attention.memo import TensorMemo, key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
 
 _SEED = 20170612
 _ROWS = 8
@@ -19,18 +24,40 @@ class Keeper:
 
     Attributes:
         masks: masks met before in this run.
+        made: what routes made of other things in this run, by keys of their own.
     """
 
     def __init__(self) -> None:
         self.masks = MaskMemo()
+        self.made: dict[Hashable, Any] = {}
+        self._copies: TensorMemo[torch.Tensor] = TensorMemo()
+        self._alike: dict[Hashable, list[torch.Tensor]] = {}
 
     def forget(self) -> None:
         """Let go of what is only needed while the run lasts."""
-        self.masks = MaskMemo()
+        self.masks, self._copies = MaskMemo(), TensorMemo()
+        self.made, self._alike = {}, {}
 
     def keep(self, tensor: torch.Tensor) -> torch.Tensor:
         """A copy with a storage of its own: later writes cannot reach it, and it keeps nothing larger alive."""
         return tensor.detach().clone(memory_format=torch.contiguous_format)
+
+    def keep_once(self, tensor: torch.Tensor) -> torch.Tensor:
+        """As `keep`, with one copy for all layers that ask for a tensor with the same values."""
+        key = key_of(tensor)
+        known = None if key is None else self._copies.get(key)
+        if known is not None:
+            return known[0]
+        like = (tuple(tensor.shape), tensor.dtype, tensor.device)
+        for copy in self._alike.setdefault(like, []):
+            if torch.equal(copy, tensor):
+                break
+        else:
+            copy = self.keep(tensor)
+            self._alike[like].append(copy)
+        if key is not None:
+            self._copies.put(key, tensor, copy)
+        return copy
 
     def keep_lse(self, lse: torch.Tensor | None) -> torch.Tensor | None:
         """The kernel's own result needs no copy if nothing else is in its storage; (B, H, Tq) float32."""

@@ -29,6 +29,8 @@ class WatchCalls(TorchFunctionMode):
     While any function mode is on, torch.nn takes no fused inference path, since a mode could not see into it.
     """
 
+    attnwidget_watches = True
+
     def __torch_function__(
         self,
         func: Callable[..., Any],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attnwidget.intercept.compiled import as_written
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -23,7 +25,7 @@ def nothing_seen(root: nn.Module) -> str:
 
 
 def _sentences(root: nn.Module) -> Iterator[str]:
-    name = type(root).__name__
+    name = type(as_written(root)).__name__
     yield f"no attention call of {name} was seen."
     implementation = getattr(getattr(root, "config", None), "_attn_implementation", None)
     if implementation is not None:
@@ -39,9 +41,8 @@ def _sentences(root: nn.Module) -> Iterator[str]:
     yield "Did the block call this module, in this thread, and not a copy of it?"
     yield (
         "Attention is seen where it goes through transformers' attention interface, "
-        "torch.nn.functional.scaled_dot_product_attention or torch.nn.MultiheadAttention. A softmax written by hand "
-        "is not: return its weights and pass them to AttentionCapture.from_weights. Code compiled by torch.compile "
-        "is not: capture the module it was made from."
+        "torch.nn.functional.scaled_dot_product_attention, flex_attention or torch.nn.MultiheadAttention. A softmax "
+        "written by hand is not: return its weights and pass them to AttentionCapture.from_weights."
     )
 
 

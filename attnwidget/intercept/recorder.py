@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnwidget.attention import CaptureError
+from attnwidget.intercept.aside import set_aside
 from attnwidget.intercept.frames import Caller, find_caller
 from attnwidget.intercept.keeping import Keeper
 from attnwidget.intercept.records import Record
@@ -27,6 +28,11 @@ ACTIVE: ContextVar[tuple[Recorder, ...]] = ContextVar("attnwidget_recorders", de
 """The recorders of this thread or task, outermost first. What runs elsewhere sees none, and is left alone."""
 
 
+def plain_path(path: str) -> str:
+    """The path of a module without the wrappers that torch.compile puts around modules."""
+    return ".".join(part for part in path.split(".") if part != "_orig_mod")
+
+
 class Recorder:
     """What one capture has seen so far.
 
@@ -42,7 +48,7 @@ class Recorder:
         self.keeper = Keeper()
         self.problem: CaptureError | None = None
         self.notes: dict[str, None] = {}  # kept in order, each once
-        self._paths: dict[int, str] = {id(module): path for path, module in root.named_modules()}
+        self._paths: dict[int, str] = {id(module): plain_path(path) for path, module in root.named_modules()}
         self._calls: Counter[int] = Counter()
         # Frames are kept while recording, so that a new run can never get the address of an old one.
         self._runs: dict[int, FrameType] = {}
@@ -111,6 +117,7 @@ def record_call(
     ]
     if not wanted:
         return
+    put_back = set_aside()
     try:
         attention = build(wanted[0][0].keeper)
     except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on and the capture says so
@@ -120,9 +127,18 @@ def record_call(
             wrapped.__cause__ = error
             recorder.fail(wrapped)
         return
+    finally:
+        put_back()
     for recorder, caller in wanted:
         recorder.add(attention, caller, implementation, extra_keys)
         recorder.notes.update(dict.fromkeys(notes))
+
+
+def tell(note: str) -> None:
+    """Have every recorder that watches the running code tell something."""
+    for recorder in ACTIVE.get():
+        if recorder.caller() is not None:
+            recorder.notes[note] = None
 
 
 def refuse_call(reason: str, *, implementation: str) -> None:

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from attnwidget.attention import AttentionCapture, CaptureError
-from attnwidget.intercept import interface
+from attnwidget.intercept import replaced
 from attnwidget.intercept.assemble import Naming, assemble
+from attnwidget.intercept.compiled import as_written, can_run_eagerly
 from attnwidget.intercept.mode import WatchCalls
 from attnwidget.intercept.recorder import ACTIVE, Recorder
 
@@ -31,11 +32,12 @@ def capture(
     """Capture the attention of one forward pass. The module computes what it would compute without.
 
     To the bit, except where torch would take its fused inference path (nn.TransformerEncoder in eval mode, without
-    gradients): then to rounding, and `cap.notes` says so.
+    gradients) or run code compiled by torch.compile, which runs uncompiled: then to rounding, and `cap.notes` says so.
 
     Args:
         module: any PyTorch module whose attention goes through transformers' attention interface,
-            `scaled_dot_product_attention` or `nn.MultiheadAttention`. Weights are those before dropout.
+            `scaled_dot_product_attention`, `flex_attention` or `nn.MultiheadAttention`. Weights are those before
+            dropout.
         tokens: names of the queries, one list for all examples or a list of lists; numbered if None.
         key_tokens: names of the keys where they are others (cross attention; the encoder of an encoder-decoder).
         model: what to call the model; its class if None.
@@ -65,12 +67,12 @@ def watching(module: nn.Module, *, model: str | None = None) -> Iterator[tuple[A
     """Record a block; who opens it fills the capture from the recorder afterwards."""
     _check(module)
     recorder = Recorder(module)
-    interface.watch()
+    replaced.watch()
     try:
         ACTIVE.set((*ACTIVE.get(), recorder))
         try:
             with WatchCalls():
-                yield AttentionCapture(model=model or type(module).__name__), recorder
+                yield AttentionCapture(model=model or type(as_written(module)).__name__), recorder
         except AssertionError as error:
             # Torch's own words blame a function mode, of which the person knows nothing.
             if "does not support NestedTensor" not in str(error):
@@ -83,7 +85,7 @@ def watching(module: nn.Module, *, model: str | None = None) -> Iterator[tuple[A
             # Not by token: captures may end in another order than they began.
             ACTIVE.set(tuple(other for other in ACTIVE.get() if other is not recorder))
     finally:
-        interface.unwatch()
+        replaced.unwatch()
         recorder.finish()
 
 
@@ -93,10 +95,11 @@ def _check(module: object) -> None:
     for path, part in module.named_modules():
         name = path or type(module).__name__
         wrapper = type(part).__name__ == "OptimizedModule"  # by name: its package is slow to load
-        if wrapper or getattr(part, "_compiled_call_impl", None) is not None:
+        if (wrapper or getattr(part, "_compiled_call_impl", None) is not None) and not can_run_eagerly():
             raise CaptureError(
-                f"{name} is compiled by torch.compile, whose attention Python cannot see: capture the module it was "
-                "made from (`compiled._orig_mod`, or the model before `.compile()`)"
+                f"{name} is compiled by torch.compile, whose attention Python cannot see, and this torch "
+                f"({torch.__version__}) cannot be asked to run it uncompiled, as 2.6 and later can: capture the module "
+                "it was made from (`compiled._orig_mod`, or the model before `.compile()`)"
             )
         if isinstance(part, torch.jit.ScriptModule):
             raise CaptureError(

@@ -8,6 +8,7 @@ import pytest
 import torch
 import transformers as tf
 from torch import nn
+from torch._dynamo import eval_frame
 from torch.overrides import _get_current_function_mode_stack
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.gpt2 import modeling_gpt2
@@ -15,6 +16,11 @@ from transformers.models.llama import modeling_llama
 
 import attnwidget as aw
 from attnwidget.intercept.recorder import ACTIVE
+
+try:
+    from torch.nn.attention import flex_attention
+except ImportError:  # torch 2.4
+    flex_attention = None
 
 
 def tiny():
@@ -33,6 +39,8 @@ def surroundings():
         "eager of GPT-2": modeling_gpt2.eager_attention_forward,
         "functions": {name: ALL_ATTENTION_FUNCTIONS[name] for name in ALL_ATTENTION_FUNCTIONS},
         "sdpa": torch.nn.functional.scaled_dot_product_attention,
+        "flex": getattr(flex_attention, "setup_compilation_env", None),
+        "stance": getattr(eval_frame, "_stance", None),
         "modes": _get_current_function_mode_stack(),
         "active": ACTIVE.get(),
         "hooks": (dict(nn.modules.module._global_forward_hooks), dict(nn.modules.module._global_forward_pre_hooks)),
@@ -42,7 +50,7 @@ def surroundings():
 
 def assert_same(before, after):
     for name, value in before.items():
-        if name in {"get_interface", "getitem", "sdpa", "eager", "eager of GPT-2"}:
+        if name in {"get_interface", "getitem", "sdpa", "eager", "eager of GPT-2", "flex", "stance"}:
             assert after[name] is value, name
         else:
             assert after[name] == value, name

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 import attnwidget as aw
+from attnwidget.intercept import session
 
 PLAIN = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 IDS = torch.tensor([[3, 4, 5, 6]])
@@ -45,7 +46,7 @@ def test_multihead_attention_that_is_not_called():
     module = nn.TransformerEncoderLayer(16, 2, batch_first=True).eval()
     text = refused(module, lambda: module.linear1(torch.randn(1, 4, 16)))
     assert "self_attn (MultiheadAttention) looks like attention." in text
-    assert "torch.nn.functional.scaled_dot_product_attention or torch.nn.MultiheadAttention." in text
+    assert "torch.nn.functional.scaled_dot_product_attention, flex_attention or torch.nn.MultiheadAttention." in text
 
 
 def test_a_block_that_does_not_call_the_module():
@@ -70,10 +71,14 @@ def test_generate():
     assert "for generate(), capture one forward pass over the final text" in text
 
 
-def test_compiled_modules():
+def test_compiled_modules_where_torch_cannot_be_asked_to_run_them_uncompiled(monkeypatch):
+    monkeypatch.setattr(session, "can_run_eagerly", lambda: False)
     model = torch.compile(ByHand())
     text = refused(model, lambda: None)
-    assert text.startswith("OptimizedModule is compiled by torch.compile, whose attention Python cannot see")
+    assert text.startswith(
+        "OptimizedModule is compiled by torch.compile, whose attention Python cannot see, and this tor"
+    )
+    assert "capture the module it was made from (`compiled._orig_mod`, or the model before `.compile()`)" in text
     inner = nn.Sequential(ByHand())
     inner[0].compile()
     assert refused(inner, lambda: None).startswith("0 is compiled by torch.compile")
