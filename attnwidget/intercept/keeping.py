@@ -66,5 +66,5 @@ class Keeper:
 @lru_cache(maxsize=8)
 def _direction(size: int) -> torch.Tensor:
     """(size, 1), of unit length, always the same; the generators of the run are left alone."""
-    direction: torch.Tensor = torch.randn(size, 1, generator=torch.Generator().manual_seed(_SEED))
+    direction: torch.Tensor = torch.randn(size, 1, generator=torch.Generator().manual_seed(_SEED), device="cpu")
     return direction.div_(direction.norm())
