@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from attnwidget.attention.masks import Mask
     from attnwidget.attention.probe import Probe
 
@@ -45,8 +47,12 @@ class Attention(Protocol):
         """What to check the weights by, where values and output of the run were seen."""
 
     @property
+    def held(self) -> Mapping[str, int]:
+        """Bytes held, by where they are: "memory", "disk", or a device such as "cuda:0"; shared masks included."""
+
+    @property
     def nbytes(self) -> int:
-        """Bytes held."""
+        """Bytes held in memory and on devices, without what is on disk."""
 
     @property
     def detail(self) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
-from attnwidget.attention.memory import size_text
+from attnwidget.attention.memory import MEMORY, held_text, not_on_disk
 from attnwidget.attention.tokens import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from attnwidget.attention.protocol import Attention
 
@@ -91,11 +92,20 @@ class AttentionStack:
         return len(self.layers)
 
     @property
-    def nbytes(self) -> int:
-        """Bytes held by the layers; a mask that layers share is counted once."""
+    def held(self) -> Mapping[str, int]:
+        """Bytes held by the layers, by where they are; a mask that layers share is counted once."""
+        held: Counter[str] = Counter()
+        for layer in self.layers:
+            held.update(layer.held)
         masks = [layer.mask for layer in self.layers if layer.mask is not None]
         shared = {id(mask): mask.nbytes for mask in masks}
-        return sum(layer.nbytes for layer in self.layers) - sum(mask.nbytes for mask in masks) + sum(shared.values())
+        held[MEMORY] += sum(shared.values()) - sum(mask.nbytes for mask in masks)
+        return held
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held in memory and on devices, without what is on disk."""
+        return not_on_disk(self.held)
 
     def __repr__(self) -> str:
         return f"AttentionStack({self.name!r}, {self.n_layers} layers x {self.n_heads} heads, {self.size_text()})"
@@ -104,7 +114,7 @@ class AttentionStack:
         """One line: how many layers and heads, of what size, and how they are kept."""
         details = list(dict.fromkeys(layer.detail for layer in self.layers))
         return (
-            f"{self.n_layers} layers x {self.n_heads} heads, {self.size_text()}, {size_text(self.nbytes)}: "
+            f"{self.n_layers} layers x {self.n_heads} heads, {self.size_text()}, {held_text(self.held)}: "
             f"{'; '.join(details[:2])}{'; ...' if len(details) > len('..') else ''}"
         )
 
