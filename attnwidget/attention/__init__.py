@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from attnwidget.attention.capture import AttentionCapture
 from attnwidget.attention.dense import DenseAttention
 from attnwidget.attention.errors import AttentionWarning, CaptureError
+from attnwidget.attention.layertable import ranges
 from attnwidget.attention.masks import Mask
 from attnwidget.attention.pooling import Tile
 from attnwidget.attention.probe import Probe
@@ -18,6 +19,7 @@ from attnwidget.attention.protocol import Attention
 from attnwidget.attention.recognise import MaskMemo, recognise_mask
 from attnwidget.attention.stack import AttentionStack, LayerInfo
 from attnwidget.attention.tokens import Tokens
+from attnwidget.attention.verify import Verification
 
 if TYPE_CHECKING:
     from attnwidget.attention.factored import FactoredAttention
@@ -36,6 +38,8 @@ __all__ = [
     "Probe",
     "Tile",
     "Tokens",
+    "Verification",
+    "ranges",
     "recognise_mask",
 ]
 

@@ -61,6 +61,14 @@ class DenseAttention:
         return int(self._weights.shape[1])
 
     @property
+    def n_key_heads(self) -> None:
+        """Not known."""
+
+    @property
+    def head_size(self) -> None:
+        """Not known."""
+
+    @property
     def n_queries(self) -> int:
         """Rows, padding included."""
         return int(self._weights.shape[2])
@@ -93,6 +101,13 @@ class DenseAttention:
         raise ValueError(
             "scores need q and k, and this layer holds weights only: capture the model with AttentionModel or "
             "aw.capture to have them, or take log(weights), which differs from the scores by a constant per row"
+        )
+
+    def sink_share(self, example: int, heads: Index, queries: Index) -> Floats:  # noqa: ARG002
+        """Not known: raises."""
+        raise ValueError(
+            "the share of a sink needs its logit, and this layer holds weights only: 1 - weights.sum(-1) is what no "
+            "key received, for whatever reason"
         )
 
     def allowed(self, example: int, heads: Index, queries: Index, keys: Index) -> Bools:

@@ -84,6 +84,16 @@ class FactoredAttention:
         return self.q.shape[1]
 
     @property
+    def n_key_heads(self) -> int:
+        """Key-value heads."""
+        return self.k.shape[1]
+
+    @property
+    def head_size(self) -> int:
+        """Numbers in a query of one head."""
+        return self.q.shape[3]
+
+    @property
     def n_queries(self) -> int:
         """Rows, padding included."""
         return self.q.shape[2]
@@ -104,8 +114,6 @@ class FactoredAttention:
     def detail(self) -> str:
         """In a few words, how this layer is kept."""
         words = [f"q k {str(self.q.dtype).removeprefix('torch.')}"]
-        if self.k.shape[1] != self.n_heads:
-            words.append(f"{self.k.shape[1]} key heads")
         if self.mask is not None and self.mask.describe():
             words.append(self.mask.describe())
         if self.softcap:
@@ -139,6 +147,16 @@ class FactoredAttention:
         if self.mask is None:
             return np.ones((1, 1, 1), dtype=np.bool_)
         return self.mask.allowed(example, heads, queries, keys)
+
+    def sink_share(self, example: int, heads: Index, queries: Index) -> Floats:
+        """What of each row goes to an attention sink that is no token: exp(sink - lse), (h, q). 0 without sinks."""
+        lse = self.lse(example, heads)[:, _torch_index(queries, self.q.device)]  # (h, q)
+        if self.sinks is None:
+            return np.zeros(tuple(lse.shape), dtype=np.float32)
+        with _plain_maths(self.q.device):
+            sinks = self.sinks[_torch_index(heads, self.sinks.device)].float()[:, None]  # (h, 1)
+            share: Floats = torch.exp(sinks - lse.to(sinks.device)).clamp_(max=1).cpu().numpy()
+        return share
 
     def lse(self, example: int, heads: Index) -> torch.Tensor:
         """The log of each row's softmax denominator, (h, Tq), computed on first use where no kernel gave it."""

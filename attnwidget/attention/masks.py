@@ -58,6 +58,11 @@ class Mask:
         """Whether no query sees a key to its right (for square attention)."""
         return self.highest is not None and self.highest <= 0 and self.rows is None
 
+    @property
+    def window(self) -> int | None:
+        """The most keys in a row that a query may look at; None where nothing bounds them."""
+        return None if self.lowest is None or self.highest is None else self.highest - self.lowest + 1
+
     def describe(self) -> str:
         """In a few words: "causal, window 4, padding"."""
         words = []

@@ -29,6 +29,14 @@ class Attention(Protocol):
         """Query heads."""
 
     @property
+    def n_key_heads(self) -> int | None:
+        """Key-value heads; None where only weights are known."""
+
+    @property
+    def head_size(self) -> int | None:
+        """Numbers in a query of one head; None where only weights are known."""
+
+    @property
     def n_queries(self) -> int:
         """Rows, padding included."""
 
@@ -57,6 +65,9 @@ class Attention(Protocol):
 
     def scores(self, example: int, heads: Index, queries: Index, keys: Index) -> Floats:
         """Scores before the softmax, scale and soft cap applied, mask and bias not, (h, q, k)."""
+
+    def sink_share(self, example: int, heads: Index, queries: Index) -> Floats:
+        """What of each row goes to an attention sink that is no token, (h, q)."""
 
     def allowed(self, example: int, heads: Index, queries: Index, keys: Index) -> Bools:
         """Which pairs the mask allows, broadcastable to (h, q, k)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 
 from attnwidget.intercept import multihead, sdpa
+from attnwidget.intercept.frames import owner_of
 from attnwidget.intercept.recorder import ACTIVE, refuse_call
 
 if TYPE_CHECKING:
@@ -84,8 +86,21 @@ def _fused(
     return func(*args, **options)
 
 
+def _linear(
+    func: Callable[..., Any],
+    types: Iterable[type],  # noqa: ARG001 - one signature for all of them
+    args: tuple[Any, ...],
+    options: Mapping[str, Any],
+) -> Any:  # noqa: ANN401
+    caller = owner_of(sys._getframe(2))  # noqa: SLF001 - above this and __torch_function__: whose weights these are
+    for recorder in ACTIVE.get():
+        recorder.saw(caller)
+    return func(*args, **options)
+
+
 _HANDLERS: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys(sdpa.SDPA, _kernel),
     functional.multi_head_attention_forward: _multihead,
     **dict.fromkeys(_FUSED, _fused),
+    **dict.fromkeys((functional.linear, torch.addmm), _linear),
 }

@@ -52,7 +52,7 @@ CONFIGS = {
 ONLY_EAGER = {"gemma2", "gpt_oss"}
 TWO_SIDED = {"encoder": "encoder_attentions", "decoder": "decoder_attentions", "cross": "cross_attentions"}
 MECHANISMS = {
-    "llama": "2 key heads, causal",
+    "llama": "q k float32, causal",
     "mistral": "causal, window 4",
     "gemma2": "soft cap 5",
     "gpt_oss": "sinks",
@@ -159,6 +159,22 @@ def test_masks_are_kept_as_rules_and_shared_by_the_layers(name):
         masks = [layer.mask for layer in stack.layers]
         assert all(mask is None or mask.bits is None for mask in masks)
         assert len({id(mask) for mask in masks}) == 1
+
+
+def test_what_a_sink_takes_can_be_asked_for():
+    need("gpt_oss")
+    model, inputs = build("gpt_oss", "eager"), make_inputs("gpt_oss", "left")
+    with torch.no_grad(), aw.capture(model) as cap:
+        expected = model(**inputs, output_attentions=True).attentions
+    for layer, weights in enumerate(expected):
+        share = cap.sink_share(layer, batch=1)
+        assert share.max() > 0.05
+        np.testing.assert_allclose(share[:, 4:], 1 - weights[1].sum(-1).numpy()[:, 4:], atol=1e-5)
+    assert cap.sink_share().shape == (3, 4, 12)
+    np.testing.assert_array_equal(cap.sink_share(1, 2, queries=[3, 7]), cap.sink_share(1, 2)[[3, 7]])
+    with torch.no_grad(), aw.capture(plain := build("llama", "sdpa")) as cap:
+        plain(**make_inputs("llama"))
+    assert not cap.sink_share().any()
 
 
 def test_layers_know_where_they_are():
