@@ -177,6 +177,49 @@ def test_what_a_sink_takes_can_be_asked_for():
     assert not cap.sink_share().any()
 
 
+ALTERNATING = {
+    "gemma3": (
+        lambda: tf.Gemma3TextModel(
+            tf.Gemma3TextConfig(**GROUPED, head_dim=8, sliding_window=5, sliding_window_pattern=3)
+        ),
+        {"causal, window 5": [0, 1], "causal": [2]},
+    ),
+    "llama4": (
+        lambda: tf.Llama4TextModel(
+            tf.Llama4TextConfig(
+                **GROUPED,
+                head_dim=8,
+                attention_chunk_size=6,
+                no_rope_layer_interval=3,
+                num_local_experts=2,
+                intermediate_size_mlp=32,
+                pad_token_id=0,
+            )
+        ),
+        {"causal in segments of 6": [0, 1], "causal": [2]},
+    ),
+}
+
+
+@pytest.mark.parametrize("padding", ["none", "left", "right"])
+@pytest.mark.parametrize("name", ALTERNATING)
+def test_layers_with_masks_of_several_kinds_share_those_of_their_kind(name, padding):
+    make, kinds = ALTERNATING[name]
+    try:
+        model = make().eval()
+    except (AttributeError, TypeError):
+        pytest.skip(f"transformers {tf.__version__} has no {name} that alternates so")
+    with torch.no_grad(), aw.capture(model) as cap:
+        model(**make_inputs(name, padding))
+    masks = [layer.mask for layer in cap.stacks["self"].layers]
+    suffix = "" if padding == "none" else ", padding"
+    for words, layers in kinds.items():
+        assert {masks[layer].describe() for layer in layers} == {words + suffix}
+        assert len({id(masks[layer]) for layer in layers}) == 1
+    assert len({id(mask) for mask in masks}) == len(kinds)
+    assert all(mask.nbytes <= 2 * 12 * 10 for mask in masks)
+
+
 def test_layers_know_where_they_are():
     model = build("albert", "sdpa")
     with torch.no_grad(), aw.capture(model) as cap:
