@@ -12,8 +12,8 @@ from torch import nn
 
 from attnwidget.inputs import prepare
 from attnwidget.inputs.prepare import as_names, decoder_axis
-from attnwidget.intercept.assemble import Axis, Naming, assemble
-from attnwidget.intercept.session import watching
+from attnwidget.intercept.assemble import Axis, Naming
+from attnwidget.intercept.session import fill, watching
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -143,7 +143,7 @@ class AttentionModel:
             naming = Naming(naming.queries, as_names(key_tokens, naming.keys), naming.roles)
         with watching(self.model, model=self.name) as (result, recorder), torch.no_grad():
             self.model(*prepared.args, *args, **kwargs)
-        result.fill(assemble(recorder, naming), notes=recorder.notes)
+        fill(result, recorder, naming)
         return result
 
     def __repr__(self) -> str:

@@ -135,7 +135,7 @@ def _tell_broken(stacks: Sequence[AttentionStack]) -> None:
                 "activations that overflow (load the model in bfloat16 or float32 instead of float16), or parameters "
                 "that are not numbers",
                 AttentionWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
 

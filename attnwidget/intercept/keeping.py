@@ -70,5 +70,5 @@ def _along(vectors: torch.Tensor) -> torch.Tensor:
 @lru_cache(maxsize=16)
 def _direction(size: int, device: torch.device) -> torch.Tensor:
     """(size,), of unit length, always the same; the generators of the run are left alone."""
-    direction: torch.Tensor = torch.randn(size, generator=torch.Generator().manual_seed(_SEED))
+    direction: torch.Tensor = torch.randn(size, generator=torch.Generator().manual_seed(_SEED), device="cpu")
     return direction.div_(direction.norm()).to(device)

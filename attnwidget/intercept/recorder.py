@@ -34,10 +34,14 @@ class Recorder:
 
     Args:
         root: the module watched.
+
+    Attributes:
+        ended: the block is over. Tasks and threads that were started inside it may still hold this recorder.
     """
 
     def __init__(self, root: nn.Module) -> None:
         self.root = root
+        self.ended = False
         self.records: list[Record] = []
         self.keeper = Keeper()
         self.problem: CaptureError | None = None
@@ -86,9 +90,14 @@ class Recorder:
         self.problem = self.problem or error
 
     def finish(self) -> None:
-        """Let go of what was only needed while recording."""
+        """Record nothing more, and let go of what was only needed while recording."""
+        self.ended = True
         self._runs.clear()
         self.keeper.forget()
+
+    def release(self) -> None:
+        """Let go of what was recorded: a context that outlives the block must not keep it."""
+        self.records.clear()
 
 
 def record_call(
@@ -113,7 +122,7 @@ def record_call(
     wanted = [
         (recorder, caller)
         for recorder in ACTIVE.get()
-        if recorder.problem is None and (caller := recorder.caller(module)) is not None
+        if recorder.problem is None and not recorder.ended and (caller := recorder.caller(module)) is not None
     ]
     if not wanted:
         return

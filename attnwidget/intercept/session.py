@@ -57,7 +57,19 @@ def capture(
     """
     with watching(module, model=model) as (result, recorder):
         yield result
-    result.fill(assemble(recorder, Naming.from_names(tokens, key_tokens)), notes=recorder.notes)
+    fill(result, recorder, Naming.from_names(tokens, key_tokens))
+
+
+def fill(result: AttentionCapture, recorder: Recorder, naming: Naming) -> None:
+    """Give a capture what was recorded for it.
+
+    Raises:
+        CaptureError: nothing was seen, or something went wrong on the way.
+    """
+    try:
+        result.fill(assemble(recorder, naming), notes=recorder.notes)
+    finally:
+        recorder.release()
 
 
 @contextmanager
@@ -67,24 +79,27 @@ def watching(module: nn.Module, *, model: str | None = None) -> Iterator[tuple[A
     recorder = Recorder(module)
     interface.watch()
     try:
-        ACTIVE.set((*ACTIVE.get(), recorder))
-        try:
-            with WatchCalls():
-                yield AttentionCapture(model=model or type(module).__name__), recorder
-        except AssertionError as error:
-            # Torch's own words blame a function mode, of which the person knows nothing.
-            if "does not support NestedTensor" not in str(error):
-                raise
+        ACTIVE.set((*_still_open(), recorder))
+        with WatchCalls():
+            yield AttentionCapture(model=model or type(module).__name__), recorder
+    except BaseException as error:
+        recorder.release()
+        # Torch's own words blame a function mode, of which the person knows nothing.
+        if isinstance(error, AssertionError) and "does not support NestedTensor" in str(error):
             raise CaptureError(
                 "nn.MultiheadAttention takes nested tensors on its fused inference path only, whose weights cannot be "
                 "seen: pass a padded tensor and a key_padding_mask (nested.to_padded_tensor(0.0))"
             ) from error
-        finally:
-            # Not by token: captures may end in another order than they began.
-            ACTIVE.set(tuple(other for other in ACTIVE.get() if other is not recorder))
+        raise
     finally:
-        interface.unwatch()
         recorder.finish()
+        # Not by token: captures may end in another order than they began, and in another context.
+        ACTIVE.set(_still_open())
+        interface.unwatch()
+
+
+def _still_open() -> tuple[Recorder, ...]:
+    return tuple(recorder for recorder in ACTIVE.get() if not recorder.ended)
 
 
 def _check(module: object) -> None:
