@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from attnwidget.attention.capture import AttentionCapture
 from attnwidget.attention.dense import DenseAttention
 from attnwidget.attention.errors import AttentionWarning, CaptureError
+from attnwidget.attention.framed import FramedAttention
 from attnwidget.attention.layertable import ranges
 from attnwidget.attention.masks import Mask
 from attnwidget.attention.memo import MaskMemo
@@ -33,6 +34,7 @@ __all__ = [
     "CaptureError",
     "DenseAttention",
     "FactoredAttention",
+    "FramedAttention",
     "LayerInfo",
     "Mask",
     "MaskMemo",

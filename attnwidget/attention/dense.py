@@ -79,6 +79,11 @@ class DenseAttention:
         return int(self._weights.shape[3])
 
     @property
+    def window(self) -> int | None:
+        """The most keys in a row that a query may look at; None where nothing bounds them."""
+        return None if self.mask is None else self.mask.window
+
+    @property
     def nbytes(self) -> int:
         """Bytes held."""
         return self._weights.nbytes + sum(part.nbytes for part in (self.mask, self.probe) if part is not None)
@@ -115,6 +120,10 @@ class DenseAttention:
         if self.mask is None:
             return np.ones((1, 1, 1), dtype=np.bool_)
         return self.mask.allowed(example, heads, queries, keys)
+
+    def probe_errors(self) -> Floats | None:
+        """(B, H, r), how far softmax(...) v is from the output of the run; None without a probe."""
+        return None if self.probe is None else self.probe.errors(self)
 
     def has_nan(self) -> bool:
         """Whether weights that the mask allows are not numbers."""

@@ -104,6 +104,11 @@ class FactoredAttention:
         return self.k.shape[2]
 
     @property
+    def window(self) -> int | None:
+        """The most keys in a row that a query may look at; None where nothing bounds them."""
+        return None if self.mask is None else self.mask.window
+
+    @property
     def nbytes(self) -> int:
         """Bytes held."""
         tensors = (self.q, self.k, self._lse, self.sinks)
@@ -166,6 +171,10 @@ class FactoredAttention:
                 self._compute_lse(example, wanted[~self._known[example][wanted]])
         assert self._lse is not None  # noqa: S101 - computed above; this is for the type checker
         return self._lse[example][_torch_index(heads, self._lse.device)]
+
+    def probe_errors(self) -> Floats | None:
+        """(B, H, r), how far softmax(...) v is from the output of the run; None without a probe."""
+        return None if self.probe is None else self.probe.errors(self)
 
     def has_nan(self) -> bool:
         """Whether weights that the mask allows are not numbers: q or k hold NaN or infinity, or their product does."""

@@ -53,6 +53,10 @@ class Attention(Protocol):
         """What to check the weights by, where values and output of the run were seen."""
 
     @property
+    def window(self) -> int | None:
+        """The most keys in a row that a query may look at; None where nothing bounds them."""
+
+    @property
     def nbytes(self) -> int:
         """Bytes held."""
 
@@ -71,6 +75,9 @@ class Attention(Protocol):
 
     def allowed(self, example: int, heads: Index, queries: Index, keys: Index) -> Bools:
         """Which pairs the mask allows, broadcastable to (h, q, k)."""
+
+    def probe_errors(self) -> Floats | None:
+        """(B, H, r), how far softmax(...) v is from the output of the run; None without a probe."""
 
     def has_nan(self) -> bool:
         """Whether weights that the mask allows are not numbers, as an overflow in the model leaves them."""

@@ -43,8 +43,9 @@ class LayerInfo:
 
     def of(self, layer: Attention) -> LayerInfo:
         """The same place, with what the layer itself knows."""
-        window = None if layer.mask is None else layer.mask.window
-        return replace(self, heads=layer.n_heads, key_heads=layer.n_key_heads, head_size=layer.head_size, window=window)
+        return replace(
+            self, heads=layer.n_heads, key_heads=layer.n_key_heads, head_size=layer.head_size, window=layer.window
+        )
 
 
 class AttentionStack:
