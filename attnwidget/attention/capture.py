@@ -14,6 +14,7 @@ from attnwidget.attention.memory import check_fits, held_text, not_on_disk
 from attnwidget.attention.pooling import Reduce, Tile, check_pooling, pool
 from attnwidget.attention.protocol import Bools, Floats, Index, length_of
 from attnwidget.attention.selection import Select, check_index, check_range, check_select, shifted
+from attnwidget.attention.verify import Verification, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -188,6 +189,52 @@ class AttentionCapture:
         found: Bools = self._gather(lambda one: one.allowed, layer, head, queries, keys, batch, stack, np.bool_)
         return found
 
+    def sink_share(
+        self,
+        layer: int | None = None,
+        head: int | None = None,
+        *,
+        queries: Select = None,
+        batch: int = 0,
+        stack: str | None = None,
+    ) -> Floats:
+        """What of each row goes to an attention sink that is no token, as GPT-OSS has them.
+
+        The sink is a logit of its own in the denominator of the softmax (Xiao et al. 2023, "Efficient Streaming
+        Language Models with Attention Sinks"; learned per head in GPT-OSS, 2025): a row of weights sums to 1 less this
+        share.
+
+        Returns:
+            float32, shaped as `weights` without its last axis: (Tq,) with a layer and a head. 0 in models without
+            such sinks.
+
+        Raises:
+            ValueError: the capture holds weights only. Otherwise as `weights`.
+        """
+        found: Floats = self._gather(
+            lambda one: lambda example, heads, rows, _: one.sink_share(example, heads, rows)[:, :, None],
+            layer,
+            head,
+            queries,
+            [0],
+            batch,
+            stack,
+            np.float32,
+        )
+        return found[..., 0]
+
+    def verify(self) -> Verification:
+        """Recompute some rows of every head and compare softmax(...) v with the output that the run really used.
+
+        Values and outputs are compared along one random direction (Freivalds 1977), of which a capture keeps a number
+        per key and up to 8 queries per layer.
+
+        Returns:
+            The largest error, layer by layer; its `ok` is False if one is larger than rounding explains, or if a layer
+            left nothing to check by (arrays from elsewhere, dropout in the output).
+        """
+        return verify(self.stacks)
+
     def pair(self, *, query: int, key: int, batch: int = 0, stack: str | None = None) -> Floats:
         """The weight of one pair of tokens in every head of every layer, float32 (L, H)."""
         shown, example = self._place(batch, stack)
@@ -267,7 +314,9 @@ class AttentionCapture:
             return f"AttentionCapture({self.model!r}, {'closed' if self._closed else 'not filled yet'})"
         lines = [f"AttentionCapture({self.model!r}, {held_text(self.held)})"]
         names = max(len(name) for name in self.stacks)
-        lines += [f"  {name:<{names}}  {stack.summary()}" for name, stack in self.stacks.items()]
+        for name, stack in self.stacks.items():
+            first, *table = stack.summary()
+            lines += [f"  {name:<{names}}  {first}", *(f"    {row}" for row in table)]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
 

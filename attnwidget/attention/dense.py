@@ -68,6 +68,14 @@ class DenseAttention:
         return int(self._weights.shape[1])
 
     @property
+    def n_key_heads(self) -> None:
+        """Not known."""
+
+    @property
+    def head_size(self) -> None:
+        """Not known."""
+
+    @property
     def n_queries(self) -> int:
         """Rows, padding included."""
         return int(self._weights.shape[2])
@@ -81,8 +89,15 @@ class DenseAttention:
     def held(self) -> Mapping[str, int]:
         """Bytes held, by where they are."""
         held = Counter({place_of(self._weights): int(self._weights.nbytes)})
-        held[MEMORY] += sum(part.nbytes for part in (self.mask, self.probe) if part is not None)
+        held[MEMORY] += 0 if self.mask is None else self.mask.nbytes
+        if self.probe is not None:
+            held[place_of(self.probe.values)] += self.probe.nbytes
         return held
+
+    @property
+    def window(self) -> int | None:
+        """The most keys in a row that a query may look at; None where nothing bounds them."""
+        return None if self.mask is None else self.mask.window
 
     @property
     def nbytes(self) -> int:
@@ -109,11 +124,22 @@ class DenseAttention:
             "aw.capture to have them, or take log(weights), which differs from the scores by a constant per row"
         )
 
+    def sink_share(self, example: int, heads: Index, queries: Index) -> Floats:  # noqa: ARG002
+        """Not known: raises."""
+        raise ValueError(
+            "the share of a sink needs its logit, and this layer holds weights only: 1 - weights.sum(-1) is what no "
+            "key received, for whatever reason"
+        )
+
     def allowed(self, example: int, heads: Index, queries: Index, keys: Index) -> Bools:
         """Which pairs the mask allows, broadcastable to (h, q, k)."""
         if self.mask is None:
             return np.ones((1, 1, 1), dtype=np.bool_)
         return self.mask.allowed(example, heads, queries, keys)
+
+    def probe_errors(self) -> Floats | None:
+        """(B, H, r), how far softmax(...) v is from the output of the run; None without a probe."""
+        return None if self.probe is None else self.probe.errors(self)
 
     def has_nan(self) -> bool:
         """Whether weights that the mask allows are not numbers."""

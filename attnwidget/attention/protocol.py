@@ -31,6 +31,14 @@ class Attention(Protocol):
         """Query heads."""
 
     @property
+    def n_key_heads(self) -> int | None:
+        """Key-value heads; None where only weights are known."""
+
+    @property
+    def head_size(self) -> int | None:
+        """Numbers in a query of one head; None where only weights are known."""
+
+    @property
     def n_queries(self) -> int:
         """Rows, padding included."""
 
@@ -51,6 +59,10 @@ class Attention(Protocol):
         """Bytes held, by where they are: "memory", "disk", or a device such as "cuda:0"; shared masks included."""
 
     @property
+    def window(self) -> int | None:
+        """The most keys in a row that a query may look at; None where nothing bounds them."""
+
+    @property
     def nbytes(self) -> int:
         """Bytes held in memory and on devices, without what is on disk."""
 
@@ -64,8 +76,14 @@ class Attention(Protocol):
     def scores(self, example: int, heads: Index, queries: Index, keys: Index) -> Floats:
         """Scores before the softmax, scale and soft cap applied, mask and bias not, (h, q, k)."""
 
+    def sink_share(self, example: int, heads: Index, queries: Index) -> Floats:
+        """What of each row goes to an attention sink that is no token, (h, q)."""
+
     def allowed(self, example: int, heads: Index, queries: Index, keys: Index) -> Bools:
         """Which pairs the mask allows, broadcastable to (h, q, k)."""
+
+    def probe_errors(self) -> Floats | None:
+        """(B, H, r), how far softmax(...) v is from the output of the run; None without a probe."""
 
     def has_nan(self) -> bool:
         """Whether weights that the mask allows are not numbers, as an overflow in the model leaves them."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-import numpy as np
 import torch
 
 from attnwidget.attention import MaskMemo, Probe
@@ -63,19 +62,24 @@ class Keeper:
         """
         if not (value.numel() and output.numel()):
             return None
-        with torch.no_grad(), torch.autocast(value.device.type, enabled=False):
-            value, output = value.detach(), output.detach()
-            direction = _direction(value.shape[-1]).to(value.device)
-            rows = np.unique(np.linspace(0, output.shape[2] - 1, min(_ROWS, output.shape[2])).astype(np.intp))
-            picked = output[:, :, torch.from_numpy(rows).to(output.device)]  # (B, H, r, dv)
-            values, outputs = (
-                torch.matmul(part.float(), direction).squeeze(-1).cpu().numpy() for part in (value, picked)
-            )
-        return Probe(values, rows, outputs, float(torch.finfo(output.dtype).eps))
+        value, output = value.detach(), output.detach()
+        step = max(1, -(-output.shape[2] // _ROWS))
+        rows = slice((output.shape[2] - 1) % step, None, step)  # the last query among them
+        if torch.is_autocast_enabled(value.device.type):
+            with torch.autocast(value.device.type, enabled=False):
+                values, outputs = _along(value), _along(output[:, :, rows])
+        else:
+            values, outputs = _along(value), _along(output[:, :, rows])
+        return Probe(self.store.aside(values), rows, self.store.aside(outputs), torch.finfo(output.dtype).eps)
 
 
-@lru_cache(maxsize=8)
-def _direction(size: int) -> torch.Tensor:
-    """(size, 1), of unit length, always the same; the generators of the run are left alone."""
-    direction: torch.Tensor = torch.randn(size, 1, generator=torch.Generator().manual_seed(_SEED), device="cpu")
-    return direction.div_(direction.norm())
+def _along(vectors: torch.Tensor) -> torch.Tensor:
+    """(..., d) -> (...) float32, the part of each vector along the direction of its size."""
+    return torch.matmul(vectors.float(), _direction(vectors.shape[-1], vectors.device))
+
+
+@lru_cache(maxsize=16)
+def _direction(size: int, device: torch.device) -> torch.Tensor:
+    """(size,), of unit length, always the same; the generators of the run are left alone."""
+    direction: torch.Tensor = torch.randn(size, generator=torch.Generator().manual_seed(_SEED), device="cpu")
+    return direction.div_(direction.norm()).to(device)

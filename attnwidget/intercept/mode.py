@@ -11,6 +11,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 from attnwidget.intercept import multihead, sdpa
+from attnwidget.intercept.frames import owner_of
 from attnwidget.intercept.recorder import ACTIVE, refuse_call
 
 if TYPE_CHECKING:
@@ -148,8 +149,21 @@ def _fused(
     return func(*args, **options)
 
 
+def _linear(
+    func: Callable[..., Any],
+    types: Iterable[type],  # noqa: ARG001 - one signature for all of them
+    args: tuple[Any, ...],
+    options: Mapping[str, Any],
+) -> Any:  # noqa: ANN401
+    caller = owner_of(sys._getframe(2))  # noqa: SLF001 - above this and __torch_function__: whose weights these are
+    for recorder in ACTIVE.get():
+        recorder.saw(caller)
+    return func(*args, **options)
+
+
 _HANDLERS: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys(sdpa.SDPA, _kernel),
     functional.multi_head_attention_forward: _multihead,
     **dict.fromkeys(_FUSED, _fused),
+    **dict.fromkeys((functional.linear, torch.addmm), _linear),
 }

@@ -48,6 +48,7 @@ class Recorder:
         self.keeper = Keeper(store)
         self.problem: CaptureError | None = None
         self.notes: dict[str, None] = {}  # kept in order, each once
+        self.ran: set[int] = set()  # ids of modules of the tree in which a linear map ran
         self._paths: dict[int, str] = {id(module): path for path, module in root.named_modules()}
         self._calls: Counter[int] = Counter()
         # Frames are kept while recording, so that a new run can never get the address of an old one.
@@ -59,6 +60,11 @@ class Recorder:
         if found is not None and module is not None and id(module) in self._paths:
             return Caller(module, found.top, found.run)
         return found
+
+    def saw(self, module: object) -> None:
+        """A module ran."""
+        if id(module) in self._paths:
+            self.ran.add(id(module))
 
     def path(self, module: nn.Module) -> str:
         """Where a module sits in the tree."""

@@ -106,10 +106,12 @@ def test_what_is_held_is_told_by_place(tmp_path):
     factors = sum(part.nbytes for layer in wanted.stacks["self"].layers for part in (layer.q, layer.k, layer._lse))
     assert cap.held == {"disk": factors, "memory": wanted.nbytes - factors}
     assert cap.nbytes == wanted.nbytes - factors
-    assert repr(wanted).splitlines()[0] == "AttentionCapture('LlamaModel', 31.3 kB)"
+    assert repr(wanted).splitlines()[0] == f"AttentionCapture('LlamaModel', {wanted.nbytes / 1024:.1f} kB)"
     memory = f"{cap.nbytes / 1024:.1f} kB in memory"
     assert repr(cap).splitlines()[0] == f"AttentionCapture('LlamaModel', {memory}, {factors / 1024:.1f} kB on disk)"
-    assert f"{factors / 1024:.1f} kB on disk: q k float32, 2 key heads" in repr(cap)
+    assert f"2 examples of 20 tokens, {memory}, {factors / 1024:.1f} kB on disk\n" in repr(
+        aw.AttentionModel(model, store=tmp_path).capture({"input_ids": IDS, "attention_mask": PADDED})
+    )
     assert list(tmp_path.iterdir()) == [], "the file has no name, so that it cannot be left behind"
 
 
