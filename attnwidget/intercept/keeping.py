@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import torch
 
 from attnwidget.attention import MaskMemo, Probe
 from attnwidget.intercept.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
 
 _SEED = 20170612
 _ROWS = 8
@@ -19,15 +23,21 @@ class Keeper:
 
     Args:
         store: where what is kept goes; on the device where it is if None.
+        dropout: weights are wanted as they are after dropout, where there is any.
 
     Attributes:
         masks: masks met before in this run.
-        store: where what is kept goes.
     """
 
-    def __init__(self, store: Store | None = None) -> None:
+    def __init__(self, store: Store | None = None, *, dropout: bool = False) -> None:
         self.masks = MaskMemo()
         self.store = store or Store()
+        self.dropout = dropout
+
+    @property
+    def key(self) -> Hashable:
+        """Keepers with equal keys keep the same things in the same place."""
+        return self.store.key, self.dropout
 
     def forget(self) -> None:
         """Let go of what is only needed while the run lasts."""
