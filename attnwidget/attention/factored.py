@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from attnwidget.attention.mapped import place_of
+from attnwidget.attention.memory import MEMORY, not_on_disk
 from attnwidget.attention.protocol import Bools, Floats, Index, positions_of, shape_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from attnwidget.attention.masks import Mask
     from attnwidget.attention.probe import Probe
@@ -109,11 +112,18 @@ class FactoredAttention:
         return None if self.mask is None else self.mask.window
 
     @property
+    def held(self) -> Mapping[str, int]:
+        """Bytes held, by where they are."""
+        held = Counter({MEMORY: sum(part.nbytes for part in (self.mask, self.probe) if part is not None)})
+        for tensor in (self.q, self.k, self._lse, self.sinks):
+            if tensor is not None:
+                held[place_of(tensor)] += tensor.untyped_storage().nbytes()
+        return held
+
+    @property
     def nbytes(self) -> int:
-        """Bytes held."""
-        tensors = (self.q, self.k, self._lse, self.sinks)
-        held = sum(tensor.untyped_storage().nbytes() for tensor in tensors if tensor is not None)
-        return held + sum(part.nbytes for part in (self.mask, self.probe) if part is not None)
+        """Bytes held in memory and on devices, without what is on disk."""
+        return not_on_disk(self.held)
 
     @property
     def detail(self) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attnwidget.attention.memory import MEMORY, not_on_disk
 from attnwidget.attention.protocol import Bools, Floats, Index, length_of, positions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from numpy.typing import NDArray
 
@@ -95,9 +97,16 @@ class FramedAttention:
         return self.windows.n_keys
 
     @property
+    def held(self) -> Mapping[str, int]:
+        """Bytes held, by where they are."""
+        held = Counter(self.windows.held)
+        held[MEMORY] += self._window.nbytes + self._slot.nbytes + self._keys.nbytes
+        return held
+
+    @property
     def nbytes(self) -> int:
-        """Bytes held."""
-        return self.windows.nbytes + self._window.nbytes + self._slot.nbytes + self._keys.nbytes
+        """Bytes held in memory and on devices."""
+        return not_on_disk(self.held)
 
     @property
     def detail(self) -> str:

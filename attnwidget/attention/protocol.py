@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from attnwidget.attention.masks import Mask
     from attnwidget.attention.probe import Probe
 
@@ -57,8 +59,12 @@ class Attention(Protocol):
         """The most keys in a row that a query may look at; None where nothing bounds them."""
 
     @property
+    def held(self) -> Mapping[str, int]:
+        """Bytes held, by where they are: "memory", "disk", or a device such as "cuda:0"; shared masks included."""
+
+    @property
     def nbytes(self) -> int:
-        """Bytes held."""
+        """Bytes held in memory and on devices, without what is on disk."""
 
     @property
     def detail(self) -> str:

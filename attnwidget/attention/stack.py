@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from attnwidget.attention.layertable import layer_table
-from attnwidget.attention.memory import size_text
+from attnwidget.attention.memory import MEMORY, held_text, not_on_disk
 from attnwidget.attention.tokens import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from attnwidget.attention.protocol import Attention
 
@@ -107,18 +108,27 @@ class AttentionStack:
         return len(self.layers)
 
     @property
-    def nbytes(self) -> int:
-        """Bytes held by the layers; a mask that layers share is counted once."""
+    def held(self) -> Mapping[str, int]:
+        """Bytes held by the layers, by where they are; a mask that layers share is counted once."""
+        held: Counter[str] = Counter()
+        for layer in self.layers:
+            held.update(layer.held)
         masks = [layer.mask for layer in self.layers if layer.mask is not None]
         shared = {id(mask): mask.nbytes for mask in masks}
-        return sum(layer.nbytes for layer in self.layers) - sum(mask.nbytes for mask in masks) + sum(shared.values())
+        held[MEMORY] += sum(shared.values()) - sum(mask.nbytes for mask in masks)
+        return held
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held in memory and on devices, without what is on disk."""
+        return not_on_disk(self.held)
 
     def __repr__(self) -> str:
         return f"AttentionStack({self.name!r}, {self.n_layers} layers x {self.n_heads} heads, {self.size_text()})"
 
     def summary(self) -> list[str]:
         """Lines: how many layers and heads, of what size; then a row for each group of layers that are alike."""
-        first = f"{self.n_layers} layers x {self.n_heads} heads, {self.size_text()}, {size_text(self.nbytes)}"
+        first = f"{self.n_layers} layers x {self.n_heads} heads, {self.size_text()}, {held_text(self.held)}"
         return [first, *layer_table(self.infos, [layer.detail for layer in self.layers])]
 
     def size_text(self) -> str:

@@ -7,6 +7,7 @@ from functools import lru_cache
 import torch
 
 from attnwidget.attention import MaskMemo, Probe
+from attnwidget.intercept.store import Store
 
 _SEED = 20170612
 _ROWS = 8
@@ -16,28 +17,38 @@ _ROWS = 8
 class Keeper:
     """Handed to whoever builds an attention while a run is watched.
 
+    Args:
+        store: where what is kept goes; on the device where it is if None.
+
     Attributes:
         masks: masks met before in this run.
+        store: where what is kept goes.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store | None = None) -> None:
         self.masks = MaskMemo()
+        self.store = store or Store()
 
     def forget(self) -> None:
         """Let go of what is only needed while the run lasts."""
         self.masks = MaskMemo()
+        self.store.close()
+
+    def settle(self) -> None:
+        """Wait until all that was kept can be read: copies from a device to memory are made while the model runs on."""
+        self.store.settle()
 
     def keep(self, tensor: torch.Tensor) -> torch.Tensor:
         """A copy with a storage of its own: later writes cannot reach it, and it keeps nothing larger alive."""
-        return tensor.detach().clone(memory_format=torch.contiguous_format)
+        return self.store.keep(tensor)
 
     def keep_lse(self, lse: torch.Tensor | None) -> torch.Tensor | None:
-        """The kernel's own result needs no copy if nothing else is in its storage; (B, H, Tq) float32."""
+        """The kernel's own result needs no copy if it stays where it is, alone in its storage; (B, H, Tq) float32."""
         if lse is None:
             return None
-        lse = lse.detach()
+        lse = lse.detach().float()
         own = lse.untyped_storage().nbytes() == lse.numel() * lse.element_size()
-        return (lse if own else lse.clone()).float()
+        return lse if own and self.store.leaves(lse) else self.store.keep(lse)
 
     def probe(self, value: torch.Tensor, output: torch.Tensor) -> Probe | None:
         """What is needed to check weights against the output later.

@@ -14,12 +14,13 @@ from attnwidget.intercept.keeping import Keeper
 from attnwidget.intercept.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
     from types import FrameType
 
     from torch import nn
 
     from attnwidget.attention import Attention
+    from attnwidget.intercept.store import Store
 
     Build = Callable[[Keeper], Attention]
 
@@ -34,16 +35,17 @@ class Recorder:
 
     Args:
         root: the module watched.
+        store: where what is kept goes; on the device where it is if None.
 
     Attributes:
         ended: the block is over. Tasks and threads that were started inside it may still hold this recorder.
     """
 
-    def __init__(self, root: nn.Module) -> None:
+    def __init__(self, root: nn.Module, store: Store | None = None) -> None:
         self.root = root
         self.ended = False
         self.records: list[Record] = []
-        self.keeper = Keeper()
+        self.keeper = Keeper(store)
         self.problem: CaptureError | None = None
         self.notes: dict[str, None] = {}  # kept in order, each once
         self.ran: set[int] = set()  # ids of modules of the tree in which a linear map ran
@@ -111,7 +113,7 @@ def record_call(
     """Give one attention call to every recorder that watches its caller.
 
     Args:
-        build: makes the attention; called once, and only if somebody wants it.
+        build: makes the attention; called only if somebody wants it, once for each place where it is to be kept.
         module: the caller, where it is known.
         implementation: what computed it.
         extra_keys: names of keys after the last token's, which stand for no token.
@@ -119,25 +121,23 @@ def record_call(
     """
     if _in_backward():  # gradient checkpointing runs the forward again; it has been seen
         return
-    wanted = [
-        (recorder, caller)
-        for recorder in ACTIVE.get()
-        if recorder.problem is None and not recorder.ended and (caller := recorder.caller(module)) is not None
-    ]
-    if not wanted:
-        return
-    try:
-        attention = build(wanted[0][0].keeper)
-    except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on and the capture says so
+    stores: dict[Hashable, list[tuple[Recorder, Caller]]] = {}
+    for recorder in ACTIVE.get():
+        if recorder.problem is None and not recorder.ended and (caller := recorder.caller(module)) is not None:
+            stores.setdefault(recorder.keeper.store.key, []).append((recorder, caller))
+    for wanted in stores.values():
+        try:
+            attention = build(wanted[0][0].keeper)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on and the capture says so
+            for recorder, caller in wanted:
+                place = recorder.path(caller.module) or type(recorder.root).__name__
+                wrapped = CaptureError(f"attention of {place} ({implementation}) could not be recorded: {error}")
+                wrapped.__cause__ = error
+                recorder.fail(wrapped)
+            continue
         for recorder, caller in wanted:
-            place = recorder.path(caller.module) or type(recorder.root).__name__
-            wrapped = CaptureError(f"attention of {place} ({implementation}) could not be recorded: {error}")
-            wrapped.__cause__ = error
-            recorder.fail(wrapped)
-        return
-    for recorder, caller in wanted:
-        recorder.add(attention, caller, implementation, extra_keys)
-        recorder.notes.update(dict.fromkeys(notes))
+            recorder.add(attention, caller, implementation, extra_keys)
+            recorder.notes.update(dict.fromkeys(notes))
 
 
 def refuse_call(reason: str, *, implementation: str) -> None:
