@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from attnwidget.attention.capture import AttentionCapture
 from attnwidget.attention.dense import DenseAttention
 from attnwidget.attention.errors import AttentionWarning, CaptureError
+from attnwidget.attention.joining import join_masks, without_bias
 from attnwidget.attention.masks import Mask
 from attnwidget.attention.pooling import Tile
 from attnwidget.attention.probe import Probe
@@ -36,7 +37,9 @@ __all__ = [
     "Probe",
     "Tile",
     "Tokens",
+    "join_masks",
     "recognise_mask",
+    "without_bias",
 ]
 
 

@@ -22,9 +22,18 @@ _BLOCK_BYTES = 8 << 20
 _NDIM = 4
 _REMEMBERED = 8
 _COMPARED = 2
+_RUN = 4
+"""How many entries of a key tell what was asked; the others tell which tensor."""
 
 
-def recognise_mask(mask: Any, *, n_queries: int, n_keys: int, is_causal: bool = False) -> Mask | None:  # noqa: ANN401
+def recognise_mask(
+    mask: Any,  # noqa: ANN401 - any array type
+    *,
+    n_queries: int,
+    n_keys: int,
+    is_causal: bool = False,
+    forbids: float | None = None,
+) -> Mask | None:
     """A compact mask.
 
     Args:
@@ -33,6 +42,7 @@ def recognise_mask(mask: Any, *, n_queries: int, n_keys: int, is_causal: bool = 
         n_queries: Tq.
         n_keys: Tk.
         is_causal: the kernel was also told to be causal, aligned to the upper left as PyTorch does.
+        forbids: additive values of this or less forbid; half of what the type can hold if None.
 
     Returns:
         Rules that reproduce the mask exactly, packed bits where no rule does; None if everything is allowed and
@@ -43,7 +53,7 @@ def recognise_mask(mask: Any, *, n_queries: int, n_keys: int, is_causal: bool = 
     array = _four_dimensional(mask, n_queries, n_keys)
     bias = None
     if array.dtype != np.bool_:
-        array, bias = _split(array, _lowest(mask, array))
+        array, bias = _split(array, _lowest(mask, array) if forbids is None else forbids)
     if is_causal:
         array = array & np.tri(n_queries, n_keys, dtype=np.bool_)
     array = _without_repeats(array)
@@ -66,9 +76,17 @@ class MaskMemo:
     def __init__(self) -> None:
         self._known: OrderedDict[tuple[object, ...], tuple[object, Mask | None]] = OrderedDict()
 
-    def recognise(self, mask: Any, *, n_queries: int, n_keys: int, is_causal: bool = False) -> Mask | None:  # noqa: ANN401
+    def recognise(
+        self,
+        mask: Any,  # noqa: ANN401 - a torch tensor or None
+        *,
+        n_queries: int,
+        n_keys: int,
+        is_causal: bool = False,
+        forbids: float | None = None,
+    ) -> Mask | None:
         """As `recognise_mask`, for a torch tensor or None."""
-        key: tuple[object, ...] = (n_queries, n_keys, is_causal)
+        key: tuple[object, ...] = (n_queries, n_keys, is_causal, forbids)
         if mask is not None:
             key += (mask.data_ptr(), tuple(mask.shape), mask.stride(), mask.dtype, mask.device, _version(mask))
         if key not in self._known:
@@ -76,7 +94,7 @@ class MaskMemo:
             found = (
                 self._known[same][1]
                 if same
-                else recognise_mask(mask, n_queries=n_queries, n_keys=n_keys, is_causal=is_causal)
+                else recognise_mask(mask, n_queries=n_queries, n_keys=n_keys, is_causal=is_causal, forbids=forbids)
             )
             self._known[key] = (mask, found)
             if len(self._known) > _REMEMBERED:
@@ -86,9 +104,9 @@ class MaskMemo:
 
     def _same_contents(self, key: tuple[object, ...], mask: Any) -> tuple[object, ...] | None:  # noqa: ANN401
         """A mask met lately with the same values: some models build theirs anew in every layer."""
-        for other in [known for known in reversed(self._known) if known[:3] == key[:3] and len(known) == len(key)][
-            :_COMPARED
-        ]:
+        for other in [
+            known for known in reversed(self._known) if known[:_RUN] == key[:_RUN] and len(known) == len(key)
+        ][:_COMPARED]:
             tensor: Any = self._known[other][0]
             if _alike(tensor, mask) and _version(tensor) == other[-1] and bool((tensor == mask).all()):
                 return other

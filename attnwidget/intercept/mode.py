@@ -10,11 +10,12 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 from torch.utils._device import DeviceContext
 
-from attnwidget.intercept import multihead, sdpa
+from attnwidget.intercept import byhand, multihead, sdpa, trails
 from attnwidget.intercept.recorder import ACTIVE, refuse_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from typing import Self
 
 _BUSY: ContextVar[bool] = ContextVar("attnwidget_busy", default=False)
 """A call is being handled: the mode of an outer capture, which sees what is called inside, has nothing to add."""
@@ -29,6 +30,15 @@ class WatchCalls(TorchFunctionMode):
     While any function mode is on, torch.nn takes no fused inference path, since a mode could not see into it.
     """
 
+    def __enter__(self) -> Self:
+        trails.begin()
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        super().__exit__(*exception)  # type: ignore[no-untyped-call]
+        trails.end()
+
     def __torch_function__(
         self,
         func: Callable[..., Any],
@@ -38,7 +48,11 @@ class WatchCalls(TorchFunctionMode):
     ) -> Any:  # noqa: ANN401 - whatever the function returns
         options = kwargs or {}
         handler = _HANDLERS.get(func)
-        if handler is None or _BUSY.get() or not ACTIVE.get():
+        if handler is None:
+            if func not in byhand.FOLLOWED or not trails.trails():
+                return func(*args, **options)
+            handler = _followed
+        if _BUSY.get() or not ACTIVE.get():
             return func(*args, **options)
         token = _BUSY.set(True)
         try:
@@ -54,6 +68,18 @@ def _kernel(
     options: Mapping[str, Any],
 ) -> Any:  # noqa: ANN401
     return sdpa.watched(func, *args, **options)
+
+
+def _by_hand(run: Callable[..., Any]) -> Callable[..., Any]:
+    def handler(
+        func: Callable[..., Any],
+        types: Iterable[type],  # noqa: ARG001 - one signature for all of them
+        args: tuple[Any, ...],
+        options: Mapping[str, Any],
+    ) -> Any:  # noqa: ANN401
+        return run(func, args, options)
+
+    return handler
 
 
 def _multihead(
@@ -84,7 +110,12 @@ def _fused(
     return func(*args, **options)
 
 
+_followed = _by_hand(byhand.follow)
 _HANDLERS: dict[Any, Callable[..., Any]] = {
+    **dict.fromkeys(byhand.PRODUCTS, _by_hand(byhand.product)),
+    **dict.fromkeys(byhand.SOFTMAX, _by_hand(byhand.softmax)),
+    **dict.fromkeys(byhand.MERGES, _by_hand(byhand.merge)),
+    **dict.fromkeys(byhand.CASTS, _by_hand(byhand.cast)),
     **dict.fromkeys(sdpa.SDPA, _kernel),
     functional.multi_head_attention_forward: _multihead,
     **dict.fromkeys(_FUSED, _fused),
