@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
-from attnwidget.intercept import multihead, sdpa
+from attnwidget.intercept import byhand, multihead, sdpa, trails
 from attnwidget.intercept.frames import owner_of
 from attnwidget.intercept.recorder import ACTIVE, refuse_call
 
@@ -47,6 +47,7 @@ class WatchCalls(TorchFunctionMode):
         self.left = False
 
     def __enter__(self) -> Self:
+        trails.begin()
         stack = _stack()
         others = [mode for mode in stack if not _is_left(mode)]
         # Torch's default device insists on the lowest place.
@@ -57,6 +58,7 @@ class WatchCalls(TorchFunctionMode):
 
     def __exit__(self, *_: object) -> None:
         self.left = True
+        trails.end()
         # Usually this one. One that was left in another thread, as by a generator that the garbage collector closed
         # there, waits for the next capture of its own thread: nobody else can reach that thread's stack.
         stack = _stack()
@@ -71,7 +73,11 @@ class WatchCalls(TorchFunctionMode):
     ) -> Any:  # noqa: ANN401 - whatever the function returns
         options = kwargs or {}
         handler = _HANDLERS.get(func)
-        if handler is None or _BUSY.get() or not ACTIVE.get():
+        if handler is None:
+            if func not in byhand.FOLLOWED or not trails.trails():
+                return func(*args, **options)
+            handler = _followed
+        if _BUSY.get() or not ACTIVE.get():
             return func(*args, **options)
         token = _BUSY.set(True)
         try:
@@ -107,6 +113,18 @@ def _kernel(
     options: Mapping[str, Any],
 ) -> Any:  # noqa: ANN401
     return sdpa.watched(func, *args, **options)
+
+
+def _by_hand(run: Callable[..., Any]) -> Callable[..., Any]:
+    def handler(
+        func: Callable[..., Any],
+        types: Iterable[type],  # noqa: ARG001 - one signature for all of them
+        args: tuple[Any, ...],
+        options: Mapping[str, Any],
+    ) -> Any:  # noqa: ANN401
+        return run(func, args, options)
+
+    return handler
 
 
 def _multihead(
@@ -158,10 +176,15 @@ def _linear(
     caller = owner_of(sys._getframe(2))  # noqa: SLF001 - above this and __torch_function__: whose weights these are
     for recorder in ACTIVE.get():
         recorder.saw(caller)
-    return func(*args, **options)
+    return byhand.follow(func, args, options) if trails.trails() else func(*args, **options)
 
 
+_followed = _by_hand(byhand.follow)
 _HANDLERS: dict[Any, Callable[..., Any]] = {
+    **dict.fromkeys(byhand.PRODUCTS, _by_hand(byhand.product)),
+    **dict.fromkeys(byhand.SOFTMAX, _by_hand(byhand.softmax)),
+    **dict.fromkeys(byhand.MERGES, _by_hand(byhand.merge)),
+    **dict.fromkeys(byhand.CASTS, _by_hand(byhand.cast)),
     **dict.fromkeys(sdpa.SDPA, _kernel),
     functional.multi_head_attention_forward: _multihead,
     **dict.fromkeys(_FUSED, _fused),
