@@ -131,7 +131,8 @@ def record_call(
             stores.setdefault(recorder.keeper.store.key, []).append((recorder, caller))
     for wanted in stores.values():
         try:
-            attention = build(wanted[0][0].keeper)
+            with torch._C.DisableTorchFunction():  # noqa: SLF001 - what is done here is nobody else's business
+                attention = build(wanted[0][0].keeper)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on and the capture says so
             for recorder, caller in wanted:
                 place = recorder.path(caller.module) or type(recorder.root).__name__
