@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attnwidget.attention.capture import AttentionCapture
+from attnwidget.attention.combining import combine_masks, without_bias
 from attnwidget.attention.dense import DenseAttention
 from attnwidget.attention.errors import AttentionWarning, CaptureError
 from attnwidget.attention.framed import FramedAttention
@@ -42,8 +43,10 @@ __all__ = [
     "Tile",
     "Tokens",
     "Verification",
+    "combine_masks",
     "ranges",
     "recognise_mask",
+    "without_bias",
 ]
 
 

@@ -90,6 +90,11 @@ class DenseAttention:
         return int(self._weights.shape[3])
 
     @property
+    def window(self) -> int | None:
+        """The most keys in a row that a query may look at; None where nothing bounds them."""
+        return None if self.mask is None else self.mask.window
+
+    @property
     def held(self) -> Mapping[str, int]:
         """Bytes held, by where they are."""
         held = Counter({place_of(self._weights): int(self._weights.nbytes)})
@@ -97,11 +102,6 @@ class DenseAttention:
         if self.probe is not None:
             held[place_of(self.probe.values)] += self.probe.nbytes
         return held
-
-    @property
-    def window(self) -> int | None:
-        """The most keys in a row that a query may look at; None where nothing bounds them."""
-        return None if self.mask is None else self.mask.window
 
     @property
     def nbytes(self) -> int:

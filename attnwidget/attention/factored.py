@@ -107,6 +107,11 @@ class FactoredAttention:
         return self.k.shape[2]
 
     @property
+    def window(self) -> int | None:
+        """The most keys in a row that a query may look at; None where nothing bounds them."""
+        return None if self.mask is None else self.mask.window
+
+    @property
     def held(self) -> Mapping[str, int]:
         """Bytes held, by where they are."""
         held = Counter({MEMORY: 0 if self.mask is None else self.mask.nbytes})
@@ -116,11 +121,6 @@ class FactoredAttention:
             if tensor is not None:
                 held[place_of(tensor)] += tensor.untyped_storage().nbytes()
         return held
-
-    @property
-    def window(self) -> int | None:
-        """The most keys in a row that a query may look at; None where nothing bounds them."""
-        return None if self.mask is None else self.mask.window
 
     @property
     def nbytes(self) -> int:

@@ -55,12 +55,12 @@ class Attention(Protocol):
         """What to check the weights by, where values and output of the run were seen."""
 
     @property
-    def held(self) -> Mapping[str, int]:
-        """Bytes held, by where they are: "memory", "disk", or a device such as "cuda:0"; shared masks included."""
-
-    @property
     def window(self) -> int | None:
         """The most keys in a row that a query may look at; None where nothing bounds them."""
+
+    @property
+    def held(self) -> Mapping[str, int]:
+        """Bytes held, by where they are: "memory", "disk", or a device such as "cuda:0"; shared masks included."""
 
     @property
     def nbytes(self) -> int:

@@ -79,7 +79,7 @@ def assemble(recorder: Recorder, naming: Naming) -> list[AttentionStack]:
     if recorder.problem is not None:
         raise recorder.problem
     if not recorder.records:
-        raise CaptureError(nothing_seen(recorder.root))
+        raise CaptureError(nothing_seen(recorder))
     groups: dict[str, list[list[Record]]] = {}
     roles = _roles(recorder.records)
     for record, role in zip(recorder.records, roles, strict=True):

@@ -11,6 +11,7 @@ from attnwidget.attention import DenseAttention, FactoredAttention, Mask
 from attnwidget.attention.arrays import to_numpy
 from attnwidget.attention.protocol import shape_text
 from attnwidget.intercept.dropout import keep_dropped
+from attnwidget.intercept.handmade import from_hand
 from attnwidget.intercept.sdpa import as_kernel_saw
 
 if TYPE_CHECKING:
@@ -109,6 +110,8 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
             return factored
         if dropout and weights is not None and _survive(factored, weights, dropout):
             return _dropped(call, result, weights, mask, keeper) if keeper.dropout else factored
+    if len(call.by_hand) == 1:
+        return from_hand(call.by_hand[0], keeper, [])
     if dropout:
         raise ValueError(
             "dropout took part in its output, and it returned no weights that tell whether its queries, keys and mask "

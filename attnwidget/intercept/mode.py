@@ -10,7 +10,7 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
-from attnwidget.intercept import multihead, sdpa
+from attnwidget.intercept import byhand, multihead, sdpa, trails
 from attnwidget.intercept.frames import owner_of
 from attnwidget.intercept.recorder import ACTIVE, refuse_call
 
@@ -47,8 +47,9 @@ class WatchCalls(TorchFunctionMode):
         self.left = False
 
     def __enter__(self) -> Self:
+        trails.begin()
         stack = _stack()
-        others = [mode for mode in stack if not _is_left(mode)]
+        others = _without_left(stack)
         # Torch's default device insists on the lowest place.
         default = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)  # noqa: SLF001
         place = int(bool(others) and others[0] is default)
@@ -60,7 +61,7 @@ class WatchCalls(TorchFunctionMode):
         # Usually this one. One that was left in another thread, as by a generator that the garbage collector closed
         # there, waits for the next capture of its own thread: nobody else can reach that thread's stack.
         stack = _stack()
-        _replace(stack, [mode for mode in stack if not _is_left(mode)])
+        _replace(stack, _without_left(stack))
 
     def __torch_function__(
         self,
@@ -71,7 +72,11 @@ class WatchCalls(TorchFunctionMode):
     ) -> Any:  # noqa: ANN401 - whatever the function returns
         options = kwargs or {}
         handler = _HANDLERS.get(func)
-        if handler is None or _BUSY.get() or not ACTIVE.get():
+        if handler is None:
+            if func not in byhand.FOLLOWED or not trails.trails():
+                return func(*args, **options)
+            handler = _followed
+        if _BUSY.get() or not ACTIVE.get():
             return func(*args, **options)
         token = _BUSY.set(True)
         try:
@@ -96,8 +101,12 @@ def _replace(old: list[TorchFunctionMode], new: list[TorchFunctionMode]) -> None
         TorchFunctionMode.__enter__(mode)  # type: ignore[no-untyped-call]
 
 
-def _is_left(mode: TorchFunctionMode) -> bool:
-    return isinstance(mode, WatchCalls) and mode.left
+def _without_left(stack: list[TorchFunctionMode]) -> list[TorchFunctionMode]:
+    """The stack without those of ours whose block has ended: in this thread, it ends here."""
+    left = [mode for mode in stack if isinstance(mode, WatchCalls) and mode.left]
+    for _ in left:
+        trails.end()
+    return [mode for mode in stack if mode not in left]
 
 
 def _kernel(
@@ -107,6 +116,18 @@ def _kernel(
     options: Mapping[str, Any],
 ) -> Any:  # noqa: ANN401
     return sdpa.watched(func, *args, **options)
+
+
+def _by_hand(run: Callable[..., Any]) -> Callable[..., Any]:
+    def handler(
+        func: Callable[..., Any],
+        types: Iterable[type],  # noqa: ARG001 - one signature for all of them
+        args: tuple[Any, ...],
+        options: Mapping[str, Any],
+    ) -> Any:  # noqa: ANN401
+        return run(func, args, options)
+
+    return handler
 
 
 def _multihead(
@@ -158,10 +179,15 @@ def _linear(
     caller = owner_of(sys._getframe(2))  # noqa: SLF001 - above this and __torch_function__: whose weights these are
     for recorder in ACTIVE.get():
         recorder.saw(caller)
-    return func(*args, **options)
+    return byhand.follow(func, args, options) if trails.trails() else func(*args, **options)
 
 
+_followed = _by_hand(byhand.follow)
 _HANDLERS: dict[Any, Callable[..., Any]] = {
+    **dict.fromkeys(byhand.PRODUCTS, _by_hand(byhand.product)),
+    **dict.fromkeys(byhand.SOFTMAX, _by_hand(byhand.softmax)),
+    **dict.fromkeys(byhand.MERGES, _by_hand(byhand.merge)),
+    **dict.fromkeys(byhand.CASTS, _by_hand(byhand.cast)),
     **dict.fromkeys(sdpa.SDPA, _kernel),
     functional.multi_head_attention_forward: _multihead,
     **dict.fromkeys(_FUSED, _fused),

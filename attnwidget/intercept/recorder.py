@@ -11,16 +11,18 @@ import torch
 from attnwidget.attention import CaptureError
 from attnwidget.intercept.frames import Caller, find_caller
 from attnwidget.intercept.keeping import Keeper
+from attnwidget.intercept.nothing import not_followed
 from attnwidget.intercept.records import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Sequence
     from types import FrameType
 
     from torch import nn
 
     from attnwidget.attention import Attention
     from attnwidget.intercept.store import Store
+    from attnwidget.intercept.trails import SoftmaxCall
 
     Build = Callable[[Keeper], Attention]
 
@@ -50,6 +52,7 @@ class Recorder:
         self.problem: CaptureError | None = None
         self.notes: dict[str, None] = {}  # kept in order, each once
         self.ran: set[int] = set()  # ids of modules of the tree in which a linear map ran
+        self.softmaxes: list[tuple[SoftmaxCall, nn.Module]] = []  # written by hand, with their callers
         self._paths: dict[int, str] = {id(module): path for path, module in root.named_modules()}
         self._calls: Counter[int] = Counter()
         # Frames are kept while recording, so that a new run can never get the address of an old one.
@@ -93,10 +96,11 @@ class Recorder:
         self.problem = self.problem or error
 
     def finish(self) -> None:
-        """Record nothing more, and let go of what was only needed while recording."""
+        """Record nothing more, let go of what was only needed while recording, note what could not be followed."""
         self.ended = True
         self._runs.clear()
         self.keeper.forget()
+        self.notes.update(dict.fromkeys(not_followed(self)))
 
     def release(self) -> None:
         """Let go of what was recorded: a context that outlives the block must not keep it."""
@@ -114,7 +118,7 @@ def record_call(
     module: nn.Module | None = None,
     implementation: str,
     extra_keys: tuple[str, ...] = (),
-    notes: tuple[str, ...] = (),
+    notes: Sequence[str] = (),
 ) -> None:
     """Give one attention call to every recorder that watches its caller.
 
@@ -123,9 +127,9 @@ def record_call(
         module: the caller, where it is known.
         implementation: what computed it.
         extra_keys: names of keys after the last token's, which stand for no token.
-        notes: what the capture should tell.
+        notes: what the capture should tell, read after `build`.
     """
-    if _in_backward():  # gradient checkpointing runs the forward again; it has been seen
+    if in_backward():  # gradient checkpointing runs the forward again; it has been seen
         return
     keepers: dict[Hashable, list[tuple[Recorder, Caller]]] = {}
     for recorder in ACTIVE.get():
@@ -133,8 +137,9 @@ def record_call(
             keepers.setdefault(recorder.keeper.key, []).append((recorder, caller))
     for wanted in keepers.values():
         try:
-            # No part of what is trained: gradient checkpointing counts what is saved for the backward pass.
-            with torch.no_grad():
+            # What is done here is nobody else's business, and no part of what is trained: gradient checkpointing counts
+            # what is saved for the backward pass.
+            with torch.no_grad(), torch._C.DisableTorchFunction():  # noqa: SLF001
                 attention = build(wanted[0][0].keeper)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on and the capture says so
             for recorder, caller in wanted:
@@ -162,5 +167,14 @@ def refuse_call(reason: str, *, implementation: str) -> None:
     record_call(build, implementation=implementation)
 
 
-def _in_backward() -> bool:
+def watch_softmax(call: SoftmaxCall) -> None:
+    """Tell every recorder that watches the caller that a softmax was taken, which may or may not become a layer."""
+    for recorder in ACTIVE.get():
+        caller = recorder.caller()
+        if caller is not None:
+            recorder.softmaxes.append((call, caller.module))
+
+
+def in_backward() -> bool:
+    """Whether gradients are being computed: forward calls are then repetitions."""
     return torch._C._current_graph_task_id() != -1  # noqa: SLF001 - torch offers no other name for it

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 from importlib.util import find_spec
 
 import numpy as np
@@ -78,11 +77,6 @@ def need(name, implementation="eager"):
         pytest.skip(f"{name} has no sdpa in transformers {tf.__version__}")
 
 
-def is_by_hand(model, implementation):
-    """Families that transformers has not moved to its interface yet compute eager attention where nobody sees it."""
-    return implementation == "eager" and not hasattr(sys.modules[type(model).__module__], "ALL_ATTENTION_FUNCTIONS")
-
-
 def build(name, implementation):
     torch.manual_seed(0)
     model = tf.AutoModel.from_config(CONFIGS[name](), attn_implementation=implementation).eval()
@@ -122,13 +116,6 @@ def test_weights_equal_eager_and_outputs_are_the_same_to_the_bit(name, implement
     with torch.no_grad():
         expected = eager(**inputs, output_attentions=True)
         plain = model(**inputs)
-        if is_by_hand(model, implementation):
-            advice = (
-                'load it with attn_implementation="sdpa"' if model._supports_sdpa else "AttentionCapture.from_weights"
-            )
-            with pytest.raises(aw.CaptureError, match=f"computes .* by hand, which cannot be seen: .*{advice}"):
-                aw.AttentionModel(model).capture(inputs)
-            return
         with aw.capture(model) as whole:
             seen = model(**inputs)
     assert all(torch.equal(one, other) for one, other in zip(tensors(plain), tensors(seen), strict=True))

@@ -158,6 +158,40 @@ def test_multihead_attention(need_weights):
     assert cap.verify().layers[0].ok
 
 
+class ByHand(nn.Module):
+    """A softmax between two products, as people write it."""
+
+    def __init__(self, *, mixed=False):
+        super().__init__()
+        self.dropout = nn.Dropout(RATE)
+        self.mix = nn.Linear(4, 4) if mixed else None
+
+    def forward(self, q, k, v):
+        weights = torch.softmax(q @ k.transpose(-1, -2) * 0.3, dim=-1)
+        if self.mix is not None:
+            weights = self.mix(weights.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return self.dropout(weights) @ v
+
+
+def test_a_softmax_by_hand():
+    module = ByHand()
+    plain = seeded(module, *TENSORS)
+    with aw.capture(module) as before, aw.capture(module, dropout=True) as cap:
+        assert torch.equal(seeded(module, *TENSORS), plain)
+    clean = torch.softmax(TENSORS[0] @ TENSORS[1].transpose(-1, -2) * 0.3, -1)
+    wanted = seeded(functional.dropout, clean, RATE)
+    for example in range(2):
+        np.testing.assert_allclose(cap.weights(0, batch=example), wanted[example].numpy(), atol=1e-6)
+        np.testing.assert_allclose(before.weights(0, batch=example), clean[example].numpy(), atol=1e-6)
+    assert cap.verify().layers[0].ok
+
+
+def test_heads_mixed_after_the_softmax_have_no_weights_after_dropout():
+    module = ByHand(mixed=True)
+    text, _ = refused(module, lambda: module(*TENSORS), dropout=True)
+    assert "its heads are mixed after the softmax, so that weights after dropout belong to no head" in text
+
+
 def test_in_eval_mode_there_is_none_and_the_capture_says_so():
     model = build("llama", "sdpa")
     with torch.no_grad(), aw.capture(model.eval(), dropout=True) as cap:
@@ -214,7 +248,7 @@ def attention(tells, after):
     def forward(module, query, key, value, attention_mask, scaling=None, dropout=0.0, **options):
         key, value = key.repeat_interleave(2, 1), value.repeat_interleave(2, 1)
         scores = (query @ key.transpose(-1, -2) * scaling).masked_fill(~torch.ones(12, 12).tril().bool(), -torch.inf)
-        weights = torch.softmax(scores, -1)
+        weights = scores.exp() / scores.exp().sum(-1, keepdim=True)  # no softmax that could be followed
         dropped = functional.dropout(weights, dropout)
         return (dropped @ value).transpose(1, 2).contiguous(), (dropped if after else weights) if tells else None
 
