@@ -86,6 +86,7 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
     sinks = call.options.get("s_aux")
     softcap = call.options.get("softcap")
     query, key = keeper.keep(call.query), keeper.keep(call.key)
+    keeper.settle()
     for mask in _masks(call, keeper):
         factored = FactoredAttention(
             query,

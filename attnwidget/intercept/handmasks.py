@@ -47,7 +47,7 @@ def hand_mask(scores: Scores, frame: Sequence[Axis], weights: torch.Tensor, keep
     pieces = [_added(entry, frame, keeper) for entry in scores.added]
     pieces += [_gained(part, frame, keeper) for part in scores.gains]
     complete = all(known for _, known in pieces)
-    whole = keeper.join(mask for mask, _ in pieces)
+    whole = keeper.combine(mask for mask, _ in pieces)
     if whole is None:
         return HandMask(is_complete=complete)
     allowed_only = keeper.without_bias(whole)
@@ -69,7 +69,10 @@ def _added(entry: Added | Forbidden, frame: Sequence[Axis], keeper: Keeper) -> t
         return keeper.masks.recognise(allowed, n_queries=n_queries, n_keys=n_keys), True
     if entry.factor != 1:
         tensor = tensor * entry.factor
-    return keeper.masks.recognise(tensor, n_queries=n_queries, n_keys=n_keys, forbids=FORBIDS), True
+    low = tensor <= FORBIDS
+    if tensor.dtype != torch.bool and bool((low & (tensor > torch.finfo(tensor.dtype).min / 2)).any()):
+        tensor = tensor.masked_fill(low, -torch.inf)
+    return keeper.masks.recognise(tensor, n_queries=n_queries, n_keys=n_keys), True
 
 
 def _gained(part: Part, frame: Sequence[Axis], keeper: Keeper) -> tuple[Mask | None, bool]:
