@@ -29,9 +29,17 @@ class MaskMemo:
         self._known: OrderedDict[tuple[object, ...], tuple[Any, Mask | None]] = OrderedDict()
         self._met: list[Mask] = []
 
-    def recognise(self, mask: Any, *, n_queries: int, n_keys: int, is_causal: bool = False) -> Mask | None:  # noqa: ANN401
+    def recognise(
+        self,
+        mask: Any,  # noqa: ANN401 - a torch tensor or None
+        *,
+        n_queries: int,
+        n_keys: int,
+        is_causal: bool = False,
+        forbids: float | None = None,
+    ) -> Mask | None:
         """As `recognise_mask`, for a torch tensor or None."""
-        key: tuple[object, ...] = (n_queries, n_keys, is_causal)
+        key: tuple[object, ...] = (n_queries, n_keys, is_causal, forbids)
         storage = None
         if mask is not None and not mask.is_inference():  # inference tensors count no versions
             from torch.multiprocessing.reductions import StorageWeakRef
@@ -43,7 +51,9 @@ class MaskMemo:
             if known is not None and not known[0].expired():
                 self._known.move_to_end(key)
                 return known[1]
-        found = self.share(recognise_mask(mask, n_queries=n_queries, n_keys=n_keys, is_causal=is_causal))
+        found = self.share(
+            recognise_mask(mask, n_queries=n_queries, n_keys=n_keys, is_causal=is_causal, forbids=forbids)
+        )
         if storage is not None:
             self._known[key] = (storage, found)
             if len(self._known) > _REMEMBERED:

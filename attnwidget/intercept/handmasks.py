@@ -69,10 +69,7 @@ def _added(entry: Added | Forbidden, frame: Sequence[Axis], keeper: Keeper) -> t
         return keeper.masks.recognise(allowed, n_queries=n_queries, n_keys=n_keys), True
     if entry.factor != 1:
         tensor = tensor * entry.factor
-    low = tensor <= FORBIDS
-    if tensor.dtype != torch.bool and bool((low & (tensor > torch.finfo(tensor.dtype).min / 2)).any()):
-        tensor = tensor.masked_fill(low, -torch.inf)
-    return keeper.masks.recognise(tensor, n_queries=n_queries, n_keys=n_keys), True
+    return keeper.masks.recognise(tensor, n_queries=n_queries, n_keys=n_keys, forbids=FORBIDS), True
 
 
 def _gained(part: Part, frame: Sequence[Axis], keeper: Keeper) -> tuple[Mask | None, bool]:

@@ -30,44 +30,44 @@ class Keeper:
     """
 
     def __init__(self, store: Store | None = None) -> None:
-        self.masks = MaskMemo()
         self.store = store or Store()
-        self._combined: dict[tuple[int, ...], tuple[list[Mask], Mask | None]] = {}
-        self._unbiased: dict[int, tuple[Mask, Mask | None]] = {}
-        self._large_biases: dict[tuple[int, ...], Mask] = {}
+        self._clear()
 
     def forget(self) -> None:
         """Let go of what is only needed while the run lasts."""
-        self.masks = MaskMemo()
+        self._clear()
         self.store.close()
-        self._combined.clear()
-        self._unbiased.clear()
-        self._large_biases.clear()
+
+    def settle(self) -> None:
+        """Wait until all that was kept can be read: copies from a device to memory are made while the model runs on."""
+        self.store.settle()
+
+    def _clear(self) -> None:
+        self.masks = MaskMemo()
+        self._combined: dict[tuple[int, ...], tuple[list[Mask], Mask]] = {}
+        self._unbiased: dict[int, tuple[Mask, Mask | None]] = {}
+        self._large_biases: dict[tuple[int, ...], Mask] = {}
 
     def combine(self, masks: Iterable[Mask | None]) -> Mask | None:
-        """One mask for several that hold at once, the same for the same ones, so that layers share it."""
+        """One mask for all of them, the same for the same ones, so that layers share it."""
         found = [mask for mask in masks if mask is not None]
         if len(found) <= 1:
             return found[0] if found else None
         key = tuple(id(mask) for mask in found)
         if key not in self._combined:
-            self._combined[key] = found, self.masks.share(combine_masks(found))
+            self._combined[key] = found, combine_masks(found)
         return self._combined[key][1]
 
     def without_bias(self, mask: Mask) -> Mask | None:
         """Which pairs a mask allows, the same for the same one."""
         if id(mask) not in self._unbiased:
-            self._unbiased[id(mask)] = mask, self.masks.share(without_bias(mask))
+            self._unbiased[id(mask)] = mask, without_bias(mask)
         return self._unbiased[id(mask)][1]
 
     def is_shared_bias(self, mask: Mask) -> bool:
         """Whether no other bias of this size has been met: one per layer would cost as much as the weights."""
         assert mask.bias is not None  # noqa: S101 - the caller has looked; this is for the type checker
         return self._large_biases.setdefault(mask.bias.shape, mask) is mask
-
-    def settle(self) -> None:
-        """Wait until all that was kept can be read: copies from a device to memory are made while the model runs on."""
-        self.store.settle()
 
     def keep(self, tensor: torch.Tensor) -> torch.Tensor:
         """A copy with a storage of its own: later writes cannot reach it, and it keeps nothing larger alive."""

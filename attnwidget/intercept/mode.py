@@ -47,22 +47,22 @@ class WatchCalls(TorchFunctionMode):
         self.left = False
 
     def __enter__(self) -> Self:
+        trails.begin()
         stack = _stack()
         others = [mode for mode in stack if not _is_left(mode)]
         # Torch's default device insists on the lowest place.
         default = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)  # noqa: SLF001
         place = int(bool(others) and others[0] is default)
         _replace(stack, [*others[:place], self, *others[place:]])
-        trails.begin()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.left = True
+        trails.end()
         # Usually this one. One that was left in another thread, as by a generator that the garbage collector closed
         # there, waits for the next capture of its own thread: nobody else can reach that thread's stack.
         stack = _stack()
         _replace(stack, [mode for mode in stack if not _is_left(mode)])
-        trails.end()
 
     def __torch_function__(
         self,
@@ -176,7 +176,7 @@ def _linear(
     caller = owner_of(sys._getframe(2))  # noqa: SLF001 - above this and __torch_function__: whose weights these are
     for recorder in ACTIVE.get():
         recorder.saw(caller)
-    return byhand.follow(func, args, options)
+    return byhand.follow(func, args, options) if trails.trails() else func(*args, **options)
 
 
 _followed = _by_hand(byhand.follow)

@@ -50,8 +50,8 @@ class Recorder:
         self.keeper = Keeper(store)
         self.problem: CaptureError | None = None
         self.notes: dict[str, None] = {}  # kept in order, each once
-        self.softmaxes: list[tuple[SoftmaxCall, nn.Module]] = []  # written by hand, with their callers
         self.ran: set[int] = set()  # ids of modules of the tree in which a linear map ran
+        self.softmaxes: list[tuple[SoftmaxCall, nn.Module]] = []  # written by hand, with their callers
         self._paths: dict[int, str] = {id(module): path for path, module in root.named_modules()}
         self._calls: Counter[int] = Counter()
         # Frames are kept while recording, so that a new run can never get the address of an old one.
@@ -95,7 +95,7 @@ class Recorder:
         self.problem = self.problem or error
 
     def finish(self) -> None:
-        """Record nothing more, let go of what was only needed while recording, and note what was not followed."""
+        """Record nothing more, let go of what was only needed while recording, note what could not be followed."""
         self.ended = True
         self._runs.clear()
         self.keeper.forget()
