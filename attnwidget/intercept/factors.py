@@ -9,6 +9,7 @@ import torch
 
 from attnwidget.attention import DenseAttention, FactoredAttention, Mask
 from attnwidget.attention.protocol import shape_text
+from attnwidget.intercept.handmade import from_hand
 from attnwidget.intercept.sdpa import as_kernel_saw
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
     sinks = call.options.get("s_aux")
     softcap = call.options.get("softcap")
     query, key = keeper.keep(call.query), keeper.keep(call.key)
+    keeper.settle()
     for mask in _masks(call, keeper):
         factored = FactoredAttention(
             query,
@@ -97,6 +99,8 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
         )
         if call.options.get("dropout") or _explains(factored, call.value, result[0]):
             return factored
+    if len(call.by_hand) == 1:
+        return from_hand(call.by_hand[0], keeper, [])
     weights = result[1] if len(result) > 1 else None
     if isinstance(weights, torch.Tensor) and tuple(weights.shape[:3]) == (factored.n_examples, *query.shape[1:3]):
         return DenseAttention(keeper.keep(weights), factored.mask)

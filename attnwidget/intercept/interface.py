@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     AttentionFunction = Callable[..., Any]
 
 _EAGER = "eager_attention_forward"
-_lock = threading.Lock()
+# The garbage collector may end a capture anywhere in this thread, also where the lock is held.
+_lock = threading.RLock()
 _watchers = 0
 _undo: list[Callable[[], None]] = []
 
@@ -30,9 +31,9 @@ def watch() -> None:
     """Wrap the look-up, if nobody has yet and transformers is in use."""
     global _watchers  # noqa: PLW0603 - what is wrapped is global too, and the count must stand beside it
     with _lock:
+        _watchers += 1
         if not _undo:
             _wrap_lookups()
-        _watchers += 1
 
 
 def unwatch() -> None:

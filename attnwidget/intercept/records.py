@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from attnwidget.attention import Attention
+    from attnwidget.intercept.products import Product
+    from attnwidget.intercept.trails import Weights
 
 
 @dataclass
@@ -40,6 +42,33 @@ class KernelCall:
 
 
 @dataclass
+class HandCall:
+    """One softmax written by hand, when its weights meet values.
+
+    Attributes:
+        trail: what is known of the weights.
+        product: of weights and values.
+        output: of that product.
+        weights_left: the weights are its left factor.
+    """
+
+    trail: Weights
+    product: Product
+    output: torch.Tensor
+    weights_left: bool
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """As they were multiplied with values: after dropout."""
+        return self.product.left if self.weights_left else self.product.right
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Of the axes of the weights in the product."""
+        return self.product.left_labels if self.weights_left else self.product.right_labels
+
+
+@dataclass
 class InterfaceCall:
     """One call through transformers' attention interface, with the kernel calls made inside it.
 
@@ -52,6 +81,7 @@ class InterfaceCall:
         options: the keyword arguments: scaling, softcap, s_aux, position_bias ...
         implementation: name of the function.
         kernels: calls of `scaled_dot_product_attention` inside.
+        by_hand: softmaxes written by hand inside.
     """
 
     module: nn.Module
@@ -62,6 +92,7 @@ class InterfaceCall:
     options: dict[str, Any]
     implementation: str
     kernels: list[KernelCall] = field(default_factory=list)
+    by_hand: list[HandCall] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

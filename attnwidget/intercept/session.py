@@ -13,11 +13,13 @@ from attnwidget.intercept import interface
 from attnwidget.intercept.assemble import Naming, assemble
 from attnwidget.intercept.mode import WatchCalls
 from attnwidget.intercept.recorder import ACTIVE, Recorder
+from attnwidget.intercept.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from attnwidget.attention.tokens import TokenNames
+    from attnwidget.intercept.store import Where
 
 
 @contextmanager
@@ -27,6 +29,7 @@ def capture(
     *,
     key_tokens: TokenNames | Sequence[TokenNames] | None = None,
     model: str | None = None,
+    store: Where = "device",
 ) -> Iterator[AttentionCapture]:
     """Capture the attention of one forward pass. The module computes what it would compute without.
 
@@ -39,13 +42,18 @@ def capture(
         tokens: names of the queries, one list for all examples or a list of lists; numbered if None.
         key_tokens: names of the keys where they are others (cross attention; the encoder of an encoder-decoder).
         model: what to call the model; its class if None.
+        store: where queries and keys are kept: "device": where they were computed; "cpu": in memory; "disk": in
+            memory-mapped temporary files; a folder: in such files there. The files have no name, and are gone when
+            nobody holds the capture any more.
 
     Yields:
         A capture that is filled when the block ends.
 
     Raises:
-        CaptureError: nothing was captured, or something that could not be; the module is as it was.
+        CaptureError: nothing was captured, or something that could not be, or the disk is full; the module is as it
+            was.
         TypeError: not a module.
+        ValueError: no such store.
 
     Warns:
         AttentionWarning: the model overflowed, and some weights are not numbers.
@@ -55,36 +63,53 @@ def capture(
         >>> with capture(block) as cap:  # doctest: +SKIP
         ...     block(torch.zeros(1, 4, 8))
     """
-    with watching(module, model=model) as (result, recorder):
+    with watching(module, model=model, store=store) as (result, recorder):
         yield result
-    result.fill(assemble(recorder, Naming.from_names(tokens, key_tokens)), notes=recorder.notes)
+    fill(result, recorder, Naming.from_names(tokens, key_tokens))
+
+
+def fill(result: AttentionCapture, recorder: Recorder, naming: Naming) -> None:
+    """Give a capture what was recorded for it.
+
+    Raises:
+        CaptureError: nothing was seen, or something went wrong on the way.
+    """
+    try:
+        result.fill(assemble(recorder, naming), notes=recorder.notes)
+    finally:
+        recorder.release()
 
 
 @contextmanager
-def watching(module: nn.Module, *, model: str | None = None) -> Iterator[tuple[AttentionCapture, Recorder]]:
+def watching(
+    module: nn.Module, *, model: str | None = None, store: Where = "device"
+) -> Iterator[tuple[AttentionCapture, Recorder]]:
     """Record a block; who opens it fills the capture from the recorder afterwards."""
     _check(module)
-    recorder = Recorder(module)
+    recorder = Recorder(module, Store(store))
     interface.watch()
     try:
-        ACTIVE.set((*ACTIVE.get(), recorder))
-        try:
-            with WatchCalls():
-                yield AttentionCapture(model=model or type(module).__name__), recorder
-        except AssertionError as error:
-            # Torch's own words blame a function mode, of which the person knows nothing.
-            if "does not support NestedTensor" not in str(error):
-                raise
+        ACTIVE.set((*_still_open(), recorder))
+        with WatchCalls():
+            yield AttentionCapture(model=model or type(module).__name__), recorder
+    except BaseException as error:
+        recorder.release()
+        # Torch's own words blame a function mode, of which the person knows nothing.
+        if isinstance(error, AssertionError) and "does not support NestedTensor" in str(error):
             raise CaptureError(
                 "nn.MultiheadAttention takes nested tensors on its fused inference path only, whose weights cannot be "
                 "seen: pass a padded tensor and a key_padding_mask (nested.to_padded_tensor(0.0))"
             ) from error
-        finally:
-            # Not by token: captures may end in another order than they began.
-            ACTIVE.set(tuple(other for other in ACTIVE.get() if other is not recorder))
+        raise
     finally:
-        interface.unwatch()
         recorder.finish()
+        # Not by token: captures may end in another order than they began, and in another context.
+        ACTIVE.set(_still_open())
+        interface.unwatch()
+
+
+def _still_open() -> tuple[Recorder, ...]:
+    return tuple(recorder for recorder in ACTIVE.get() if not recorder.ended)
 
 
 def _check(module: object) -> None:
