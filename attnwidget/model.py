@@ -12,15 +12,17 @@ from torch import nn
 
 from attnwidget.inputs import prepare
 from attnwidget.inputs.prepare import as_names, decoder_axis
-from attnwidget.intercept.assemble import Axis, Naming, assemble
-from attnwidget.intercept.compiled import as_written
-from attnwidget.intercept.session import watching
+from attnwidget.intercept.assemble import Axis, Naming
+from attnwidget.intercept.session import fill, watching
+from attnwidget.intercept.store import check_where
+from attnwidget.intercept.written import as_written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from attnwidget.attention import AttentionCapture
     from attnwidget.attention.tokens import TokenNames
+    from attnwidget.intercept.store import Where
 
 _TOKENIZER_FILES = ("*token*", "vocab*", "*.model", "*.tiktoken", "tekken*")
 _SHARED = ("revision", "token", "cache_dir", "local_files_only", "trust_remote_code")
@@ -36,13 +38,22 @@ class AttentionModel:
         model: any PyTorch module.
         tokenizer: a transformers tokenizer; without one, pass ids or tensors.
         name: what to call the model; read from its config if None.
+        store: where captures keep queries and keys: "device" (where they were computed), "cpu" (in memory), "disk" (in
+            memory-mapped temporary files) or a folder (in such files there).
 
     Examples:
         >>> model = AttentionModel.from_pretrained("bert-base-uncased")  # doctest: +SKIP
         >>> cap = model.capture("The cat sat on the mat")  # doctest: +SKIP
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any = None, *, name: str | None = None) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any = None,  # noqa: ANN401
+        *,
+        name: str | None = None,
+        store: Where = "device",
+    ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(
                 f"model is {type(model).__name__} {model!r:.60}; expected a torch.nn.Module, "
@@ -53,6 +64,8 @@ class AttentionModel:
         self.model = model
         self.tokenizer = tokenizer
         self.name = name or _name(model)
+        check_where(store)
+        self.store = store
 
     @classmethod
     def from_pretrained(
@@ -106,9 +119,13 @@ class AttentionModel:
         *args: Any,  # noqa: ANN401
         tokens: TokenNames | Sequence[TokenNames] | None = None,
         key_tokens: TokenNames | Sequence[TokenNames] | None = None,
+        store: Where | None = None,
+        dropout: bool = False,
         **forward_kwargs: Any,  # noqa: ANN401
     ) -> AttentionCapture:
         """Run the model once, without gradients, and keep its attention. Padding is cut off each example.
+
+        The model runs in the mode and precision it is in. In training mode weights are those before dropout.
 
         Args:
             inputs: a str, a pair (str, str), a list of either, token ids (list, list of lists, int tensor or array), a
@@ -116,6 +133,9 @@ class AttentionModel:
             *args: passed on to the model.
             tokens: names of the tokens, instead of the tokenizer's; numbered where there is neither.
             key_tokens: names of the keys where they are others (cross attention).
+            store: where to keep queries and keys, as for the model; where the model says if None.
+            dropout: the weights after dropout, where the model is in training mode; all of them are kept, see
+                `aw.capture`.
             **forward_kwargs: passed on to the model.
 
         Returns:
@@ -142,9 +162,11 @@ class AttentionModel:
             naming = Naming(decoder_axis(kwargs, self.tokenizer), naming.queries, _roles(naming.queries))
         if key_tokens is not None:
             naming = Naming(naming.queries, as_names(key_tokens, naming.keys), naming.roles)
-        with watching(self.model, model=self.name) as (result, recorder), torch.no_grad():
+        where = self.store if store is None else store
+        watch = watching(self.model, model=self.name, store=where, dropout=dropout)
+        with watch as (result, recorder), torch.no_grad():
             self.model(*prepared.args, *args, **kwargs)
-        result.fill(assemble(recorder, naming), notes=recorder.notes)
+        fill(result, recorder, naming)
         return result
 
     def __repr__(self) -> str:

@@ -9,8 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attnwidget.attention.capture import AttentionCapture
+from attnwidget.attention.combining import combine_masks, without_bias
 from attnwidget.attention.dense import DenseAttention
 from attnwidget.attention.errors import AttentionWarning, CaptureError
+from attnwidget.attention.framed import FramedAttention
+from attnwidget.attention.layertable import ranges
 from attnwidget.attention.masks import Mask
 from attnwidget.attention.memo import MaskMemo
 from attnwidget.attention.pooling import Tile
@@ -19,6 +22,7 @@ from attnwidget.attention.protocol import Attention
 from attnwidget.attention.recognise import recognise_mask
 from attnwidget.attention.stack import AttentionStack, LayerInfo
 from attnwidget.attention.tokens import Tokens
+from attnwidget.attention.verify import Verification
 
 if TYPE_CHECKING:
     from attnwidget.attention.factored import FactoredAttention
@@ -31,13 +35,18 @@ __all__ = [
     "CaptureError",
     "DenseAttention",
     "FactoredAttention",
+    "FramedAttention",
     "LayerInfo",
     "Mask",
     "MaskMemo",
     "Probe",
     "Tile",
     "Tokens",
+    "Verification",
+    "combine_masks",
+    "ranges",
     "recognise_mask",
+    "without_bias",
 ]
 
 

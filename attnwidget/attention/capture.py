@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,11 @@ import numpy as np
 
 from attnwidget.attention.errors import CaptureError
 from attnwidget.attention.from_weights import stack_from_weights
-from attnwidget.attention.memory import check_fits, size_text
+from attnwidget.attention.memory import check_fits, held_text, not_on_disk
 from attnwidget.attention.pooling import Reduce, Tile, check_pooling, pool
 from attnwidget.attention.protocol import Bools, Floats, Index, length_of
 from attnwidget.attention.selection import Select, check_index, check_range, check_select, shifted
+from attnwidget.attention.verify import Verification, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -42,6 +44,7 @@ class AttentionCapture:
         self.model = model or "attention"
         self.notes: tuple[str, ...] = ()
         self._stacks: Mapping[str, AttentionStack] | None = None
+        self._closed = False
         if stacks is not None:
             self.fill(stacks)
 
@@ -91,6 +94,8 @@ class AttentionCapture:
     @property
     def stacks(self) -> Mapping[str, AttentionStack]:
         """Stacks by name, in the order they ran."""
+        if self._closed:
+            raise CaptureError("this capture was closed, and holds nothing any more: capture the model again")
         if self._stacks is None:
             raise CaptureError(
                 "this capture is not filled: it is when the `with` block ends without an exception; use it after the "
@@ -104,9 +109,21 @@ class AttentionCapture:
         return list(self._stack(None).query_tokens[0].pieces)
 
     @property
+    def held(self) -> Mapping[str, int]:
+        """Bytes held, by where they are: "memory", "disk", or a device such as "cuda:0"."""
+        held: Counter[str] = Counter()
+        for stack in self.stacks.values():
+            held.update(stack.held)
+        return {place: nbytes for place, nbytes in held.items() if nbytes}
+
+    @property
     def nbytes(self) -> int:
-        """Bytes held."""
-        return sum(stack.nbytes for stack in self.stacks.values())
+        """Bytes held in memory and on devices, without what is on disk; `held` tells them apart."""
+        return not_on_disk(self.held)
+
+    def close(self) -> None:
+        """Let go of everything: memory, and files on disk. Without it that happens when nobody holds the capture."""
+        self._stacks, self._closed = None, True
 
     def weights(
         self,
@@ -171,6 +188,52 @@ class AttentionCapture:
         """Which pairs the mask allows: bool, shaped as `weights`, and raising what it raises."""
         found: Bools = self._gather(lambda one: one.allowed, layer, head, queries, keys, batch, stack, np.bool_)
         return found
+
+    def sink_share(
+        self,
+        layer: int | None = None,
+        head: int | None = None,
+        *,
+        queries: Select = None,
+        batch: int = 0,
+        stack: str | None = None,
+    ) -> Floats:
+        """What of each row goes to an attention sink that is no token, as GPT-OSS has them.
+
+        The sink is a logit of its own in the denominator of the softmax (Xiao et al. 2023, "Efficient Streaming
+        Language Models with Attention Sinks"; learned per head in GPT-OSS, 2025): a row of weights sums to 1 less this
+        share.
+
+        Returns:
+            float32, shaped as `weights` without its last axis: (Tq,) with a layer and a head. 0 in models without
+            such sinks.
+
+        Raises:
+            ValueError: the capture holds weights only. Otherwise as `weights`.
+        """
+        found: Floats = self._gather(
+            lambda one: lambda example, heads, rows, _: one.sink_share(example, heads, rows)[:, :, None],
+            layer,
+            head,
+            queries,
+            [0],
+            batch,
+            stack,
+            np.float32,
+        )
+        return found[..., 0]
+
+    def verify(self) -> Verification:
+        """Recompute some rows of every head and compare softmax(...) v with the output that the run really used.
+
+        Values and outputs are compared along one random direction (Freivalds 1977), of which a capture keeps a number
+        per key and up to 8 queries per layer.
+
+        Returns:
+            The largest error, layer by layer; its `ok` is False if one is larger than rounding explains, or if a layer
+            left nothing to check by (arrays from elsewhere, dropout in the output).
+        """
+        return verify(self.stacks)
 
     def pair(self, *, query: int, key: int, batch: int = 0, stack: str | None = None) -> Floats:
         """The weight of one pair of tokens in every head of every layer, float32 (L, H)."""
@@ -248,10 +311,12 @@ class AttentionCapture:
 
     def __repr__(self) -> str:
         if self._stacks is None:
-            return f"AttentionCapture({self.model!r}, not filled yet)"
-        lines = [f"AttentionCapture({self.model!r}, {size_text(self.nbytes)})"]
+            return f"AttentionCapture({self.model!r}, {'closed' if self._closed else 'not filled yet'})"
+        lines = [f"AttentionCapture({self.model!r}, {held_text(self.held)})"]
         names = max(len(name) for name in self.stacks)
-        lines += [f"  {name:<{names}}  {stack.summary()}" for name, stack in self.stacks.items()]
+        for name, stack in self.stacks.items():
+            first, *table = stack.summary()
+            lines += [f"  {name:<{names}}  {first}", *(f"    {row}" for row in table)]
         lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from attnwidget.attention.mapped import place_of
+from attnwidget.attention.memory import MEMORY, not_on_disk
 from attnwidget.attention.protocol import Bools, Floats, Index, positions_of, shape_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from attnwidget.attention.masks import Mask
     from attnwidget.attention.modifier import ScoreModifier
@@ -88,6 +91,16 @@ class FactoredAttention:
         return self.q.shape[1]
 
     @property
+    def n_key_heads(self) -> int:
+        """Key-value heads."""
+        return self.k.shape[1]
+
+    @property
+    def head_size(self) -> int:
+        """Numbers in a query of one head."""
+        return self.q.shape[3]
+
+    @property
     def n_queries(self) -> int:
         """Rows, padding included."""
         return self.q.shape[2]
@@ -98,18 +111,32 @@ class FactoredAttention:
         return self.k.shape[2]
 
     @property
+    def window(self) -> int | None:
+        """The most keys in a row that a query may look at; None where nothing bounds them."""
+        return None if self.mask is None else self.mask.window
+
+    @property
+    def held(self) -> Mapping[str, int]:
+        """Bytes held, by where they are."""
+        held = Counter({MEMORY: 0 if self.mask is None else self.mask.nbytes})
+        if self.probe is not None:
+            held[place_of(self.probe.values)] += self.probe.nbytes
+        if self.modifier is not None:
+            held.update(self.modifier.held)
+        for tensor in (self.q, self.k, self._lse, self.sinks):
+            if tensor is not None:
+                held[place_of(tensor)] += tensor.untyped_storage().nbytes()
+        return held
+
+    @property
     def nbytes(self) -> int:
-        """Bytes held."""
-        tensors = (self.q, self.k, self._lse, self.sinks)
-        held = sum(tensor.untyped_storage().nbytes() for tensor in tensors if tensor is not None)
-        return held + sum(part.nbytes for part in (self.mask, self.probe, self.modifier) if part is not None)
+        """Bytes held in memory and on devices, without what is on disk."""
+        return not_on_disk(self.held)
 
     @property
     def detail(self) -> str:
         """In a few words, how this layer is kept."""
         words = [f"q k {str(self.q.dtype).removeprefix('torch.')}"]
-        if self.k.shape[1] != self.n_heads:
-            words.append(f"{self.k.shape[1]} key heads")
         if self.mask is not None and self.mask.describe():
             words.append(self.mask.describe())
         if self.softcap:
@@ -149,6 +176,16 @@ class FactoredAttention:
             allowed = allowed & (self.scores(example, heads, queries, keys) != -np.inf)
         return allowed
 
+    def sink_share(self, example: int, heads: Index, queries: Index) -> Floats:
+        """What of each row goes to an attention sink that is no token: exp(sink - lse), (h, q). 0 without sinks."""
+        lse = self.lse(example, heads)[:, _torch_index(queries, self.q.device)]  # (h, q)
+        if self.sinks is None:
+            return np.zeros(tuple(lse.shape), dtype=np.float32)
+        with _plain_maths(self.q.device):
+            sinks = self.sinks[_torch_index(heads, self.sinks.device)].float()[:, None]  # (h, 1)
+            share: Floats = torch.exp(sinks - lse.to(sinks.device)).clamp_(max=1).cpu().numpy()
+        return share
+
     def lse(self, example: int, heads: Index) -> torch.Tensor:
         """The log of each row's softmax denominator, (h, Tq), computed on first use where no kernel gave it."""
         wanted = positions_of(heads, self.n_heads)
@@ -157,6 +194,10 @@ class FactoredAttention:
                 self._compute_lse(example, wanted[~self._known[example][wanted]])
         assert self._lse is not None  # noqa: S101 - computed above; this is for the type checker
         return self._lse[example][_torch_index(heads, self._lse.device)]
+
+    def probe_errors(self) -> Floats | None:
+        """(B, H, r), how far softmax(...) v is from the output of the run; None without a probe."""
+        return None if self.probe is None else self.probe.errors(self)
 
     def has_nan(self) -> bool:
         """Whether weights that the mask allows are not numbers: q or k hold NaN or infinity, or their product does."""

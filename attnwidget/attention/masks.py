@@ -73,6 +73,11 @@ class Mask:
         )
         return ends is not None and bool((ends <= np.arange(1, self.n_queries + 1)[:, None]).all())
 
+    @property
+    def window(self) -> int | None:
+        """The most keys in a row that a query may look at; None where nothing bounds them."""
+        return None if self.lowest is None or self.highest is None else self.highest - self.lowest + 1
+
     def describe(self) -> str:
         """In a few words: "causal, window 4, padding"."""
         words = []

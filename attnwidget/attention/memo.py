@@ -71,13 +71,23 @@ class MaskMemo:
         self._tensors: TensorMemo[Mask | None] = TensorMemo()
         self._met: list[Mask] = []
 
-    def recognise(self, mask: Any, *, n_queries: int, n_keys: int, is_causal: bool = False) -> Mask | None:  # noqa: ANN401
+    def recognise(
+        self,
+        mask: Any,  # noqa: ANN401 - a torch tensor or None
+        *,
+        n_queries: int,
+        n_keys: int,
+        is_causal: bool = False,
+        forbids: float | None = None,
+    ) -> Mask | None:
         """As `recognise_mask`, for a torch tensor or None."""
-        key = None if mask is None else key_of(mask, n_queries, n_keys, is_causal)
+        key = None if mask is None else key_of(mask, n_queries, n_keys, is_causal, forbids)
         known = None if key is None else self._tensors.get(key)
         if known is not None:
             return known[0]
-        found = self.share(recognise_mask(mask, n_queries=n_queries, n_keys=n_keys, is_causal=is_causal))
+        found = self.share(
+            recognise_mask(mask, n_queries=n_queries, n_keys=n_keys, is_causal=is_causal, forbids=forbids)
+        )
         if key is not None:
             self._tensors.put(key, mask, found)
         return found

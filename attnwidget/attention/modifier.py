@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
     import torch
     from numpy.typing import NDArray
@@ -18,8 +20,8 @@ class ScoreModifier(Protocol):
     """
 
     @property
-    def nbytes(self) -> int:
-        """Bytes held."""
+    def held(self) -> Mapping[str, int]:
+        """Bytes held, by where they are."""
 
     @property
     def words(self) -> str:

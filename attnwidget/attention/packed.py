@@ -51,6 +51,8 @@ def four_dimensional(mask: Any, n_queries: int, n_keys: int) -> Any:  # noqa: AN
 def lowest_of(mask: Any) -> float:  # noqa: ANN401 - NumPy or torch
     """What counts as minus infinity for the type an additive mask came in: half of its lowest number."""
     name = str(mask.dtype).removeprefix("torch.")
+    if "bool" in name:  # True allows
+        return 0.0
     kind = {"bfloat16": "float32"}.get(name, name)
     return float(np.finfo(kind).min) / 2
 
@@ -68,18 +70,19 @@ class Packed:
     adds: bool
 
 
-def pack(mask: Any, n_queries: int, n_keys: int, *, is_causal: bool = False) -> Packed:  # noqa: ANN401
+def pack(mask: Any, n_queries: int, n_keys: int, lowest: float, *, is_causal: bool = False) -> Packed:  # noqa: ANN401
     """Pack a mask of four dimensions.
 
     Args:
         mask: from `four_dimensional`; on another device than the CPU it is packed there.
         n_queries: Tq.
         n_keys: Tk.
+        lowest: additive values of this or less forbid.
         is_causal: forbid keys to the right of the diagonal too.
     """
     if is_tensor(mask) and mask.device.type != "cpu":
-        return _pack_on_device(mask, n_queries, n_keys, is_causal=is_causal)
-    array, lowest = to_numpy(mask), None if "bool" in str(mask.dtype) else lowest_of(mask)
+        return _pack_on_device(mask, n_queries, n_keys, lowest, is_causal=is_causal)
+    array, boolean = to_numpy(mask), "bool" in str(mask.dtype)
     wide = np.broadcast_to(array, (*array.shape[:3], n_keys))
     if is_causal:
         wide = np.broadcast_to(wide, (*wide.shape[:2], n_queries, n_keys))
@@ -87,18 +90,18 @@ def pack(mask: Any, n_queries: int, n_keys: int, *, is_causal: bool = False) -> 
     adds = False
     for place, rows in blocks_of(wide):
         block = wide[place][rows]
-        allowed = block if lowest is None else np.less_equal(block, lowest)
-        if lowest is not None:
+        allowed = block if boolean else np.less_equal(block, lowest)
+        if not boolean:
             np.logical_not(allowed, out=allowed)
         if is_causal:
             allowed = allowed & np.tri(len(block), n_keys, k=rows.start, dtype=np.bool_)
         bits[place][rows] = np.packbits(allowed, axis=-1)
-        if lowest is not None and not adds:
+        if not (boolean or adds):
             adds = bool((np.packbits(block != 0, axis=-1) & bits[place][rows]).any())
     return Packed(bits, adds)
 
 
-def _pack_on_device(mask: Any, n_queries: int, n_keys: int, *, is_causal: bool) -> Packed:  # noqa: ANN401
+def _pack_on_device(mask: Any, n_queries: int, n_keys: int, lowest: float, *, is_causal: bool) -> Packed:  # noqa: ANN401
     """Only an eighth of the mask leaves the device."""
     import torch
 
@@ -111,7 +114,7 @@ def _pack_on_device(mask: Any, n_queries: int, n_keys: int, *, is_causal: bool) 
     with torch.no_grad():
         for place, rows in blocks_of(wide):
             block = wide[place][rows]
-            allowed = block if boolean else ~(block <= lowest_of(mask))
+            allowed = block if boolean else ~(block <= lowest)
             if is_causal:
                 allowed = allowed & torch.ones_like(allowed, dtype=torch.bool).tril(rows.start)
             padded = torch.nn.functional.pad(allowed.to(torch.uint8), (0, -n_keys % _BYTE))

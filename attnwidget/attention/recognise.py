@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def recognise_mask(mask: Any, *, n_queries: int, n_keys: int, is_causal: bool = False) -> Mask | None:  # noqa: ANN401
+def recognise_mask(
+    mask: Any,  # noqa: ANN401 - any array type
+    *,
+    n_queries: int,
+    n_keys: int,
+    is_causal: bool = False,
+    forbids: float | None = None,
+) -> Mask | None:
     """A compact mask.
 
     Args:
@@ -25,6 +32,7 @@ def recognise_mask(mask: Any, *, n_queries: int, n_keys: int, is_causal: bool = 
         n_queries: Tq.
         n_keys: Tk.
         is_causal: the kernel was also told to be causal, aligned to the upper left as PyTorch does.
+        forbids: additive values of this or less forbid; half of what the type can hold if None.
 
     Returns:
         Rules that reproduce the mask exactly, packed bits where no rule does; None if everything is allowed and
@@ -36,9 +44,10 @@ def recognise_mask(mask: Any, *, n_queries: int, n_keys: int, is_causal: bool = 
     if mask is None:
         return Mask.causal(n_queries, n_keys) if is_causal else None
     array = four_dimensional(mask, n_queries, n_keys)
-    packed = pack(array, n_queries, n_keys, is_causal=is_causal)
+    lowest = lowest_of(mask) if forbids is None else forbids
+    packed = pack(array, n_queries, n_keys, lowest, is_causal=is_causal)
     if packed.adds:
-        bias, relative = compact_bias(to_numpy(array), lowest_of(mask))
+        bias, relative = compact_bias(to_numpy(array), lowest)
         return replace(find_rule(packed.bits, n_queries, n_keys), bias=bias, relative=relative)
     return recognise_bits(packed.bits, n_queries=n_queries, n_keys=n_keys)
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from attnwidget.attention.memory import size_text
+from attnwidget.attention.layertable import layer_table
+from attnwidget.attention.memory import MEMORY, held_text, not_on_disk
 from attnwidget.attention.tokens import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from attnwidget.attention.protocol import Attention
 
@@ -25,12 +27,26 @@ class LayerInfo:
         kind: class of that module.
         implementation: what computed it: "sdpa", "eager" ...
         call: how often that module had called attention before (a shared module stands for several layers).
+        heads: query heads.
+        key_heads: key-value heads, fewer under grouped queries; None where only weights are known.
+        head_size: numbers in a query of one head; None where only weights are known.
+        window: the most keys in a row that a query may look at; None without a window.
     """
 
     path: str = ""
     kind: str = ""
     implementation: str = ""
     call: int = 0
+    heads: int = 0
+    key_heads: int | None = None
+    head_size: int | None = None
+    window: int | None = None
+
+    def of(self, layer: Attention) -> LayerInfo:
+        """The same place, with what the layer itself knows."""
+        return replace(
+            self, heads=layer.n_heads, key_heads=layer.n_key_heads, head_size=layer.head_size, window=layer.window
+        )
 
 
 class AttentionStack:
@@ -64,7 +80,8 @@ class AttentionStack:
             raise ValueError(f"stack {name!r} has no layers; expected at least one")
         self.name = name
         self.layers = tuple(layers)
-        self.infos = tuple(infos) if infos is not None else (LayerInfo(),) * len(layers)
+        places = tuple(infos) if infos is not None else (LayerInfo(),) * len(layers)
+        self.infos = tuple(info.of(layer) for info, layer in zip(places, layers, strict=True))
         shapes = [(layer.n_examples, layer.n_heads, layer.n_queries, layer.n_keys) for layer in layers]
         for number, shape in enumerate(shapes):
             if shape != shapes[0]:
@@ -91,23 +108,33 @@ class AttentionStack:
         return len(self.layers)
 
     @property
+    def held(self) -> Mapping[str, int]:
+        """Bytes held by the layers, by where they are; a mask or modifier that layers share is counted once."""
+        held: Counter[str] = Counter()
+        for layer in self.layers:
+            held.update(layer.held)
+        masks = [layer.mask for layer in self.layers if layer.mask is not None]
+        shared = {id(mask): mask.nbytes for mask in masks}
+        held[MEMORY] += sum(shared.values()) - sum(mask.nbytes for mask in masks)
+        met = set()
+        for modifier in (found for layer in self.layers if (found := getattr(layer, "modifier", None)) is not None):
+            if id(modifier) in met:
+                held.subtract(modifier.held)
+            met.add(id(modifier))
+        return held
+
+    @property
     def nbytes(self) -> int:
-        """Bytes held by the layers; a mask or modifier that layers share is counted once."""
-        parts = [(layer.mask, getattr(layer, "modifier", None)) for layer in self.layers]
-        held = [part for pair in parts for part in pair if part is not None]
-        shared = {id(part): part.nbytes for part in held}
-        return sum(layer.nbytes for layer in self.layers) - sum(part.nbytes for part in held) + sum(shared.values())
+        """Bytes held in memory and on devices, without what is on disk."""
+        return not_on_disk(self.held)
 
     def __repr__(self) -> str:
         return f"AttentionStack({self.name!r}, {self.n_layers} layers x {self.n_heads} heads, {self.size_text()})"
 
-    def summary(self) -> str:
-        """One line: how many layers and heads, of what size, and how they are kept."""
-        details = list(dict.fromkeys(layer.detail for layer in self.layers))
-        return (
-            f"{self.n_layers} layers x {self.n_heads} heads, {self.size_text()}, {size_text(self.nbytes)}: "
-            f"{'; '.join(details[:2])}{'; ...' if len(details) > len('..') else ''}"
-        )
+    def summary(self) -> list[str]:
+        """Lines: how many layers and heads, of what size; then a row for each group of layers that are alike."""
+        first = f"{self.n_layers} layers x {self.n_heads} heads, {self.size_text()}, {held_text(self.held)}"
+        return [first, *layer_table(self.infos, [layer.detail for layer in self.layers])]
 
     def size_text(self) -> str:
         """The lengths, padding cut off: "13 tokens", "9 x 13 tokens", "2 examples of 9 to 13 tokens"."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from attnwidget.attention import AttentionStack, AttentionWarning, CaptureError, LayerInfo, Tokens
 from attnwidget.attention.tokens import TokenNames, each_tokens
 from attnwidget.intercept.nothing import nothing_seen
+from attnwidget.intercept.unseen import unseen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +79,7 @@ def assemble(recorder: Recorder, naming: Naming) -> list[AttentionStack]:
     if recorder.problem is not None:
         raise recorder.problem
     if not recorder.records:
-        raise CaptureError(nothing_seen(recorder.root))
+        raise CaptureError(nothing_seen(recorder))
     groups: dict[str, list[list[Record]]] = {}
     roles = _roles(recorder.records)
     for record, role in zip(recorder.records, roles, strict=True):
@@ -94,9 +95,33 @@ def assemble(recorder: Recorder, naming: Naming) -> list[AttentionStack]:
         for number, group in enumerate(shaped):
             # Layers with other heads or lengths cannot share a grid: they are stacks of their own.
             name = role if number == 0 else f"{role}-{number + 1}"
+            if number:
+                recorder.notes[_apart(name, group, shaped[0])] = None
             stacks.append(_stack(name, role, group, naming, aside=len(groups) > 1 or number > 0))
     _tell_broken(stacks)
+    _tell_unseen(recorder)
     return stacks
+
+
+def _apart(name: str, group: list[Record], first: list[Record]) -> str:
+    here, there = (
+        f"{record.path or 'the module'} attends with {heads} heads over {queries} x {keys} tokens"
+        for record in (group[0], first[0])
+        for _, heads, queries, keys, _ in (_shape(record),)
+    )
+    return f"{here}, {there}: stack {name!r} holds the layers like the former"
+
+
+def _tell_unseen(recorder: Recorder) -> None:
+    notes, doubts = unseen(recorder.root, {record.path for record in recorder.records}, recorder.ran)
+    recorder.notes.update(dict.fromkeys(notes + doubts))
+    if doubts:
+        warnings.warn(
+            f"{'; '.join(doubts)}. They may run a kernel that Python cannot see into; what was captured of the other "
+            "modules is shown",
+            AttentionWarning,
+            stacklevel=4,
+        )
 
 
 def _tell_broken(stacks: Sequence[AttentionStack]) -> None:
@@ -110,7 +135,7 @@ def _tell_broken(stacks: Sequence[AttentionStack]) -> None:
                 "activations that overflow (load the model in bfloat16 or float32 instead of float16), or parameters "
                 "that are not numbers",
                 AttentionWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
 

@@ -16,8 +16,6 @@ import sys
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
 from attnwidget.intercept.aside import set_aside
 from attnwidget.intercept.recorder import ACTIVE, tell
 
@@ -40,12 +38,6 @@ def can_run_eagerly() -> bool:
     from torch._dynamo import eval_frame
 
     return hasattr(eval_frame, "_stance") and hasattr(eval_frame, "_callback_from_stance")
-
-
-def as_written(module: nn.Module) -> nn.Module:
-    """The module that a person wrote, where torch.compile has wrapped it."""
-    original = getattr(module, "_orig_mod", None)
-    return original if type(module).__name__ == "OptimizedModule" and isinstance(original, nn.Module) else module
 
 
 def install() -> list[Callable[[], None]]:

@@ -152,13 +152,13 @@ def from_flex(
     """
     check_no_transform()
     query, key = as_kernel_saw(call.query), as_kernel_saw(call.key)
-    softcap, modifier = None, None
+    softcap, modifier, kept = None, None, keeper.keep(query)
     if call.score_mod is not None and getattr(call.score_mod, "__name__", "") not in _PLAIN:
-        softcap, modifier = keep_score_mod(call.score_mod, query.device, keeper)
+        softcap, modifier = keep_score_mod(call.score_mod, query.device, kept.device, keeper)
     if probe is None and call.output is not None:
         probe = keeper.probe(call.value, call.output)
     return FactoredAttention(
-        keeper.keep(query),
+        kept,
         keeper.keep(key),
         keeper.keep_lse(call.lse if sinks is None else None),
         scale=call.scale,
@@ -188,7 +188,7 @@ def mask_of(block_mask: Any, n_queries: int, n_keys: int, keeper: Keeper, *, fus
     blocks = _blocks(block_mask) if fused else None
     if blocks is None and getattr(function, "__name__", "") in _PLAIN:
         return None
-    traced = Traced(function, scored=False, device=device, keeper=keeper)
+    traced = Traced(function, scored=False, device=device, home=device, copy=keeper.copy_once)
     shape = (batch, heads, n_queries, n_keys)
     key = ("mask_mod", traced.key, shape, None if blocks is None else blocks.tobytes())
     if key not in keeper.made:

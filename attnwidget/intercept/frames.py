@@ -57,11 +57,14 @@ def _owners(tree: Mapping[int, str]) -> Iterator[tuple[nn.Module, FrameType]]:
     """Frames that run a method of a module of the tree, innermost first."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to the running frames
     while frame is not None:
-        code = frame.f_code
-        # A method's first argument is its object, whatever it is called. Reading f_locals copies them: only where it
-        # can help.
-        if code.co_argcount:
-            owner: Any = frame.f_locals.get(code.co_varnames[0])
-            if id(owner) in tree:
-                yield owner, frame
+        owner: Any = owner_of(frame)
+        if id(owner) in tree:
+            yield owner, frame
         frame = frame.f_back
+
+
+def owner_of(frame: FrameType) -> object:
+    """The object whose method a frame runs: a method's first argument, whatever it is called."""
+    code = frame.f_code
+    # Reading f_locals copies them: only where it can help.
+    return frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None

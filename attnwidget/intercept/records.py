@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from attnwidget.attention import Attention
+    from attnwidget.intercept.products import Product
+    from attnwidget.intercept.trails import Weights
 
 
 @dataclass
@@ -28,6 +30,7 @@ class KernelCall:
         lse: (B, H, Tq) where the kernel returned it.
         output: (B, H, Tq, dv).
         dropout: probability with which weights were dropped, after the softmax.
+        dropped: (B, H, Tq, Tk) the weights after that, where somebody asked for them and they were to be seen.
     """
 
     query: torch.Tensor
@@ -39,6 +42,34 @@ class KernelCall:
     lse: torch.Tensor | None
     output: torch.Tensor
     dropout: float = 0.0
+    dropped: torch.Tensor | None = None
+
+
+@dataclass
+class HandCall:
+    """One softmax written by hand, when its weights meet values.
+
+    Attributes:
+        trail: what is known of the weights.
+        product: of weights and values.
+        output: of that product.
+        weights_left: the weights are its left factor.
+    """
+
+    trail: Weights
+    product: Product
+    output: torch.Tensor
+    weights_left: bool
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """As they were multiplied with values: after dropout."""
+        return self.product.left if self.weights_left else self.product.right
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Of the axes of the weights in the product."""
+        return self.product.left_labels if self.weights_left else self.product.right_labels
 
 
 @dataclass
@@ -83,6 +114,7 @@ class InterfaceCall:
         implementation: name of the function.
         kernels: calls of `scaled_dot_product_attention` inside.
         flexes: calls of `flex_attention` inside.
+        by_hand: softmaxes written by hand inside.
     """
 
     module: nn.Module
@@ -94,6 +126,7 @@ class InterfaceCall:
     implementation: str
     kernels: list[KernelCall] = field(default_factory=list)
     flexes: list[FlexCall] = field(default_factory=list)
+    by_hand: list[HandCall] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _INSTALLERS = (interface.install, flex.install, compiled.install)
-_lock = threading.Lock()
+# The garbage collector may end a capture anywhere in this thread, also where the lock is held.
+_lock = threading.RLock()
 _watchers = 0
 _undo: dict[Callable[[], list[Callable[[], None]]], list[Callable[[], None]]] = {}
 
@@ -20,11 +21,11 @@ def watch() -> None:
     """Replace what has to be and is not yet. Where nobody captures, a replacement does what the original does."""
     global _watchers  # noqa: PLW0603 - what is replaced is global too, and the count must stand beside it
     with _lock:
+        _watchers += 1
         for install in _INSTALLERS:
             # What had nothing to replace may have by now: a package was imported since.
             if not _undo.get(install):
                 _undo[install] = install()
-        _watchers += 1
 
 
 def unwatch() -> None:
@@ -33,6 +34,6 @@ def unwatch() -> None:
     with _lock:
         _watchers -= 1
         if _watchers == 0:
-            for undo in _undo.values():
+            for undo in list(_undo.values()):
                 while undo:
                     undo.pop()()

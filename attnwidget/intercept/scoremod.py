@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from attnwidget.attention.mapped import place_of
 from attnwidget.attention.packed import BLOCK_BYTES, pack
+from attnwidget.intercept.aside import set_aside
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from contextlib import AbstractContextManager
 
     from numpy.typing import NDArray
@@ -34,40 +37,45 @@ class Traced:
     Args:
         function: of `score` (if `scored`) and of b, h, i, j.
         scored: whether it takes a score.
-        device: where it runs.
-        keeper: copies what it captured.
+        device: where it runs now.
+        home: where it will be asked.
+        copy: makes the copies it will be asked with, of the tensors it captured.
+
+    Attributes:
+        constants: these copies.
+        key: equal for functions that do the same with the same copies.
+        holds_minus_infinity: whether a captured tensor does.
 
     Raises:
         ValueError: it cannot be traced.
     """
 
-    def __init__(self, function: Function, *, scored: bool, device: torch.device, keeper: Keeper) -> None:
-        from torch.fx.experimental.proxy_tensor import make_fx
-
-        indices = [torch.zeros((), dtype=torch.int32, device=device) for _ in range(_INDICES)]
-        scores = [torch.zeros((), device=device)] if scored else []
-        name = getattr(function, "__name__", type(function).__name__)
-
-        def call(*arguments: torch.Tensor) -> torch.Tensor:  # a method, say, hides how many it takes
-            return function(*arguments)
-
-        try:
-            with torch.inference_mode(False), torch.no_grad(), _tensors_as_indices():
-                graph = make_fx(call)(*scores, *indices)
-        except Exception as error:
-            raise ValueError(
-                f"{'score_mod' if scored else 'mask_mod'} {name!r} could not be traced ({error}); expected operations "
-                "on tensors alone, as torch.compile needs them too"
-            ) from error
-        self.name, self.graph, self.scored = name, graph, scored
+    def __init__(
+        self,
+        function: Function,
+        *,
+        scored: bool,
+        device: torch.device,
+        home: torch.device,
+        copy: Callable[[torch.Tensor], torch.Tensor],
+    ) -> None:
+        self.name = getattr(function, "__name__", type(function).__name__)
+        self.graph = graph = _trace(function, self.name, scored=scored, device=device)
         self.constants: list[torch.Tensor] = []
-        for target in dict.fromkeys(node.target for node in graph.graph.nodes if node.op == "get_attr"):
-            copy = keeper.keep_once(getattr(graph, str(target)))
-            self.constants.append(copy)
-            delattr(graph, str(target))
-            graph.register_buffer(str(target), copy)
+        self.holds_minus_infinity = False
+        for target in dict.fromkeys(str(node.target) for node in graph.graph.nodes if node.op == "get_attr"):
+            original = getattr(graph, target)
+            self.holds_minus_infinity |= original.is_floating_point() and bool(original.isneginf().any())
+            self.constants.append(copy(original))
+            delattr(graph, target)
+            graph.register_buffer(target, self.constants[-1])
         self.key = (graph.code, *map(id, self.constants))
-        self._device = device
+        if home != device:
+            for node in graph.graph.nodes:
+                if node.kwargs.get("device") is not None:
+                    node.kwargs = {**node.kwargs, "device": home}
+            graph.recompile()
+        self._home = home
         self._everywhere: Any = graph
         for axes in ((None, None, None, 0), (None, None, 0, None), (None, 0, None, None)):
             self._everywhere = torch.vmap(self._everywhere, in_dims=(0, *axes) if scored else axes)
@@ -77,9 +85,38 @@ class Traced:
     ) -> torch.Tensor:
         """For all of these heads, queries and keys, (h, q, k)."""
         places = [np.array(example), heads, queries, keys]
-        indices = [torch.from_numpy(part.astype(np.int32)).to(self._device) for part in places]
+        indices = [torch.from_numpy(part.astype(np.int32)).to(self._home) for part in places]
         result: torch.Tensor = self._everywhere(*([] if scores is None else [scores]), *indices)
         return result
+
+
+def _trace(function: Function, name: str, *, scored: bool, device: torch.device) -> torch.fx.GraphModule:
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    indices = [torch.zeros((), dtype=torch.int32, device=device) for _ in range(_INDICES)]
+    scores = [torch.zeros((), device=device)] if scored else []
+
+    def call(*arguments: torch.Tensor) -> torch.Tensor:  # a method, say, hides how many it takes
+        return function(*arguments)
+
+    put_back = set_aside()
+    try:
+        # While a call is recorded, function modes are off; here one is needed.
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+            torch.autocast(device.type, enabled=False),
+            torch._C._EnableTorchFunction(),  # noqa: SLF001 - torch offers no other name for it
+            _tensors_as_indices(),
+        ):
+            return make_fx(call)(*scores, *indices)
+    except Exception as error:
+        raise ValueError(
+            f"{'score_mod' if scored else 'mask_mod'} {name!r} could not be traced ({error}); expected operations "
+            "on tensors alone, as torch.compile needs them too"
+        ) from error
+    finally:
+        put_back()
 
 
 def _tensors_as_indices() -> AbstractContextManager[Any]:
@@ -101,9 +138,12 @@ class ScoreMod:
         self.words = "score_mod" if name in {"score_mod", "<lambda>", "partial"} else f"score_mod {name}"
 
     @property
-    def nbytes(self) -> int:
-        """Bytes of what the function captured."""
-        return sum(constant.untyped_storage().nbytes() for constant in self._traced.constants)
+    def held(self) -> Mapping[str, int]:
+        """Bytes of what the function captured, by where they are."""
+        held: Counter[str] = Counter()
+        for constant in self._traced.constants:
+            held[place_of(constant)] += constant.untyped_storage().nbytes()
+        return held
 
     def __call__(
         self, scores: torch.Tensor, example: int, heads: Positions, queries: Positions, keys: Positions
@@ -118,7 +158,9 @@ class ScoreMod:
         return f"ScoreMod({self.words})"
 
 
-def keep_score_mod(function: Function, device: torch.device, keeper: Keeper) -> tuple[float | None, ScoreMod | None]:
+def keep_score_mod(
+    function: Function, device: torch.device, home: torch.device, keeper: Keeper
+) -> tuple[float | None, ScoreMod | None]:
     """A score_mod as a soft cap, if it is that and nothing else, or as what is applied on demand.
 
     Returns:
@@ -127,7 +169,7 @@ def keep_score_mod(function: Function, device: torch.device, keeper: Keeper) -> 
     Raises:
         ValueError: it cannot be traced.
     """
-    traced = Traced(function, scored=True, device=device, keeper=keeper)
+    traced = Traced(function, scored=True, device=device, home=home, copy=keeper.keep_once)
     result = traced.graph.graph.output_node().args[0]
     if getattr(result, "op", "") == "placeholder" and result is next(iter(traced.graph.graph.nodes)):
         return None, None
@@ -153,7 +195,7 @@ def _soft_cap(traced: Traced) -> float | None:
 
 def _may_be_minus_infinity(traced: Traced) -> bool:
     """Whether a finite score may become minus infinity, as far as can be told without trying."""
-    if any(constant.is_floating_point() and bool(constant.isneginf().any()) for constant in traced.constants):
+    if traced.holds_minus_infinity:
         return True
     for node in traced.graph.graph.nodes:
         name = str(node.target).partition(".")[2].partition(".")[0]
@@ -183,5 +225,5 @@ def evaluate_mask(traced: Traced, shape: tuple[int, int, int, int]) -> NDArray[n
             for start in range(0, n_queries, step):
                 rows = np.arange(start, min(start + step, n_queries))
                 allowed = traced(example, np.array([head]), rows, keys).bool()  # (1, rows, Tk)
-                bits[example, head, rows] = pack(allowed[None], len(rows), n_keys).bits[0, 0]
+                bits[example, head, rows] = pack(allowed[None], len(rows), n_keys, 0).bits[0, 0]
     return bits

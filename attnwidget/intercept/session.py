@@ -11,14 +11,18 @@ from torch import nn
 from attnwidget.attention import AttentionCapture, CaptureError
 from attnwidget.intercept import replaced
 from attnwidget.intercept.assemble import Naming, assemble
-from attnwidget.intercept.compiled import as_written, can_run_eagerly
+from attnwidget.intercept.compiled import can_run_eagerly
+from attnwidget.intercept.dropout import NOTHING_DROPPED
 from attnwidget.intercept.mode import WatchCalls
 from attnwidget.intercept.recorder import ACTIVE, Recorder
+from attnwidget.intercept.store import Store
+from attnwidget.intercept.written import as_written, is_wrapper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from attnwidget.attention.tokens import TokenNames
+    from attnwidget.intercept.store import Where
 
 
 @contextmanager
@@ -28,26 +32,40 @@ def capture(
     *,
     key_tokens: TokenNames | Sequence[TokenNames] | None = None,
     model: str | None = None,
+    store: Where = "device",
+    dropout: bool = False,
 ) -> Iterator[AttentionCapture]:
     """Capture the attention of one forward pass. The module computes what it would compute without.
 
     To the bit, except where torch would take its fused inference path (nn.TransformerEncoder in eval mode, without
     gradients) or run code compiled by torch.compile, which runs uncompiled: then to rounding, and `cap.notes` says so.
+    Gradients flow as they would without, and what gradient checkpointing runs again is not recorded again.
+
+    Weights are those the module computed, in whatever precision it ran: bfloat16, float16, autocast and 8-bit models
+    included. What is kept is what the kernel was given, and weights are computed from it in float32. In training mode
+    they are the weights before dropout, unless `dropout` asks for those after it.
 
     Args:
         module: any PyTorch module whose attention goes through transformers' attention interface,
-            `scaled_dot_product_attention`, `flex_attention` or `nn.MultiheadAttention`. Weights are those before
-            dropout.
+            `scaled_dot_product_attention`, `flex_attention` or `nn.MultiheadAttention`, or is written by hand.
         tokens: names of the queries, one list for all examples or a list of lists; numbered if None.
         key_tokens: names of the keys where they are others (cross attention; the encoder of an encoder-decoder).
         model: what to call the model; its class if None.
+        store: where queries and keys are kept: "device": where they were computed; "cpu": in memory; "disk": in
+            memory-mapped temporary files; a folder: in such files there. The files have no name, and are gone when
+            nobody holds the capture any more.
+        dropout: in training mode, the weights after dropout, as they met the values: some are 0, and the others
+            larger, also above 1. They cannot be computed again, so that all of them are kept: memory grows with the
+            square of the number of tokens. An error where a fused kernel hides them.
 
     Yields:
         A capture that is filled when the block ends.
 
     Raises:
-        CaptureError: nothing was captured, or something that could not be; the module is as it was.
+        CaptureError: nothing was captured, or something that could not be, or the disk is full; the module is as it
+            was.
         TypeError: not a module.
+        ValueError: no such store.
 
     Warns:
         AttentionWarning: the model overflowed, and some weights are not numbers.
@@ -57,36 +75,61 @@ def capture(
         >>> with capture(block) as cap:  # doctest: +SKIP
         ...     block(torch.zeros(1, 4, 8))
     """
-    with watching(module, model=model) as (result, recorder):
+    with watching(module, model=model, store=store, dropout=dropout) as (result, recorder):
         yield result
-    result.fill(assemble(recorder, Naming.from_names(tokens, key_tokens)), notes=recorder.notes)
+    fill(result, recorder, Naming.from_names(tokens, key_tokens))
+
+
+def fill(result: AttentionCapture, recorder: Recorder, naming: Naming) -> None:
+    """Give a capture what was recorded for it.
+
+    Raises:
+        CaptureError: nothing was seen, or something went wrong on the way.
+    """
+    try:
+        stacks = assemble(recorder, naming)
+        notes = [*recorder.notes, *_dropout_notes(recorder)]
+        result.fill(stacks, notes=notes)
+    finally:
+        recorder.release()
+
+
+def _dropout_notes(recorder: Recorder) -> Iterator[str]:
+    dropped = any(getattr(record.attention, "dropped", False) for record in recorder.records)
+    if recorder.keeper.dropout and not dropped:
+        yield NOTHING_DROPPED
 
 
 @contextmanager
-def watching(module: nn.Module, *, model: str | None = None) -> Iterator[tuple[AttentionCapture, Recorder]]:
+def watching(
+    module: nn.Module, *, model: str | None = None, store: Where = "device", dropout: bool = False
+) -> Iterator[tuple[AttentionCapture, Recorder]]:
     """Record a block; who opens it fills the capture from the recorder afterwards."""
     _check(module)
-    recorder = Recorder(module)
+    recorder = Recorder(module, Store(store), dropout=dropout)
     replaced.watch()
     try:
-        ACTIVE.set((*ACTIVE.get(), recorder))
-        try:
-            with WatchCalls():
-                yield AttentionCapture(model=model or type(as_written(module)).__name__), recorder
-        except AssertionError as error:
-            # Torch's own words blame a function mode, of which the person knows nothing.
-            if "does not support NestedTensor" not in str(error):
-                raise
+        ACTIVE.set((*_still_open(), recorder))
+        with WatchCalls():
+            yield AttentionCapture(model=model or type(as_written(module)).__name__), recorder
+    except BaseException as error:
+        recorder.release()
+        # Torch's own words blame a function mode, of which the person knows nothing.
+        if isinstance(error, AssertionError) and "does not support NestedTensor" in str(error):
             raise CaptureError(
                 "nn.MultiheadAttention takes nested tensors on its fused inference path only, whose weights cannot be "
                 "seen: pass a padded tensor and a key_padding_mask (nested.to_padded_tensor(0.0))"
             ) from error
-        finally:
-            # Not by token: captures may end in another order than they began.
-            ACTIVE.set(tuple(other for other in ACTIVE.get() if other is not recorder))
+        raise
     finally:
-        replaced.unwatch()
         recorder.finish()
+        # Not by token: captures may end in another order than they began, and in another context.
+        ACTIVE.set(_still_open())
+        replaced.unwatch()
+
+
+def _still_open() -> tuple[Recorder, ...]:
+    return tuple(recorder for recorder in ACTIVE.get() if not recorder.ended)
 
 
 def _check(module: object) -> None:
@@ -94,8 +137,7 @@ def _check(module: object) -> None:
         raise TypeError(f"module is {type(module).__name__}; expected a torch.nn.Module")
     for path, part in module.named_modules():
         name = path or type(module).__name__
-        wrapper = type(part).__name__ == "OptimizedModule"  # by name: its package is slow to load
-        if (wrapper or getattr(part, "_compiled_call_impl", None) is not None) and not can_run_eagerly():
+        if (is_wrapper(part) or getattr(part, "_compiled_call_impl", None) is not None) and not can_run_eagerly():
             raise CaptureError(
                 f"{name} is compiled by torch.compile, whose attention Python cannot see, and this torch "
                 f"({torch.__version__}) cannot be asked to run it uncompiled, as 2.6 and later can: capture the module "

@@ -51,7 +51,9 @@ def test_tokens_and_repr(cap, weights):
     assert cap.nbytes == weights.nbytes
     assert repr(cap) == (
         "AttentionCapture('toy', 3.3 kB)\n"
-        "  self  3 layers x 4 heads, 2 examples of 5 x 7 tokens, 3.3 kB: weights, float32"
+        "  self  3 layers x 4 heads, 2 examples of 5 x 7 tokens, 3.3 kB\n"
+        "    layers  heads  kept\n"
+        "    0-2     4      weights, float32"
     )
 
 

@@ -184,6 +184,7 @@ def test_packing_on_a_device_is_packing(array, additive, is_causal):
     if additive:
         mask = torch.rand(mask.shape).masked_fill(~mask, -torch.inf) * (array.shape[3] % 2)
     options = {"n_queries": array.shape[2], "n_keys": array.shape[3], "is_causal": is_causal}
+    options["lowest"] = packed.lowest_of(mask)
     here, there = packed.pack(mask, **options), packed._pack_on_device(mask, **options)
     np.testing.assert_array_equal(here.bits, there.bits)
     assert here.adds == there.adds

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 from importlib.util import find_spec
 
 import numpy as np
@@ -52,7 +51,7 @@ CONFIGS = {
 ONLY_EAGER = {"gemma2", "gpt_oss"}
 TWO_SIDED = {"encoder": "encoder_attentions", "decoder": "decoder_attentions", "cross": "cross_attentions"}
 MECHANISMS = {
-    "llama": "2 key heads, causal",
+    "llama": "q k float32, causal",
     "mistral": "causal, window 4",
     "gemma2": "soft cap 5",
     "gpt_oss": "sinks",
@@ -76,11 +75,6 @@ def need(name, implementation="eager"):
         pytest.skip(f"transformers {tf.__version__} has no {name}")
     if implementation == "sdpa" and not kind._supports_sdpa:
         pytest.skip(f"{name} has no sdpa in transformers {tf.__version__}")
-
-
-def is_by_hand(model, implementation):
-    """Families that transformers has not moved to its interface yet compute eager attention where nobody sees it."""
-    return implementation == "eager" and not hasattr(sys.modules[type(model).__module__], "ALL_ATTENTION_FUNCTIONS")
 
 
 def build(name, implementation):
@@ -122,13 +116,6 @@ def test_weights_equal_eager_and_outputs_are_the_same_to_the_bit(name, implement
     with torch.no_grad():
         expected = eager(**inputs, output_attentions=True)
         plain = model(**inputs)
-        if is_by_hand(model, implementation):
-            advice = (
-                'load it with attn_implementation="sdpa"' if model._supports_sdpa else "AttentionCapture.from_weights"
-            )
-            with pytest.raises(aw.CaptureError, match=f"computes .* by hand, which cannot be seen: .*{advice}"):
-                aw.AttentionModel(model).capture(inputs)
-            return
         with aw.capture(model) as whole:
             seen = model(**inputs)
     assert all(torch.equal(one, other) for one, other in zip(tensors(plain), tensors(seen), strict=True))
@@ -159,6 +146,22 @@ def test_masks_are_kept_as_rules_and_shared_by_the_layers(name):
         masks = [layer.mask for layer in stack.layers]
         assert all(mask is None or mask.bits is None for mask in masks)
         assert len({id(mask) for mask in masks}) == 1
+
+
+def test_what_a_sink_takes_can_be_asked_for():
+    need("gpt_oss")
+    model, inputs = build("gpt_oss", "eager"), make_inputs("gpt_oss", "left")
+    with torch.no_grad(), aw.capture(model) as cap:
+        expected = model(**inputs, output_attentions=True).attentions
+    for layer, weights in enumerate(expected):
+        share = cap.sink_share(layer, batch=1)
+        assert share.max() > 0.05
+        np.testing.assert_allclose(share[:, 4:], 1 - weights[1].sum(-1).numpy()[:, 4:], atol=1e-5)
+    assert cap.sink_share().shape == (3, 4, 12)
+    np.testing.assert_array_equal(cap.sink_share(1, 2, queries=[3, 7]), cap.sink_share(1, 2)[[3, 7]])
+    with torch.no_grad(), aw.capture(plain := build("llama", "sdpa")) as cap:
+        plain(**make_inputs("llama"))
+    assert not cap.sink_share().any()
 
 
 ALTERNATING = {

@@ -374,7 +374,7 @@ def test_a_block_mask_without_a_function_counts_as_what_ran():
 
 def test_a_function_that_cannot_be_traced_is_refused_by_name():
     from attnwidget.intercept.keeping import Keeper
-    from attnwidget.intercept.scoremod import Traced
+    from attnwidget.intercept.scoremod import keep_score_mod
 
     def reading(score, b, h, q_idx, kv_idx):
         return score + (1.0 if bool(q_idx > 3) and score.item() > 0 else q_idx.tolist().missing)
@@ -382,7 +382,7 @@ def test_a_function_that_cannot_be_traced_is_refused_by_name():
     with pytest.raises(
         ValueError, match=r"score_mod 'reading' could not be traced \(.*\); expected operations on tens"
     ):
-        Traced(reading, scored=True, device=torch.device("cpu"), keeper=Keeper())
+        keep_score_mod(reading, torch.device("cpu"), torch.device("cpu"), Keeper())
 
 
 def test_a_torch_that_works_otherwise_is_refused_by_name(monkeypatch):

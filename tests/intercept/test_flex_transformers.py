@@ -32,10 +32,10 @@ PLAIN = {
 GROUPED = {**PLAIN, "num_key_value_heads": 2}
 SIDES = {"encoder_layers": 2, "decoder_layers": 3, "encoder_attention_heads": 4, "decoder_attention_heads": 4}
 CONFIGS = {
-    "llama": (lambda: tf.LlamaConfig(**GROUPED), "2 key heads, causal, padding"),
+    "llama": (lambda: tf.LlamaConfig(**GROUPED), "causal, padding"),
     "six heads": (
         lambda: tf.LlamaConfig(**{**GROUPED, "hidden_size": 48, "num_attention_heads": 6}),
-        "2 key heads, causal, padding",  # transformers repeats the keys where heads are no power of 2
+        "causal, padding",  # transformers repeats the keys where heads are no power of 2
     ),
     "mistral": (lambda: tf.MistralConfig(**GROUPED, sliding_window=4), "causal, window 4, padding"),
     "gemma2": (

@@ -159,6 +159,11 @@ def test_heads_of_other_sizes_are_stacks_of_their_own():
         "self": (2, 4),
         "self-2": (1, 2),
     }
+    (note,) = cap.notes
+    assert note == (
+        "blocks.1 attends with 2 heads over 9 x 9 tokens, blocks.0 attends with 4 heads over 9 x 9 tokens: stack "
+        "'self-2' holds the layers like the former"
+    )
 
 
 @pytest.mark.filterwarnings(r"ignore:`torch.cpu.amp.autocast:FutureWarning")  # torch 2.4, of itself

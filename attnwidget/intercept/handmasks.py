@@ -1,0 +1,101 @@
+"""From what was added to scores by hand, and where they were replaced, to a compact mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnwidget.intercept.axes import Axis, Part, align, length
+from attnwidget.intercept.steps import FORBIDS
+from attnwidget.intercept.trails import Added, Forbidden, Scores
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from attnwidget.attention import Mask
+    from attnwidget.intercept.keeping import Keeper
+
+
+@dataclass(frozen=True)
+class HandMask:
+    """What is known of the mask.
+
+    Attributes:
+        whole: allowed pairs and bias.
+        allowed: allowed pairs alone.
+        is_complete: everything that was added is in `whole`.
+    """
+
+    whole: Mask | None = None
+    allowed: Mask | None = None
+    is_complete: bool = False
+
+
+def hand_mask(scores: Scores, frame: Sequence[Axis], weights: torch.Tensor, keeper: Keeper) -> HandMask:
+    """The mask of one softmax.
+
+    A number of -10,000 or less forbids, if every weight under it is 0 (in rows that may look at anything).
+
+    Args:
+        scores: what the softmax was taken of.
+        frame: what counts examples, heads, queries and keys.
+        weights: (B, H, Tq, Tk) as computed.
+        keeper: of the run.
+    """
+    pieces = [_added(entry, frame, keeper) for entry in scores.added]
+    pieces += [_gained(part, frame, keeper) for part in scores.gains]
+    complete = all(known for _, known in pieces)
+    whole = keeper.combine(mask for mask, _ in pieces)
+    if whole is None:
+        return HandMask(is_complete=complete)
+    allowed_only = keeper.without_bias(whole)
+    if allowed_only is not None and not _are_zero(weights, allowed_only):
+        return HandMask()
+    if complete and _is_per_example(whole, weights):
+        complete = keeper.is_shared_bias(whole)
+    return HandMask(whole, allowed_only, complete)
+
+
+def _added(entry: Added | Forbidden, frame: Sequence[Axis], keeper: Keeper) -> tuple[Mask | None, bool]:
+    """What one addition or replacement forbids and adds, and whether that is known."""
+    tensor = align(entry.part, frame) if entry.part.is_unchanged() else None
+    if tensor is None:
+        return None, False
+    n_queries, n_keys = length(frame[2]), length(frame[3])
+    if isinstance(entry, Forbidden):
+        allowed = tensor.bool().logical_not() if entry.where else tensor.bool()
+        return keeper.masks.recognise(allowed, n_queries=n_queries, n_keys=n_keys), True
+    if entry.factor != 1:
+        tensor = tensor * entry.factor
+    return keeper.masks.recognise(tensor, n_queries=n_queries, n_keys=n_keys, forbids=FORBIDS), True
+
+
+def _gained(part: Part, frame: Sequence[Axis], keeper: Keeper) -> tuple[Mask | None, bool]:
+    """What scores multiplied pair by pair forbid: factors of 0 and 1, as GPT had them, are 0 for forbidden pairs."""
+    gain = align(part, frame)
+    if gain is None:
+        return None, False
+    if min(gain.shape[2:]) == 1:  # one per query or per key goes with its factor
+        return None, True
+    if not bool(((gain == 0) | (gain == 1)).all()):
+        return None, False
+    return keeper.masks.recognise(gain.bool(), n_queries=length(frame[2]), n_keys=length(frame[3])), True
+
+
+def _are_zero(weights: torch.Tensor, mask: Mask) -> bool:
+    """Whether the model gave no weight to what counts as forbidden, in rows that may look at anything."""
+    n_heads, n_queries, n_keys = weights.shape[1:]
+    everything = slice(0, n_heads), slice(0, n_queries), slice(0, n_keys)
+    for example in range(weights.shape[0]):
+        allowed = mask.allowed(example, *everything)  # (H | 1, Tq | 1, Tk)
+        forbidden = torch.from_numpy(~allowed & allowed.any(axis=-1, keepdims=True)).to(weights.device)
+        if bool((weights[example] * forbidden).any()):
+            return False
+    return True
+
+
+def _is_per_example(mask: Mask, weights: torch.Tensor) -> bool:
+    """Whether the bias is as large as the weights, and one for each of several examples."""
+    return mask.bias is not None and mask.bias.shape == tuple(weights.shape) and weights.shape[0] > 1

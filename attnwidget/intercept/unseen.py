@@ -1,0 +1,119 @@
+"""What ran beside the attention that was seen: layers of another kind, and attention that Python could not see."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from torch import nn
+
+from attnwidget.attention import ranges
+from attnwidget.intercept.written import as_written, written_modules
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+_ATTENTION = re.compile(r"attention|attn|multihead", re.IGNORECASE)
+# What mixes tokens without a softmax over them, as modules are called: there are no weights to see.
+_OTHER = re.compile(
+    r"mamba|ssm|linear_?att|delta_?net|gated_?delta|recurrent|rg_?lru|rwkv|lightning|retention|hyena|short_?conv|kda|"
+    r"fourier|lstm|gru|xlstm|mlstm|slstm|gated_?linear",
+    re.IGNORECASE,
+)
+_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
+
+
+class Unseen(NamedTuple):
+    """What a capture should tell of a run.
+
+    Attributes:
+        notes: layers of another kind, named as such.
+        doubts: attention that ran and was not seen.
+    """
+
+    notes: list[str]
+    doubts: list[str]
+
+
+def unseen(root: nn.Module, seen: Collection[str], ran: Collection[int]) -> Unseen:
+    """Compare what ran with what was seen.
+
+    Args:
+        root: the watched module.
+        seen: paths of the modules whose attention was recorded.
+        ran: ids of modules in which a linear map ran.
+
+    Returns:
+        Sentences for the capture.
+    """
+    running = _running(root, ran)
+    blind: dict[str, str] = {}
+    for path, module in written_modules(root):
+        kind = type(module).__name__
+        attends = _ATTENTION.search(kind) and not _OTHER.search(kind) and not _OTHER.search(path.rpartition(".")[2])
+        if attends and path in running and not _covered(path, seen):
+            inner = [other for other in blind if path.startswith(f"{other}.")]
+            for outer in inner:  # the innermost is the one that attends
+                del blind[outer]
+            blind[path] = kind
+    others = {
+        path: kind
+        for path, kind in _others(root, seen)
+        if path in running and not any(_within(one, path) for one in blind)
+    }
+    notes = [f"{place} hold no softmax attention and so no weights" for place in _places(others)]
+    doubts = [f"{place} ran, and no attention of theirs was seen" for place in _places(blind)]
+    return Unseen(notes, doubts)
+
+
+def _running(root: nn.Module, ran: Collection[int]) -> set[str]:
+    """Paths of modules that ran, and of those they are part of."""
+    running: set[str] = set()
+    for path, module in written_modules(root):
+        if id(module) in ran:
+            parts = path.split(".")
+            running.update(".".join(parts[:length]) for length in range(len(parts) + 1))
+    return running
+
+
+def _others(root: nn.Module, seen: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Layers without attention in lists of layers in which others have it, and the part that mixes tokens in them."""
+    for path, module in written_modules(root):
+        if not isinstance(module, nn.ModuleList) or not any(_within(one, path) for one in seen):
+            continue
+        for name, layer in module.named_children():
+            place = f"{path}.{name}" if path else name
+            if _covered(place, seen):
+                continue
+            parts = [
+                (f"{place}.{part}", type(child).__name__)
+                for part, child in written_modules(layer)
+                if part and (_OTHER.search(type(child).__name__) or _OTHER.search(part.rpartition(".")[2]))
+            ]
+            yield parts[0] if parts else (place, type(as_written(layer)).__name__)
+
+
+def _places(modules: dict[str, str]) -> list[str]:
+    """Paths that differ in the number of the layer alone, said once: "layers 0-2, 4 (layers.*.mixer, Mamba)"."""
+    groups: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for path, kind in modules.items():
+        groups[_NUMBER.sub("*", path), kind].append(path)
+    texts = []
+    for (pattern, kind), paths in groups.items():
+        numbers = [[int(number) for number in _NUMBER.findall(path)] for path in paths]
+        if pattern.count("*") == 1:
+            texts.append(f"{pattern} ({kind}; * = {ranges(number for (number,) in numbers)})")
+        else:
+            shown = paths[0] if len(paths) == 1 else f"{pattern}, {len(paths)} of them,"
+            texts.append(f"{shown} ({kind})")
+    return texts
+
+
+def _within(path: str, outer: str) -> bool:
+    return not outer or path == outer or path.startswith(f"{outer}.")
+
+
+def _covered(path: str, seen: Iterable[str]) -> bool:
+    """Whether attention was recorded in a module, in a part of it, or in what it is part of."""
+    return any(_within(one, path) or _within(path, one) for one in seen)

@@ -1,0 +1,104 @@
+"""No false peace: what ran and was not seen is said by name."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import transformers as tf
+from torch import nn
+from torch.nn import functional
+
+import attnwidget as aw
+
+
+class SelfAttention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.qkv = nn.Linear(8, 24)
+
+    def forward(self, x):
+        q, k, v = (part.unflatten(-1, (2, 4)).transpose(1, 2) for part in self.qkv(x).chunk(3, -1))
+        return self.mix(q, k, v).transpose(1, 2).flatten(2)
+
+    def mix(self, q, k, v):
+        return functional.scaled_dot_product_attention(q, k, v)
+
+
+class HiddenAttention(SelfAttention):
+    """As a kernel of somebody's own: nothing that torch could tell of."""
+
+    def mix(self, q, k, v):
+        weights = np.exp(np.einsum("bhqd,bhkd->bhqk", *(part.detach().numpy() for part in (q, k))))
+        return torch.from_numpy(weights / weights.sum(-1, keepdims=True)) @ v
+
+
+class MambaMixer(nn.Linear):
+    pass
+
+
+class Net(nn.Module):
+    def __init__(self, *mixers, skipped=()):
+        super().__init__()
+        self.layers = nn.ModuleList(nn.ModuleDict({"mixer": mixer, "mlp": nn.Linear(8, 8)}) for mixer in mixers)
+        self.skipped = skipped
+
+    def forward(self, x):
+        for number, layer in enumerate(self.layers):
+            if number not in self.skipped:
+                x = x + layer["mlp"](layer["mixer"](x))
+        return x
+
+
+X = torch.randn(1, 5, 8)
+
+
+def test_attention_that_runs_where_python_cannot_see_it_is_a_warning_that_names_it():
+    net = Net(SelfAttention(), HiddenAttention(), SelfAttention(), HiddenAttention())
+    text = "layers.*.mixer (HiddenAttention; * = 1, 3) ran, and no attention of theirs was seen"
+    with pytest.warns(aw.AttentionWarning) as warned, aw.capture(net) as cap:
+        net(X)
+    assert text in str(warned[0].message)
+    assert cap.notes == (text,)
+    assert cap.stacks["self"].n_layers == 2
+
+
+def test_layers_of_another_kind_are_named_and_no_cause_for_alarm():
+    net = Net(MambaMixer(8, 8), SelfAttention(), MambaMixer(8, 8))
+    with aw.capture(net) as cap:
+        net(X)
+    assert cap.notes == ("layers.*.mixer (MambaMixer; * = 0, 2) hold no softmax attention and so no weights",)
+    assert f"note: {cap.notes[0]}" in repr(cap)
+
+
+def test_layers_that_did_not_run_are_no_concern():
+    net = Net(SelfAttention(), HiddenAttention(), MambaMixer(8, 8), skipped=(1, 2))
+    with aw.capture(net) as cap:
+        net(X)
+    assert cap.notes == ()
+
+
+def test_a_hybrid_model():
+    model = tf.JambaModel(
+        tf.JambaConfig(
+            vocab_size=60, hidden_size=32, num_hidden_layers=4, num_attention_heads=4, num_key_value_heads=2,
+            intermediate_size=32, num_experts=2, num_experts_per_tok=1, attn_layer_period=3, attn_layer_offset=1,
+            use_mamba_kernels=False, mamba_d_state=4, mamba_dt_rank=4,
+        )
+    ).eval()  # fmt: skip
+    cap = aw.AttentionModel(model).capture(torch.arange(5, 17)[None])
+    assert [info.path for info in cap.stacks["self"].infos] == ["layers.1.self_attn"]
+    assert cap.notes == ("layers.*.mamba (JambaMambaMixer; * = 0, 2-3) hold no softmax attention and so no weights",)
+
+
+def test_a_text_alone_leaves_the_vision_tower_unmentioned():
+    side = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 32}
+    config = tf.CLIPConfig(
+        text_config={**side, "vocab_size": 60, "max_position_embeddings": 64, "eos_token_id": 2},
+        vision_config={**side, "image_size": 32, "patch_size": 8},
+        projection_dim=16,
+    )
+    model = tf.CLIPModel(config).eval()
+    with torch.no_grad(), aw.capture(model) as cap:
+        model.get_text_features(torch.arange(5, 17)[None])
+    assert cap.notes == ()
