@@ -337,6 +337,22 @@ def test_a_capture_makes_torch_compile_nothing():
     assert counters["stats"]["calls_captured"] == before
 
 
+@pytest.mark.parametrize("store", ["cpu", "disk"])
+def test_factors_and_what_functions_captured_are_kept_where_asked(store):
+    net = Net(*(Block(score_mod=table, block_mask=make_mask(causal)) for _ in range(2))).requires_grad_(
+        requires_grad=False
+    )
+    with aw.capture(net, store=store) as cap:
+        net(torch.randn(2, TOKENS, HEADS * SIZE))
+    for layer, block in enumerate(net.blocks):
+        wanted = expected(block, lambda s: s + BIAS, CAUSAL)
+        np.testing.assert_allclose(cap.weights(layer, batch=1), wanted[1], atol=1e-6)
+    held = cap.stacks["self"].held
+    factors = 2 * 2 * 2 * HEADS * TOKENS * SIZE * 4
+    assert (held["disk"] >= factors + BIAS.nbytes) if store == "disk" else ("disk" not in held)
+    cap.close()
+
+
 def test_memory_is_linear_and_what_layers_share_is_counted_once():
     size = 512
     mask = flex.create_block_mask(
