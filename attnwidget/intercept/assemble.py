@@ -189,7 +189,8 @@ def _stack(name: str, role: str, group: list[Record], naming: Naming, *, aside: 
         known = keys or (queries if n_queries == n_keys - len(extra) else None)
         keys = _followed(known or Axis((Tokens.numbered(n_keys - len(extra)),)), extra)
     infos = [
-        LayerInfo(record.path, type(record.module).__name__, record.implementation, record.call) for record in group
+        LayerInfo(record.path, type(record.module).__name__, record.implementation, record.call, ranks=record.ranks)
+        for record in group
     ]
     try:
         return AttentionStack(

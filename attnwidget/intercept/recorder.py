@@ -13,6 +13,7 @@ from attnwidget.intercept.frames import Caller, find_caller
 from attnwidget.intercept.keeping import Keeper
 from attnwidget.intercept.nothing import not_followed
 from attnwidget.intercept.records import Record
+from attnwidget.intercept.spread import spread_over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -89,7 +90,8 @@ class Recorder:
         number = self._calls[id(caller.module)]
         self._calls[id(caller.module)] += 1
         path = self.path(caller.module)
-        self.records.append(Record(attention, path, caller.module, number, implementation, extra_keys))
+        ranks = spread_over(caller.module, attention.n_heads)
+        self.records.append(Record(attention, path, caller.module, number, implementation, extra_keys, ranks))
 
     def fail(self, error: CaptureError) -> None:
         """Remember the first problem."""

@@ -146,6 +146,11 @@ def check_readable(tensor: torch.Tensor) -> None:
     """Raise if what ran here has no values to keep."""
     if tensor.is_meta:
         raise ValueError("it ran on the meta device, which holds no values; load the model's parameters")
+    if hasattr(tensor, "device_mesh"):
+        raise ValueError(
+            "its tensors are DTensors, spread over ranks by a rule of their own; let its projections return local "
+            "tensors (use_local_output=True)"
+        )
     if _in_transform():
         raise ValueError("it ran inside a function transform (torch.func.vmap, grad ...); run the module without")
 

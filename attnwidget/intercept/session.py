@@ -14,6 +14,7 @@ from attnwidget.intercept.assemble import Naming, assemble
 from attnwidget.intercept.dropout import NOTHING_DROPPED
 from attnwidget.intercept.mode import WatchCalls
 from attnwidget.intercept.recorder import ACTIVE, Recorder
+from attnwidget.intercept.spread import spread_notes
 from attnwidget.intercept.store import Store
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def fill(result: AttentionCapture, recorder: Recorder, naming: Naming) -> None:
     """
     try:
         stacks = assemble(recorder, naming)
-        notes = [*recorder.notes, *_dropout_notes(recorder)]
+        notes = [*recorder.notes, *_dropout_notes(recorder), *spread_notes(recorder.records)]
         result.fill(stacks, notes=notes)
     finally:
         recorder.release()
