@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from attnwidget.attention import FactoredAttention
 from attnwidget.attention.protocol import shape_text
+from attnwidget.intercept.framing import framed
 from attnwidget.intercept.recorder import record_call
 from attnwidget.intercept.records import InterfaceCall, KernelCall
 
@@ -34,7 +35,12 @@ def watched(func: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> tor
     if inside is not None:
         inside.kernels.append(call)
     else:
-        record_call(lambda keeper: _factors(call, keeper), implementation="sdpa")
+        notes: list[str] = []
+        record_call(
+            lambda keeper: framed(_factors(call, keeper), call.query, call.key, keeper.places, notes),
+            implementation="sdpa",
+            notes=notes,
+        )
     return output
 
 
