@@ -103,7 +103,7 @@ def merge(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, 
         return follow(func, args, kwargs)
     result = func(*args, **kwargs)
     before, after = args[0].shape, result.shape
-    if len(after) == len("bqd") and len(before) in {3, 4} and before[1] != after[1] and 0 not in after:
+    if len(after) in {3, 4} and len(before) in {3, 4, 5} and before[:2] != after[:2] and 0 not in after:
         axes = merged(args[0], result)
         if axes is not None:
             known.put(result, Layout(axes))
@@ -200,11 +200,13 @@ def _scores(read: Product, result: torch.Tensor, known: Trails) -> Scores | None
     if math.prod(sizes[label] for label in read.summed) <= 1 or not result.is_floating_point():
         return None
     found: dict[str, Axis] = {}
+    # Queries and keys may be pieces of one tensor: what they do not share must be told apart.
+    shared = {label for label in read.labels if label in read.left_labels and label in read.right_labels}
     for labels, tensor in ((read.left_labels, read.left), (read.right_labels, read.right)):
         trail = known.get(tensor) if known else None
         if isinstance(trail, Layout) and len(trail.axes) == len(labels):
             for label, axis, size in zip(labels, trail.axes, tensor.shape, strict=True):
-                if size > 1 and label in read.labels:
+                if size > 1 and label in shared:
                     found.setdefault(label, axis)
     for label, size in zip(read.labels, result.shape, strict=True):
         if label not in found:

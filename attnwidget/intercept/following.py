@@ -302,7 +302,7 @@ RULES: dict[Any, Rule] = {
     **dict.fromkeys(_named("neg", "negative"), _negative),
     **dict.fromkeys(_named("masked_fill"), _filled),
     **dict.fromkeys(_named("where"), _where),
-    **dict.fromkeys(_named("clamp", "clip", "clamp_min", "clamp_max", "maximum", "minimum"), _bounded),
+    **dict.fromkeys(_named("clamp", "clip", "clamp_min", "clamp_max", "maximum", "minimum", "max", "min"), _bounded),
     **dict.fromkeys(CASTS, _unchanged),
     torch.Tensor.copy_: _copied,
     torch.Tensor.__setitem__: _filled_in,

@@ -9,11 +9,12 @@ import torch
 
 from attnwidget.attention import DenseAttention, FactoredAttention
 from attnwidget.intercept.axes import Axis, Part, align, fresh, leaves, length
+from attnwidget.intercept.dropout import keep_dropped
 from attnwidget.intercept.handmasks import HandMask, hand_mask
 from attnwidget.intercept.sdpa import as_kernel_saw, check_no_transform
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from attnwidget.attention import Attention, Mask, Probe
     from attnwidget.intercept.keeping import Keeper
@@ -43,7 +44,13 @@ def from_hand(call: HandCall, keeper: Keeper, notes: list[str]) -> Attention:
     if trail.oddity is not None:
         raise ValueError(trail.oddity)
     frame = frame_of(call)
-    part = Part.of(call.weights, trail.axes) if trail.clean is None else trail.clean
+    if keeper.dropout and trail.is_mixed:
+        raise ValueError(
+            "dropout=True, and its heads are mixed after the softmax, so that weights after dropout belong to no head; "
+            "leave dropout=True out for the weights before it"
+        )
+    dropped = keeper.dropout and trail.clean is not None
+    part = Part.of(call.weights, trail.axes) if trail.clean is None or dropped else trail.clean
     if not part.is_unchanged():
         raise ValueError("its weights were overwritten before they were multiplied with values")
     weights = align(part, frame)  # (B, H, Tq, Tk)
@@ -56,8 +63,10 @@ def from_hand(call: HandCall, keeper: Keeper, notes: list[str]) -> Attention:
         notes.append(MIXED)
     scores = trail.scores
     mask = HandMask() if scores is None else hand_mask(scores, frame, weights, keeper)
-    straight = trail.clean is None and not trail.is_mixed
+    straight = dropped or (trail.clean is None and not trail.is_mixed)
     probe = _probe(call, frame, keeper) if straight else None
+    if dropped:
+        return keep_dropped(weights, mask.allowed, keeper, probe)
     if scores is not None and mask.is_complete:
         factored = _factored(scores, frame, weights, mask.whole, probe, keeper)
         if factored is not None:
@@ -69,48 +78,41 @@ def frame_of(call: HandCall) -> tuple[Axis, Axis, Axis, Axis]:
     """What counts examples, heads, queries and keys, from the product with values.
 
     Summed over: keys. In the weights alone: queries, the innermost of these where there are several, as multi-query
-    attention writes it. What is left leads: batch, then heads; one leading axis holds heads only if some tensor on the
-    way told them apart from the batch.
+    attention writes it. What is left leads: examples and heads (see `_heads_of`).
     """
     labels, product = call.labels, call.product
     other = product.right_labels if call.weights_left else product.left_labels
-    axes = dict(zip(labels, call.trail.axes, strict=True))
+    axes = {label: leaves(axis) for label, axis in zip(labels, call.trail.axes, strict=True)}
     keys = tuple(atom for label in labels if label in product.summed for atom in axes[label])
     alone = [label for label in labels if label not in other]
-    rows = axes[alone[-1]] if alone else ()
     leading = [label for label in labels if label not in product.summed and label not in alone[-1:]]
-    lead = [leaves(axes[label]) for label in leading]
-    if len(lead) == 1:
-        told = any(atom.is_head is not None for atom in lead[0])
-        heads = tuple(atom for atom in lead[0] if atom.is_head) if told else lead[0][1:]
-        return tuple(atom for atom in lead[0] if atom not in heads), heads, rows, keys
-    if len(lead) == _PAIR and _is_heads_first(*lead):
-        lead.reverse()
-    shared = _ungrouped(call, leading)
-    first = 1 if any(label not in shared for label in leading[1:]) else max(1, len(lead) - 1)
-    return _joined(lead[:first]), _joined(lead[first:]), rows, keys
+    heads = _heads_of(leading, axes, call)
+    examples = tuple(atom for label in leading for atom in axes[label] if atom not in heads)
+    return examples, heads, axes[alone[-1]] if alone else (), keys
 
 
-def _is_heads_first(one: Axis, other: Axis) -> bool:
-    if not (one and other):
-        return False
-    told = [all(bool(atom.is_head) for atom in axis) for axis in (one, other)]
-    if told[0] != told[1]:
-        return told[0]
-    known = any(atom.is_head is not None for atom in one + other)
-    beside = [any(atom.beside_features for atom in axis) for axis in (one, other)]
-    return not known and beside[0] and not beside[1]
+def _heads_of(leading: list[str], axes: Mapping[str, Axis], call: HandCall) -> Axis:
+    """Which atoms of the leading axes count heads; the others count examples.
 
-
-def _ungrouped(call: HandCall, leading: Sequence[str]) -> set[str]:
-    """Leading axes that values have too, at full length."""
-    sizes = call.product.sizes(left=not call.weights_left)
-    mine = call.product.sizes(left=call.weights_left)
-    return {label for label in leading if sizes.get(label) == mine[label]}
-
-
-def _joined(axes: Sequence[Axis]) -> Axis:
-    return tuple(atom for axis in axes for atom in axis)
+    In this order: those that a tensor on the way told apart from the batch; of a single axis else none, unless two
+    were merged into it; axes that values do not have, or only at length 1, as where groups of heads share keys and
+    values, with those beside them; the axis that was split off from the features; the last.
+    """
+    atoms = tuple(atom for label in leading for atom in axes[label])
+    told = tuple(atom for atom in atoms if atom.is_head)
+    if told:
+        return told
+    if len(leading) == 1:
+        return () if any(atom.is_head is not None for atom in atoms) else atoms[1:]
+    while len(leading) > _PAIR and any(not axes[label] for label in leading):
+        leading.remove(next(label for label in reversed(leading) if not axes[label]))
+    mine, theirs = (call.product.sizes(left=left) for left in (call.weights_left, not call.weights_left))
+    if any(theirs.get(label) != mine[label] for label in leading[1:]):
+        return tuple(atom for label in leading[1:] for atom in axes[label])
+    split_off = [label for label in leading if axes[label] and all(atom.beside_features for atom in axes[label])]
+    if len(split_off) == 1 and sum(bool(axes[label]) for label in leading) > 1:
+        return axes[split_off[0]]
+    return axes[leading[-1]] if leading else ()
 
 
 def _probe(call: HandCall, frame: Sequence[Axis], keeper: Keeper) -> Probe | None:

@@ -32,12 +32,12 @@ def not_followed(recorder: Recorder) -> tuple[str, ...]:
     if lost:
         notes.append(
             f"{_softmaxes(recorder, lost)} taken of a product of two tensors and not followed to a product with "
-            f"values: if {_pronoun(lost)} attention, it is not in this capture"
+            f"values: if {_pronoun(lost)} not in this capture"
         )
     if odd:
         notes.append(
             f"{_softmaxes(recorder, odd)} multiplied with values, and not seen to be taken of a product of queries and "
-            f"keys: if {_pronoun(odd)} attention, it is not in this capture"
+            f"keys: if {_pronoun(odd)} not in this capture"
         )
     return tuple(notes)
 
@@ -48,7 +48,7 @@ def _softmaxes(recorder: Recorder, modules: Sequence[nn.Module]) -> str:
 
 
 def _pronoun(modules: Sequence[nn.Module]) -> str:
-    return "it is" if len(modules) == 1 else "they are"
+    return "it is attention, it is" if len(modules) == 1 else "they are attention, they are"
 
 
 def _sentences(recorder: Recorder) -> Iterator[str]:

@@ -7,24 +7,30 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
-from attnwidget.intercept.axes import Axes, fresh, grown, length, mark, narrowed, reshaped
+from attnwidget.intercept.axes import Axes, Axis, fresh, grown, leaves, length, mark, narrowed, reshaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     Shaping: TypeAlias = Callable[[Axes, tuple[Any, ...], Mapping[str, Any], torch.Tensor], Axes | None]
 
-_FOUR = 4
+_THREE, _FOUR = 3, 4
 
 
 def _reshape(axes: Axes, _: tuple[Any, ...], __: Mapping[str, Any], result: torch.Tensor) -> Axes | None:
     found = reshaped(axes, result.shape)
-    if found is not None:
-        for form in (axes, found):
-            if len(form) == _FOUR:  # (batch, heads, ., .): tells what is merged elsewhere
-                mark(form[0], is_head=False)
-                mark(form[1], is_head=True)
+    if found is not None and {len(axes), len(found)} == {_THREE, _FOUR}:
+        short, long = sorted((axes, found), key=len)
+        if [leaves(axis) for axis in short[1:]] == [leaves(axis) for axis in long[2:]]:
+            # (batch * heads, ., .) is, or was, (batch, heads, ., .), which tells the two apart.
+            heads_first = _are_beside(long[0]) and not _are_beside(long[1])
+            mark(leaves(long[0]), is_head=heads_first)
+            mark(leaves(long[1]), is_head=not heads_first)
     return found
+
+
+def _are_beside(axis: Axis) -> bool:
+    return bool(axis) and all(atom.beside_features for atom in leaves(axis))
 
 
 def _permute(axes: Axes, args: tuple[Any, ...], kwargs: Mapping[str, Any], _: torch.Tensor) -> Axes:
@@ -164,23 +170,24 @@ def pieces(
     return found
 
 
-def merged(func_input: torch.Tensor, result: torch.Tensor) -> Axes | None:
+def merged(before: torch.Tensor, after: torch.Tensor) -> Axes | None:
     """Axes of a tensor whose batch and heads have just been merged, if they have.
 
-    (batch, heads, tokens, size) -> (batch * heads, tokens, size), or (tokens, batch, features) ->
+    (..., batch, heads, tokens, size) -> (..., batch * heads, tokens, size), or (tokens, batch, features) ->
     (tokens, batch * heads, size), as fairseq and what is modelled on it do.
     """
-    before, after = func_input.shape, result.shape
-    if len(before) == _FOUR and after[0] == before[0] * before[1] and after[1:] == before[2:]:
-        known = fresh(before)
-        heads_first = _beside_features(func_input, 0) and not _beside_features(func_input, 1)
-        mark(known[0], is_head=heads_first)
-        mark(known[1], is_head=not heads_first)
-        return reshaped(known, after)
-    if len(before) == len(after) and before[0] == after[0] and after[1] * after[2] == before[1] * before[2]:
-        known = fresh(before)
+    old, new = before.shape, after.shape
+    at = len(old) - _FOUR
+    if len(new) == len(old) - 1 and new == (*old[:at], old[at] * old[at + 1], *old[at + 2 :]):
+        known = fresh(old)
+        heads_first = _beside_features(before, at) and not _beside_features(before, at + 1)
+        mark(known[at], is_head=heads_first)
+        mark(known[at + 1], is_head=not heads_first)
+        return reshaped(known, new)
+    if len(old) == len(new) == _THREE and old[0] == new[0] and new[1] * new[2] == old[1] * old[2]:
+        known = fresh(old)
         mark(known[1], is_head=False)
-        axes = reshaped(known, after)
+        axes = reshaped(known, new)
         if axes is not None:
             mark(axes[1], is_head=True)
         return axes
