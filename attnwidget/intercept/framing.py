@@ -46,7 +46,10 @@ class _Frame:
     @classmethod
     def of(cls, placing: Placing, axis: int | None) -> _Frame | None:
         """With one axis that counts examples, or none; None where a window holds tokens of two examples."""
-        shape, tokens = placing.shape, placing.tokens
+        shape = placing.shape
+        if placing.tokens.ndim != len("eht") or (placing.tokens != placing.tokens[:, :1]).any():
+            return None  # heads of other tokens
+        tokens = placing.tokens[:, 0]  # (E, T)
         inside = tokens >= 0
         if axis is None:
             return cls(1, int(np.prod(shape)), np.zeros(len(tokens), dtype=np.int64), tokens)
@@ -81,12 +84,13 @@ def framed(
     pair = known.get(query), known.get(key)
     if pair[0] is None or pair[1] is None:
         return attention
-    return _framed(attention, pair[0], pair[1], places, notes)
+    return frame_shadows(attention, pair[0], pair[1], places, notes)
 
 
-def _framed(
+def frame_shadows(
     attention: Attention, query: Shadow, key: Shadow, places: Places, notes: list[str]
 ) -> Attention:
+    """`framed`, with the shadows of queries (E, H, Tq, d) and keys (E, Hkv, Tk, d)."""
     best: tuple[_Frame, _Frame] | None = None
     looked_at = [(source_after(key, placing.hops), placing) for placing in places.placings(key)]
     for placing in places.placings(query):

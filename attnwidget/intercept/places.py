@@ -31,19 +31,17 @@ if TYPE_CHECKING:
 
 _CHANNELS = ((-1,), (1,), (1, -1), (-2, -1))
 """Axes that count channels and heads and not tokens, as models have them, simplest first."""
-_HEADS = (1, 3)
-"""Axes of queries (E, H, T, d) that count heads and numbers."""
 _REMEMBERED = 256
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Placing:
-    """Where the tokens of windows stand in a sequence that the model had before it cut it.
+    """Where queries or keys stand in a sequence that the model had before it cut it.
 
     Attributes:
         hops: how many such sequences lie between.
         shape: lengths of the axes of that sequence that count tokens.
-        tokens: (E, T) the number of each token of each window, counted over these axes; -1 for padding.
+        tokens: (...) the number of each query's token, counted over these axes; -1 for padding.
     """
 
     hops: int
@@ -62,7 +60,7 @@ class Places:
         """Every sequence that queries or keys can be placed in, the nearest first.
 
         Args:
-            shadow: of queries or keys, (E, H, T, d).
+            shadow: of queries or keys (..., d), heads second where they are (E, H, T, d).
 
         Returns:
             Nothing if they cannot be told to come from tokens of any.
@@ -112,35 +110,36 @@ def source_after(shadow: Shadow, hops: int) -> Base | None:
 
 def _placings(shadow: Shadow) -> Iterator[Placing]:
     base = base_of(shadow)
-    tokens: torch.Tensor | None = None
-    channels: tuple[int, ...] = ()
+    if base is None:
+        return
+    found = _first(base, shadow, (1, -1)) or _first(base, shadow, (-1,))
     hops = 0
-    while base is not None:
-        if tokens is None:
-            for channels in _channels(base):
-                tokens = _one_per_row(shadow, channels, _HEADS)
-                if tokens is not None:
-                    break
-            else:
-                return
+    while found is not None:
+        tokens, channels = found
         yield Placing(hops, token_shape(base.shape, channels), tokens.numpy())
-        if base.source is None:
-            return
-        before = base_of(base.source)
-        assert before is not None  # noqa: S101 - a base has no other source; this is for the type checker
-        for earlier in _channels(before):
-            rows = _one_per_row(base.source, earlier, (base.axis,))
-            if rows is None:
-                continue
-            # (tokens of the base,) each one's number in what lies before.
-            back = _same_along(rows.unsqueeze(base.axis).expand(base.shape), channels)
-            if back is not None:
-                tokens = torch.where(tokens < 0, tokens, back.reshape(-1)[tokens.clamp(min=0)])
-                channels = earlier
-                break
-        else:
-            return
-        base, hops = before, hops + 1
+        found = None
+        if base.source is not None:
+            before = base_of(base.source)
+            assert before is not None  # noqa: S101 - a base has no other source; this is for the type checker
+            for earlier in _channels(before):
+                rows = _one_per_row(base.source, earlier, (base.axis,))
+                # (tokens of the base,) each one's number in what lies before.
+                back = None if rows is None else _same_along(rows.unsqueeze(base.axis).expand(base.shape), channels)
+                if back is not None:
+                    back = back.reshape(-1)
+                    found = torch.where(tokens < 0, tokens, back[tokens.clamp(min=0)]), earlier
+                    break
+            base, hops = before, hops + 1
+
+
+def _first(base: Base, shadow: Shadow, axes: tuple[int, ...]) -> tuple[torch.Tensor, tuple[int, ...]] | None:
+    """Tokens (...) of a tensor (..., d), the same along these axes, with the first set of channels that makes them so."""
+    for channels in _channels(base):
+        rows = _one_per_row(shadow, channels, axes)
+        if rows is not None:
+            heads = len(axes) > 1
+            return (rows.unsqueeze(1) if heads else rows), channels
+    return None
 
 
 def _channels(base: Base) -> Iterator[tuple[int, ...]]:
