@@ -216,15 +216,17 @@ def _scores(read: Product, result: torch.Tensor, known: Trails) -> Scores | None
     _mark_beside_features(read, found)
     axes = tuple(found[label] for label in read.labels)
     added = () if read.added is None else (Added(Part.of(read.added, axes), read.added_factor),)
+    factors = (
+        Part.of(read.left, tuple(found[label] for label in read.left_labels)),
+        Part.of(read.right, tuple(found[label] for label in read.right_labels)),
+    )
     return Scores(
         axes,
-        (
-            Part.of(read.left, tuple(found[label] for label in read.left_labels)),
-            Part.of(read.right, tuple(found[label] for label in read.right_labels)),
-        ),
+        factors,
         tuple(atom for label in read.summed for atom in found[label]),
         inner=read.factor,
         added=added,
+        product=factors,
     )
 
 

@@ -10,6 +10,7 @@ import torch
 from attnwidget.attention import DenseAttention, FactoredAttention
 from attnwidget.intercept.axes import Axis, Part, align, fresh, leaves, length
 from attnwidget.intercept.dropout import keep_dropped
+from attnwidget.intercept.handframes import Frame, framed_by_hand, with_windows
 from attnwidget.intercept.handmasks import HandMask, hand_mask
 from attnwidget.intercept.sdpa import as_kernel_saw, check_readable
 
@@ -43,7 +44,15 @@ def from_hand(call: HandCall, keeper: Keeper, notes: list[str]) -> Attention:
     trail = call.trail
     if trail.oddity is not None:
         raise ValueError(trail.oddity)
-    frame = frame_of(call)
+    frame, scores = frame_of(call), trail.scores
+    if scores is None:
+        return _attention(call, frame, keeper, notes)
+    frame = with_windows(scores, frame, keeper.places)
+    return framed_by_hand(_attention(call, frame, keeper, notes), scores, frame, keeper.places, notes)
+
+
+def _attention(call: HandCall, frame: Frame, keeper: Keeper, notes: list[str]) -> Attention:
+    trail = call.trail
     if keeper.dropout and trail.is_mixed:
         raise ValueError(
             "dropout=True, and its heads are mixed after the softmax, so that weights after dropout belong to no head; "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnwidget.attention import Mask, MaskMemo, Probe, combine_masks, without_bias
+from attnwidget.intercept.places import Places
 from attnwidget.intercept.store import Store
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ class Keeper:
 
     Attributes:
         masks: masks met before in this run.
+        places: places of windows met before in this run.
     """
 
     def __init__(self, store: Store | None = None, *, dropout: bool = False) -> None:
@@ -50,6 +52,7 @@ class Keeper:
 
     def _clear(self) -> None:
         self.masks = MaskMemo()
+        self.places = Places()
         self._combined: dict[tuple[int, ...], tuple[list[Mask], Mask]] = {}
         self._unbiased: dict[int, tuple[Mask, Mask | None]] = {}
         self._large_biases: dict[tuple[int, ...], Mask] = {}

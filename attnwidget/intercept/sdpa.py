@@ -11,6 +11,7 @@ from torch.nn import functional
 from attnwidget.attention import FactoredAttention
 from attnwidget.attention.protocol import shape_text
 from attnwidget.intercept.dropout import keep_dropped, run_showing_weights
+from attnwidget.intercept.framing import framed
 from attnwidget.intercept.recorder import dropout_is_asked_for, record_call
 from attnwidget.intercept.records import InterfaceCall, KernelCall
 
@@ -36,7 +37,12 @@ def watched(func: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> tor
     if inside is not None:
         inside.kernels.append(call)
     else:
-        record_call(lambda keeper: _factors(call, keeper), implementation="sdpa")
+        notes: list[str] = []
+        record_call(
+            lambda keeper: framed(_factors(call, keeper), call.query, call.key, keeper.places, notes),
+            implementation="sdpa",
+            notes=notes,
+        )
     return output
 
 

@@ -109,7 +109,7 @@ def watching(
     interface.watch()
     try:
         ACTIVE.set((*_still_open(), recorder))
-        with WatchCalls():
+        with WatchCalls(follows=True):
             yield AttentionCapture(model=model or type(module).__name__), recorder
     except BaseException as error:
         recorder.release()

@@ -55,6 +55,7 @@ class Scores:
         outer: what its tanh is multiplied with; None before there is one.
         gains: tensors the product is multiplied with.
         added: in the order it was added.
+        product: the two factors, whatever happened since.
     """
 
     axes: Axes
@@ -64,6 +65,7 @@ class Scores:
     outer: float | None = None
     gains: tuple[Part, ...] = ()
     added: tuple[Added | Forbidden, ...] = ()
+    product: tuple[Part, Part] | None = None
 
     def unexplained(self, axes: Axes | None = None) -> Scores:
         """Still from a product, and no longer what the formula says; what was forbidden still is."""
