@@ -119,9 +119,12 @@ class AttentionModel:
         tokens: TokenNames | Sequence[TokenNames] | None = None,
         key_tokens: TokenNames | Sequence[TokenNames] | None = None,
         store: Where | None = None,
+        dropout: bool = False,
         **forward_kwargs: Any,  # noqa: ANN401
     ) -> AttentionCapture:
         """Run the model once, without gradients, and keep its attention. Padding is cut off each example.
+
+        The model runs in the mode and precision it is in. In training mode weights are those before dropout.
 
         Args:
             inputs: a str, a pair (str, str), a list of either, token ids (list, list of lists, int tensor or array), a
@@ -130,6 +133,8 @@ class AttentionModel:
             tokens: names of the tokens, instead of the tokenizer's; numbered where there is neither.
             key_tokens: names of the keys where they are others (cross attention).
             store: where to keep queries and keys, as for the model; where the model says if None.
+            dropout: the weights after dropout, where the model is in training mode; all of them are kept, see
+                `aw.capture`.
             **forward_kwargs: passed on to the model.
 
         Returns:
@@ -157,7 +162,8 @@ class AttentionModel:
         if key_tokens is not None:
             naming = Naming(naming.queries, as_names(key_tokens, naming.keys), naming.roles)
         where = self.store if store is None else store
-        with watching(self.model, model=self.name, store=where) as (result, recorder), torch.no_grad():
+        watch = watching(self.model, model=self.name, store=where, dropout=dropout)
+        with watch as (result, recorder), torch.no_grad():
             self.model(*prepared.args, *args, **kwargs)
         fill(result, recorder, naming)
         return result

@@ -28,6 +28,7 @@ class DenseAttention:
         weights: (B, H, Tq, Tk) of any float type, NumPy or torch.
         mask: which pairs were allowed, where that is known; without it all of them count as allowed.
         probe: what to check the weights by.
+        dropped: these are the weights after dropout, some of them zero for that reason and the others larger.
 
     Raises:
         ValueError: not a 4-D array of floating point numbers.
@@ -44,6 +45,8 @@ class DenseAttention:
         weights: Any,  # noqa: ANN401 - any array type
         mask: Mask | None = None,
         probe: Probe | None = None,
+        *,
+        dropped: bool = False,
     ) -> None:
         # NumPy knows no bfloat16: such a tensor stays one, and only what is asked for is widened.
         narrow = is_tensor(weights) and "bfloat16" in str(weights.dtype)
@@ -56,6 +59,7 @@ class DenseAttention:
         self._weights: Any = array
         self.mask = mask
         self.probe = probe
+        self.dropped = dropped
 
     @property
     def n_examples(self) -> int:
@@ -94,7 +98,9 @@ class DenseAttention:
     def held(self) -> Mapping[str, int]:
         """Bytes held, by where they are."""
         held = Counter({place_of(self._weights): int(self._weights.nbytes)})
-        held[MEMORY] += sum(part.nbytes for part in (self.mask, self.probe) if part is not None)
+        held[MEMORY] += 0 if self.mask is None else self.mask.nbytes
+        if self.probe is not None:
+            held[place_of(self.probe.values)] += self.probe.nbytes
         return held
 
     @property
@@ -105,7 +111,10 @@ class DenseAttention:
     @property
     def detail(self) -> str:
         """In a few words, how this layer is kept."""
-        words = ["weights", str(self._weights.dtype).removeprefix("torch.")]
+        words = [
+            "weights after dropout" if self.dropped else "weights",
+            str(self._weights.dtype).removeprefix("torch."),
+        ]
         if self.mask is not None and self.mask.describe():
             words.append(self.mask.describe())
         return ", ".join(words)

@@ -114,7 +114,9 @@ class FactoredAttention:
     @property
     def held(self) -> Mapping[str, int]:
         """Bytes held, by where they are."""
-        held = Counter({MEMORY: sum(part.nbytes for part in (self.mask, self.probe) if part is not None)})
+        held = Counter({MEMORY: 0 if self.mask is None else self.mask.nbytes})
+        if self.probe is not None:
+            held[place_of(self.probe.values)] += self.probe.nbytes
         for tensor in (self.q, self.k, self._lse, self.sinks):
             if tensor is not None:
                 held[place_of(tensor)] += tensor.untyped_storage().nbytes()

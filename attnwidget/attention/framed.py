@@ -105,7 +105,7 @@ class FramedAttention:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held in memory and on devices."""
+        """Bytes held in memory and on devices, without what is on disk."""
         return not_on_disk(self.held)
 
     @property

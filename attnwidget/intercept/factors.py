@@ -8,12 +8,16 @@ import numpy as np
 import torch
 
 from attnwidget.attention import DenseAttention, FactoredAttention, Mask
+from attnwidget.attention.arrays import to_numpy
 from attnwidget.attention.protocol import shape_text
+from attnwidget.intercept.dropout import keep_dropped
 from attnwidget.intercept.handmade import from_hand
 from attnwidget.intercept.sdpa import as_kernel_saw
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from numpy.typing import NDArray
 
     from attnwidget.attention import Attention, Probe
     from attnwidget.intercept.keeping import Keeper
@@ -54,15 +58,16 @@ def from_interface(call: InterfaceCall, result: Any, keeper: Keeper) -> Attentio
     return _from_arguments(call, result, keeper)
 
 
-def _from_kernel(call: InterfaceCall, kernel: KernelCall, result: Any, keeper: Keeper) -> FactoredAttention:  # noqa: ANN401
+def _from_kernel(call: InterfaceCall, kernel: KernelCall, result: Any, keeper: Keeper) -> Attention:  # noqa: ANN401
     """SDPA ran inside: its mask, causality and scale are what counts, the keys those before heads were repeated."""
-    query, key, lse, mask = call.query, call.key, kernel.lse, kernel.mask
+    query, key, lse, mask, dropped = call.query, call.key, kernel.lse, kernel.mask, kernel.dropped
     n_keys = kernel.key.shape[2]
     if kernel.query.shape == query.shape and kernel.key.shape[1] in (key.shape[1], query.shape[1]):
         query, key = kernel.query, key[:, :, :n_keys]  # a static cache is longer than what the kernel saw of it
     elif kernel.query.shape[2] * kernel.query.shape[1] == query.shape[1] and query.shape[2] == 1:
         # One query with grouped heads, packed as (B, Hkv, group, d): unpack what came with it.
         lse = None if lse is None else lse.reshape(*query.shape[:3])
+        dropped = None if dropped is None else dropped.reshape(*query.shape[:3], n_keys)
         if mask is not None and mask.ndim == _NDIM and mask.shape[1] > 1:
             mask = mask.reshape(mask.shape[0], query.shape[1], 1, mask.shape[3])
     else:
@@ -71,6 +76,8 @@ def _from_kernel(call: InterfaceCall, kernel: KernelCall, result: Any, keeper: K
         )
     query, key = as_kernel_saw(query), as_kernel_saw(key)
     found = keeper.masks.recognise(mask, n_queries=query.shape[2], n_keys=key.shape[2], is_causal=kernel.is_causal)
+    if kernel.dropout and keeper.dropout:
+        return keep_dropped(dropped, found, keeper, _probe(call, result, n_keys, keeper))
     return FactoredAttention(
         keeper.keep(query),
         keeper.keep(key),
@@ -85,6 +92,8 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
     """No kernel seen (eager, or one of its own): what the arguments say is believed only if it explains the output."""
     sinks = call.options.get("s_aux")
     softcap = call.options.get("softcap")
+    dropout = float(call.options.get("dropout") or 0)
+    weights = _returned(call, result)
     query, key = keeper.keep(call.query), keeper.keep(call.key)
     keeper.settle()
     for mask in _masks(call, keeper):
@@ -95,19 +104,49 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
             softcap=None if softcap is None else float(softcap),
             sinks=None if sinks is None else keeper.keep(sinks.reshape(-1)),
             mask=mask,
-            probe=None if call.options.get("dropout") else _probe(call, result, key.shape[2], keeper),
+            probe=None if dropout else _probe(call, result, key.shape[2], keeper),
         )
-        if call.options.get("dropout") or _explains(factored, call.value, result[0]):
+        if not dropout and _explains(factored, call.value, result[0]):
             return factored
+        if dropout and weights is not None and _survive(factored, weights, dropout):
+            return _dropped(call, result, weights, mask, keeper) if keeper.dropout else factored
     if len(call.by_hand) == 1:
         return from_hand(call.by_hand[0], keeper, [])
-    weights = result[1] if len(result) > 1 else None
-    if isinstance(weights, torch.Tensor) and tuple(weights.shape[:3]) == (factored.n_examples, *query.shape[1:3]):
+    if dropout:
+        raise ValueError(
+            "dropout took part in its output, and it returned no weights that tell whether its queries, keys and mask "
+            'are understood; run the model in eval mode, or load it with attn_implementation="sdpa" or "eager"'
+        )
+    if weights is not None:
         return DenseAttention(keeper.keep(weights), factored.mask)
     raise ValueError(
         "its queries, keys and mask do not explain its output, and it returned no weights; "
         'load the model with attn_implementation="sdpa" or "eager"'
     )
+
+
+def _returned(call: InterfaceCall, result: Any) -> torch.Tensor | None:  # noqa: ANN401
+    """The weights (B, H, Tq, Tk) the function returned beside its output."""
+    weights = result[1] if len(result) > 1 else None
+    expected = (max(call.query.shape[0], call.key.shape[0]), *call.query.shape[1:3])
+    fits = isinstance(weights, torch.Tensor) and weights.ndim == _NDIM and tuple(weights.shape[:3]) == expected
+    return weights if fits else None
+
+
+def _dropped(
+    call: InterfaceCall,
+    result: Any,  # noqa: ANN401
+    weights: torch.Tensor,
+    mask: Mask | None,
+    keeper: Keeper,
+) -> Attention:
+    """The returned weights, if they are those that met the values."""
+    if not _explains(DenseAttention(weights, mask), call.value, result[0]):
+        raise ValueError(
+            "dropout=True, and the weights it returned are not those after dropout; leave dropout=True out for the "
+            "weights before it"
+        )
+    return keep_dropped(weights, mask, keeper, _probe(call, result, call.key.shape[2], keeper))
 
 
 def _probe(call: InterfaceCall, result: Any, n_keys: int, keeper: Keeper) -> Probe | None:  # noqa: ANN401
@@ -136,12 +175,33 @@ def _masks(call: InterfaceCall, keeper: Keeper) -> Iterator[Mask | None]:
         yield keeper.masks.recognise(mask, n_queries=n_queries, n_keys=n_keys, is_causal=True)
 
 
-def _explains(attention: FactoredAttention, value: torch.Tensor, output: torch.Tensor) -> bool:
+def _survive(attention: FactoredAttention, dropped: torch.Tensor, dropout: float) -> bool:
+    """Whether weights that dropout left over are those of the factors, in a few rows of every head of two examples."""
+    if dropped.shape[3] != attention.n_keys or dropout >= 1:
+        return False
+    rows = _some_rows(attention.n_queries)
+    tolerance = max(1e-4, 16 * torch.finfo(dropped.dtype).eps)
+    where = slice(0, attention.n_heads), rows, slice(0, attention.n_keys)
+    for example in {0, attention.n_examples - 1}:
+        left = to_numpy(dropped[example][:, torch.from_numpy(rows).to(dropped.device)].float())  # (H, rows, Tk)
+        # Rows that may look at nothing are padding, and eager attention spreads them evenly.
+        seen = np.broadcast_to(attention.allowed(example, *where), left.shape).any(-1, keepdims=True)
+        error = np.abs(left * (1 - dropout) - attention.weights(example, *where))
+        if (error[seen & (left != 0)] > tolerance).any():
+            return False
+    return True
+
+
+def _some_rows(n_queries: int) -> NDArray[np.intp]:
+    return np.unique([0, n_queries // 3, n_queries // 2, n_queries - 1])
+
+
+def _explains(attention: Attention, value: torch.Tensor, output: torch.Tensor) -> bool:
     """Whether softmax(...) @ v is the output (B, Tq, H, dv), looking at a few rows of every head of two examples."""
     n_queries, n_keys, n_heads = attention.n_queries, attention.n_keys, attention.n_heads
     if tuple(output.shape[:3]) != (attention.n_examples, n_queries, n_heads) or value.shape[2] < n_keys:
         return False
-    rows = np.unique([0, n_queries // 3, n_queries // 2, n_queries - 1])
+    rows = _some_rows(n_queries)
     heads, keys = slice(0, n_heads), slice(0, n_keys)
     coarse = torch.finfo(output.dtype).eps
     for example in {0, attention.n_examples - 1}:

@@ -9,6 +9,7 @@ import torch
 from attnwidget.attention import DenseAttention
 from attnwidget.attention.protocol import shape_text
 from attnwidget.intercept.axes import Axis, Part, align, fresh, leaves
+from attnwidget.intercept.dropout import keep_dropped
 from attnwidget.intercept.handfactors import factors_of
 from attnwidget.intercept.handmasks import HandMask, hand_mask
 from attnwidget.intercept.sdpa import check_no_transform
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from attnwidget.intercept.records import HandCall
 
 CHANGED = (
-    "where the model mixes heads after the softmax, or turns weights into numbers below 0 or above 1, the weights are the "
-    "softmax's own"
+    "where the model mixes heads after the softmax, or turns weights into numbers below 0 or above 1, the weights are "
+    "the softmax's own"
 )
 _PAIR = 2
 
@@ -46,9 +47,16 @@ def from_hand(call: HandCall, keeper: Keeper, notes: list[str]) -> Attention:
     if trail.oddity is not None:
         raise ValueError(trail.oddity)
     frame = frame_of(call)
-    weights = None if trail.is_mixed else _in_frame(trail.clean or Part.of(call.weights, trail.axes), frame)
-    straight = trail.clean is None and not trail.is_mixed
-    if weights is None or (trail.source is not None and not _are_weights(weights)):
+    if keeper.dropout and trail.is_mixed:
+        raise ValueError(
+            "dropout=True, and its heads are mixed after the softmax, so that weights after dropout belong to no head; "
+            "leave dropout=True out for the weights before it"
+        )
+    dropped = keeper.dropout and trail.clean is not None
+    used = Part.of(call.weights, trail.axes) if trail.clean is None or dropped else trail.clean
+    weights = None if trail.is_mixed else _in_frame(used, frame)
+    straight = dropped or (trail.clean is None and not trail.is_mixed)
+    if weights is None or not (dropped or trail.source is None or _are_weights(weights)):
         if trail.source is None:
             raise ValueError("its weights were overwritten with numbers that are no weights")
         weights, straight = _in_frame(trail.source, frame), False
@@ -56,6 +64,8 @@ def from_hand(call: HandCall, keeper: Keeper, notes: list[str]) -> Attention:
     scores = trail.scores
     mask = HandMask() if scores is None else hand_mask(scores, frame, weights, keeper)
     probe = _probe(call, frame, keeper) if straight else None
+    if dropped:
+        return keep_dropped(weights, mask.allowed, keeper, probe)
     if scores is not None and mask.is_complete:
         factored = factors_of(scores, frame, weights, mask.whole, probe, keeper)
         if factored is not None:

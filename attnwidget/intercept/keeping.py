@@ -11,7 +11,7 @@ from attnwidget.attention import Mask, MaskMemo, Probe, combine_masks, without_b
 from attnwidget.intercept.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Hashable, Iterable
 
 _SEED = 20170612
 _ROWS = 8
@@ -23,15 +23,21 @@ class Keeper:
 
     Args:
         store: where what is kept goes; on the device where it is if None.
+        dropout: weights are wanted as they are after dropout, where there is any.
 
     Attributes:
         masks: masks met before in this run.
-        store: where what is kept goes.
     """
 
-    def __init__(self, store: Store | None = None) -> None:
+    def __init__(self, store: Store | None = None, *, dropout: bool = False) -> None:
         self.store = store or Store()
+        self.dropout = dropout
         self._clear()
+
+    @property
+    def key(self) -> Hashable:
+        """Keepers with equal keys keep the same things in the same place."""
+        return self.store.key, self.dropout
 
     def forget(self) -> None:
         """Let go of what is only needed while the run lasts."""
@@ -101,7 +107,7 @@ class Keeper:
                 values, outputs = _along(value), _along(output[:, :, rows])
         else:
             values, outputs = _along(value), _along(output[:, :, rows])
-        return Probe(values, rows, outputs, torch.finfo(output.dtype).eps)
+        return Probe(self.store.aside(values), rows, self.store.aside(outputs), torch.finfo(output.dtype).eps)
 
 
 def _along(vectors: torch.Tensor) -> torch.Tensor:

@@ -49,7 +49,7 @@ class WatchCalls(TorchFunctionMode):
     def __enter__(self) -> Self:
         trails.begin()
         stack = _stack()
-        others = [mode for mode in stack if not _is_left(mode)]
+        others = _without_left(stack)
         # Torch's default device insists on the lowest place.
         default = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)  # noqa: SLF001
         place = int(bool(others) and others[0] is default)
@@ -58,11 +58,10 @@ class WatchCalls(TorchFunctionMode):
 
     def __exit__(self, *_: object) -> None:
         self.left = True
-        trails.end()
         # Usually this one. One that was left in another thread, as by a generator that the garbage collector closed
         # there, waits for the next capture of its own thread: nobody else can reach that thread's stack.
         stack = _stack()
-        _replace(stack, [mode for mode in stack if not _is_left(mode)])
+        _replace(stack, _without_left(stack))
 
     def __torch_function__(
         self,
@@ -102,8 +101,12 @@ def _replace(old: list[TorchFunctionMode], new: list[TorchFunctionMode]) -> None
         TorchFunctionMode.__enter__(mode)  # type: ignore[no-untyped-call]
 
 
-def _is_left(mode: TorchFunctionMode) -> bool:
-    return isinstance(mode, WatchCalls) and mode.left
+def _without_left(stack: list[TorchFunctionMode]) -> list[TorchFunctionMode]:
+    """The stack without those of ours whose block has ended: in this thread, it ends here."""
+    left = [mode for mode in stack if isinstance(mode, WatchCalls) and mode.left]
+    for _ in left:
+        trails.end()
+    return [mode for mode in stack if mode not in left]
 
 
 def _kernel(

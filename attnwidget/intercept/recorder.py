@@ -38,16 +38,17 @@ class Recorder:
     Args:
         root: the module watched.
         store: where what is kept goes; on the device where it is if None.
+        dropout: weights are wanted as they are after dropout, where there is any.
 
     Attributes:
         ended: the block is over. Tasks and threads that were started inside it may still hold this recorder.
     """
 
-    def __init__(self, root: nn.Module, store: Store | None = None) -> None:
+    def __init__(self, root: nn.Module, store: Store | None = None, *, dropout: bool = False) -> None:
         self.root = root
         self.ended = False
         self.records: list[Record] = []
-        self.keeper = Keeper(store)
+        self.keeper = Keeper(store, dropout=dropout)
         self.problem: CaptureError | None = None
         self.notes: dict[str, None] = {}  # kept in order, each once
         self.ran: set[int] = set()  # ids of modules of the tree in which a linear map ran
@@ -106,6 +107,11 @@ class Recorder:
         self.records.clear()
 
 
+def dropout_is_asked_for() -> bool:
+    """Whether any capture of this thread or task wants weights after dropout."""
+    return any(recorder.keeper.dropout and not recorder.ended for recorder in ACTIVE.get())
+
+
 def record_call(
     build: Build,
     *,
@@ -117,7 +123,7 @@ def record_call(
     """Give one attention call to every recorder that watches its caller.
 
     Args:
-        build: makes the attention; called only if somebody wants it, once for each place where it is to be kept.
+        build: makes the attention; called only if somebody wants it, once for each way in which it is to be kept.
         module: the caller, where it is known.
         implementation: what computed it.
         extra_keys: names of keys after the last token's, which stand for no token.
@@ -125,13 +131,16 @@ def record_call(
     """
     if in_backward():  # gradient checkpointing runs the forward again; it has been seen
         return
-    stores: dict[Hashable, list[tuple[Recorder, Caller]]] = {}
+    keepers: dict[Hashable, list[tuple[Recorder, Caller]]] = {}
     for recorder in ACTIVE.get():
         if recorder.problem is None and not recorder.ended and (caller := recorder.caller(module)) is not None:
-            stores.setdefault(recorder.keeper.store.key, []).append((recorder, caller))
-    for wanted in stores.values():
+            keepers.setdefault(recorder.keeper.key, []).append((recorder, caller))
+    for wanted in keepers.values():
         try:
-            attention = build(wanted[0][0].keeper)
+            # What is done here is nobody else's business, and no part of what is trained: gradient checkpointing counts
+            # what is saved for the backward pass.
+            with torch.no_grad(), torch._C.DisableTorchFunction():  # noqa: SLF001
+                attention = build(wanted[0][0].keeper)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on and the capture says so
             for recorder, caller in wanted:
                 place = recorder.path(caller.module) or type(recorder.root).__name__

@@ -28,6 +28,7 @@ class KernelCall:
         lse: (B, H, Tq) where the kernel returned it.
         output: (B, H, Tq, dv).
         dropout: probability with which weights were dropped, after the softmax.
+        dropped: (B, H, Tq, Tk) the weights after that, where somebody asked for them and they were to be seen.
     """
 
     query: torch.Tensor
@@ -39,6 +40,7 @@ class KernelCall:
     lse: torch.Tensor | None
     output: torch.Tensor
     dropout: float = 0.0
+    dropped: torch.Tensor | None = None
 
 
 @dataclass

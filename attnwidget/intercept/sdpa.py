@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
 
 from attnwidget.attention import FactoredAttention
 from attnwidget.attention.protocol import shape_text
-from attnwidget.intercept.recorder import record_call
+from attnwidget.intercept.dropout import keep_dropped, run_showing_weights
+from attnwidget.intercept.recorder import dropout_is_asked_for, record_call
 from attnwidget.intercept.records import InterfaceCall, KernelCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from attnwidget.attention import Probe
+    from attnwidget.attention import Attention, Probe
     from attnwidget.intercept.keeping import Keeper
 
 CURRENT: ContextVar[InterfaceCall | None] = ContextVar("attnwidget_interface_call", default=None)
 """The interface call this thread or task is in: kernel calls inside belong to it and are not layers of their own."""
 
 SDPA = {functional.scaled_dot_product_attention, torch._C._nn.scaled_dot_product_attention}  # noqa: SLF001
-_FLASH = 1  # SDPBackend.FLASH_ATTENTION
+_MATH, _FLASH = 0, 1  # SDPBackend.MATH, SDPBackend.FLASH_ATTENTION
+_CHOOSING = {"cpu", "cuda"}  # where torch chooses among kernels
 _NDIM = 4
 
 
@@ -50,16 +52,42 @@ def run_kernel(
 ) -> tuple[torch.Tensor, KernelCall]:
     """Run a call as it would have run, keeping the kernel's lse where it gives one."""
     scale, grouped = options.get("scale"), options.get("enable_gqa", False)
-    lse = None
-    if _is_flash_on_cpu(query, key, value, attn_mask, dropout_p, is_causal=is_causal, scale=scale, grouped=grouped):
+    lse = dropped = None
+    if dropout_p and dropout_is_asked_for():
+        output, dropped = _showing_weights(
+            func, query, key, value, attn_mask, dropout_p, is_causal=is_causal, options=options
+        )
+    elif _is_flash_on_cpu(query, key, value, attn_mask, dropout_p, is_causal=is_causal, scale=scale, grouped=grouped):
         # What the plain call does inside, with the second result kept: the output is the same to the bit.
         output, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001
             query, key, value, dropout_p, is_causal, attn_mask=_additive(attn_mask, query.dtype), scale=scale
         )
     else:
         output = func(query, key, value, attn_mask, dropout_p, is_causal, **options)
-    output = cast("torch.Tensor", output)
-    return output, KernelCall(query, key, value, attn_mask, is_causal, scale, lse, output, dropout_p)
+    return output, KernelCall(query, key, value, attn_mask, is_causal, scale, lse, output, dropout_p, dropped)
+
+
+def _showing_weights(
+    func: Callable[..., torch.Tensor],
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    dropout: float,
+    *,
+    is_causal: bool,
+    options: dict[str, Any],
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Run a call with dropout as it would have run; its weights too, where no fused kernel hides them."""
+    scale, grouped = options.get("scale"), options.get("enable_gqa", False)
+    q, k, v = (as_kernel_saw(tensor) for tensor in (query, key, value))
+    seen = None if mask is None else as_kernel_saw(mask)
+    if _backend(q, k, v, seen, dropout, is_causal=is_causal, scale=scale, grouped=grouped) != _MATH:
+        return func(query, key, value, mask, dropout, is_causal, **options), None
+    with torch.autocast(q.device.type, enabled=False):
+        return run_showing_weights(
+            q, k, v, _additive(seen, q.dtype), dropout, is_causal=is_causal, scale=scale, grouped=grouped
+        )
 
 
 def _is_flash_on_cpu(
@@ -74,23 +102,40 @@ def _is_flash_on_cpu(
     grouped: bool,
 ) -> bool:
     """Whether the plain call would end in the CPU's flash kernel."""
+    # Autocast casts for the public function only.
+    if query.device.type != "cpu" or dropout != 0 or torch.is_autocast_enabled("cpu"):
+        return False
+    return _backend(query, key, value, mask, dropout, is_causal=is_causal, scale=scale, grouped=grouped) == _FLASH
+
+
+def _backend(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    dropout: float,
+    *,
+    is_causal: bool,
+    scale: float | None,
+    grouped: bool,
+) -> int | None:
+    """What the plain call would choose for these tensors; None if something else decides."""
     tensors = (query, key, value) if mask is None else (query, key, value, mask)
     plain = all(
-        type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.device.type == "cpu" for tensor in tensors
+        type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.device.type in _CHOOSING for tensor in tensors
     )
-    if not plain or query.ndim != _NDIM or dropout != 0:
-        return False
-    # Autocast casts for the public function only, and function transforms have no rule for the kernel.
-    if torch.is_autocast_enabled("cpu") or _in_transform():
-        return False
+    # Function transforms have no rule for the kernels.
+    if not plain or query.ndim != _NDIM or _in_transform():
+        return None
     try:
         options = {"enable_gqa": True} if grouped else {}  # torch 2.4 does not know the word
-        choice = torch._fused_sdp_choice(  # noqa: SLF001
-            query, key, value, mask, dropout, is_causal, scale=scale, **options
+        return int(
+            torch._fused_sdp_choice(  # noqa: SLF001
+                query, key, value, mask, dropout, is_causal, scale=scale, **options
+            )
         )
     except (RuntimeError, TypeError):  # invalid arguments: the plain call has the better words
-        return False
-    return bool(choice == _FLASH)
+        return None
 
 
 def _in_transform() -> bool:
@@ -110,7 +155,7 @@ def _additive(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | N
     return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask.logical_not(), -torch.inf)
 
 
-def _factors(call: KernelCall, keeper: Keeper) -> FactoredAttention:
+def _factors(call: KernelCall, keeper: Keeper) -> Attention:
     if call.query.ndim != _NDIM or call.key.ndim != _NDIM:
         raise ValueError(
             f"queries have shape {shape_text(call.query)} and keys {shape_text(call.key)}; "
@@ -119,6 +164,8 @@ def _factors(call: KernelCall, keeper: Keeper) -> FactoredAttention:
     check_no_transform()
     query, key = as_kernel_saw(call.query), as_kernel_saw(call.key)
     mask = keeper.masks.recognise(call.mask, n_queries=query.shape[2], n_keys=key.shape[2], is_causal=call.is_causal)
+    if keeper.dropout and call.dropout:
+        return keep_dropped(call.dropped, mask, keeper, keeper.probe(call.value, call.output))
     return FactoredAttention(
         keeper.keep(query),
         keeper.keep(key),

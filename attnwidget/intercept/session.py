@@ -11,6 +11,7 @@ from torch import nn
 from attnwidget.attention import AttentionCapture, CaptureError
 from attnwidget.intercept import interface
 from attnwidget.intercept.assemble import Naming, assemble
+from attnwidget.intercept.dropout import NOTHING_DROPPED
 from attnwidget.intercept.mode import WatchCalls
 from attnwidget.intercept.recorder import ACTIVE, Recorder
 from attnwidget.intercept.store import Store
@@ -30,21 +31,30 @@ def capture(
     key_tokens: TokenNames | Sequence[TokenNames] | None = None,
     model: str | None = None,
     store: Where = "device",
+    dropout: bool = False,
 ) -> Iterator[AttentionCapture]:
     """Capture the attention of one forward pass. The module computes what it would compute without.
 
     To the bit, except where torch would take its fused inference path (nn.TransformerEncoder in eval mode, without
-    gradients): then to rounding, and `cap.notes` says so.
+    gradients): then to rounding, and `cap.notes` says so. Gradients flow as they would without, and what gradient
+    checkpointing runs again is not recorded again.
+
+    Weights are those the module computed, in whatever precision it ran: bfloat16, float16, autocast and 8-bit models
+    included. What is kept is what the kernel was given, and weights are computed from it in float32. In training mode
+    they are the weights before dropout, unless `dropout` asks for those after it.
 
     Args:
         module: any PyTorch module whose attention goes through transformers' attention interface,
-            `scaled_dot_product_attention` or `nn.MultiheadAttention`. Weights are those before dropout.
+            `scaled_dot_product_attention` or `nn.MultiheadAttention`.
         tokens: names of the queries, one list for all examples or a list of lists; numbered if None.
         key_tokens: names of the keys where they are others (cross attention; the encoder of an encoder-decoder).
         model: what to call the model; its class if None.
         store: where queries and keys are kept: "device": where they were computed; "cpu": in memory; "disk": in
             memory-mapped temporary files; a folder: in such files there. The files have no name, and are gone when
             nobody holds the capture any more.
+        dropout: in training mode, the weights after dropout, as they met the values: some are 0, and the others
+            larger, also above 1. They cannot be computed again, so that all of them are kept: memory grows with the
+            square of the number of tokens. An error where a fused kernel hides them.
 
     Yields:
         A capture that is filled when the block ends.
@@ -63,7 +73,7 @@ def capture(
         >>> with capture(block) as cap:  # doctest: +SKIP
         ...     block(torch.zeros(1, 4, 8))
     """
-    with watching(module, model=model, store=store) as (result, recorder):
+    with watching(module, model=model, store=store, dropout=dropout) as (result, recorder):
         yield result
     fill(result, recorder, Naming.from_names(tokens, key_tokens))
 
@@ -75,18 +85,26 @@ def fill(result: AttentionCapture, recorder: Recorder, naming: Naming) -> None:
         CaptureError: nothing was seen, or something went wrong on the way.
     """
     try:
-        result.fill(assemble(recorder, naming), notes=recorder.notes)
+        stacks = assemble(recorder, naming)
+        notes = [*recorder.notes, *_dropout_notes(recorder)]
+        result.fill(stacks, notes=notes)
     finally:
         recorder.release()
 
 
+def _dropout_notes(recorder: Recorder) -> Iterator[str]:
+    dropped = any(getattr(record.attention, "dropped", False) for record in recorder.records)
+    if recorder.keeper.dropout and not dropped:
+        yield NOTHING_DROPPED
+
+
 @contextmanager
 def watching(
-    module: nn.Module, *, model: str | None = None, store: Where = "device"
+    module: nn.Module, *, model: str | None = None, store: Where = "device", dropout: bool = False
 ) -> Iterator[tuple[AttentionCapture, Recorder]]:
     """Record a block; who opens it fills the capture from the recorder afterwards."""
     _check(module)
-    recorder = Recorder(module, Store(store))
+    recorder = Recorder(module, Store(store), dropout=dropout)
     interface.watch()
     try:
         ACTIVE.set((*_still_open(), recorder))

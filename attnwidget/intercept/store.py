@@ -71,6 +71,10 @@ class Store:
             return tensor.clone(memory_format=torch.contiguous_format)
         return self._in_memory(tensor)
 
+    def aside(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A few numbers that are not worth a file, and that nobody else holds."""
+        return tensor if self.key == _DEVICE or tensor.device.type == "cpu" else self._in_memory(tensor)
+
     def leaves(self, tensor: torch.Tensor) -> bool:
         """Whether a copy of this tensor would be in the same place as the tensor is."""
         return self._files is None and (self.key == _DEVICE or tensor.device.type == "cpu")

@@ -17,7 +17,7 @@ from surroundings import assert_same, surroundings
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 import attnwidget as aw
-from attnwidget.intercept import interface
+from attnwidget.intercept import interface, trails
 from attnwidget.intercept.recorder import ACTIVE
 
 SHORT, LONG = torch.tensor([[3, 4, 5]]), torch.tensor([[6, 7, 8, 9, 10]])
@@ -190,10 +190,11 @@ def test_a_generator_closed_by_another_thread():
         generator.close()
         with aw.capture(model) as cap:
             run(model, LONG)
-        return before, cap, _get_current_function_mode_stack()
+        return before, cap, _get_current_function_mode_stack(), trails._local.watchers
 
-    before, cap, after = in_thread(close_and_look)
+    before, cap, after, watchers = in_thread(close_and_look)
     assert before == after == []
+    assert watchers == 0
     assert_shows(cap, model, LONG)
     # This thread's stack was out of reach there: what is left on it does nothing, and the next capture takes it away.
     (left,) = _get_current_function_mode_stack()

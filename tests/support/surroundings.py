@@ -11,6 +11,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.gpt2 import modeling_gpt2
 from transformers.models.llama import modeling_llama
 
+from attnwidget.intercept import interface, trails
 from attnwidget.intercept.recorder import ACTIVE
 
 _IDENTICAL = {"get_interface", "getitem", "sdpa", "multihead", "eager", "eager of GPT-2"}
@@ -29,6 +30,7 @@ def surroundings() -> dict[str, Any]:
         "multihead": torch.nn.functional.multi_head_attention_forward,
         "modes": _get_current_function_mode_stack(),
         "active": ACTIVE.get(),
+        "watchers": (trails._local.watchers, interface._watchers),
         "hooks": (dict(nn.modules.module._global_forward_hooks), dict(nn.modules.module._global_forward_pre_hooks)),
         "fastpath": torch.backends.mha.get_fastpath_enabled(),
     }

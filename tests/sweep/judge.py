@@ -1,0 +1,234 @@
+"""Runs one model type every way, and says what became of it."""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+import time
+import traceback
+import warnings
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+import attnwidget as aw
+from sweep import inputs as making
+from sweep.compare import TOLERANCE, Comparison, captured_layers, compare
+from sweep.contrast import sharpen
+from sweep.kinds import model_class
+from sweep.reference import Reference, all_tensors, eager_reference, run
+from sweep.special import tiny_config, special_inputs, special_class
+from sweep.witness import Witness
+
+if TYPE_CHECKING:
+    from torch import nn
+
+EXACT, DENSE, PARTLY, REFUSED, NOTHING, NOT_BUILT, WRONG = (
+    "captured exactly",
+    "captured densely",
+    "captured partly",
+    "refused",
+    "has no attention",
+    "not built",
+    "wrong",
+)
+FLAT = 0.98
+_TRIES = 60
+
+
+@dataclass
+class Result:
+    """One row of the table."""
+
+    model_type: str
+    category: str = NOT_BUILT
+    model: str = ""
+    stacks: dict[str, int] = field(default_factory=dict)
+    checked_by: str = ""
+    compared: int = 0
+    error: float | None = None
+    flatness: float | None = None
+    reason: str = ""
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    implementation: str = ""
+    inputs: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def judge(model_type: str) -> Result:
+    """Everything about one model type; never raises."""
+    began = time.perf_counter()
+    result = Result(model_type)
+    try:
+        _judge(result)
+    except Exception as error:  # noqa: BLE001 - one model must not end the sweep
+        result.reason = result.reason or _told(error)
+        if result.category == NOT_BUILT:
+            result.reason = f"{result.reason}"
+    result.seconds = round(time.perf_counter() - began, 1)
+    return result
+
+
+def _judge(result: Result) -> None:
+    kind = special_class(result.model_type) or model_class(result.model_type)
+    result.model = kind.__name__
+    config = tiny_config(result.model_type)
+    torch.manual_seed(0)
+    model = kind._from_config(copy.deepcopy(config)).eval()
+    result.implementation = str(getattr(model.config, "_attn_implementation", ""))
+    given = find_inputs(result.model_type, model)
+    result.inputs = {name: list(value.shape) if hasattr(value, "shape") else repr(value)[:60] for name, value in given.items()}
+    sharpen(model)
+    with torch.no_grad():
+        plain, again = run(model, given), run(model, given)
+    steady = _equal(plain, again)
+    if not all(bool(torch.isfinite(t).all()) for t in all_tensors(plain) if t.is_floating_point()):
+        result.notes.append("outputs are not finite")
+    witness = Witness(model)
+    try:
+        with torch.no_grad(), witness:
+            run(model, given)
+    finally:
+        witness.close()
+    seen = dict(witness.seen)
+    try:
+        with warnings.catch_warnings(record=True) as told, torch.no_grad():
+            warnings.simplefilter("always")
+            with aw.capture(model) as cap:
+                captured = run(model, given)
+    except aw.CaptureError as error:
+        result.reason = str(error)
+        if "no attention call" in result.reason and not seen:
+            result.category, result.reason = NOTHING, "nothing in it multiplies a softmax with values"
+        else:
+            result.category = REFUSED
+            result.problems.append(f"witness: {_witnessed(seen)}")
+        return
+    result.notes += [str(one.message) for one in told if issubclass(one.category, aw.AttentionWarning)]
+    result.notes += list(cap.notes)
+    result.stacks = {name: stack.n_layers for name, stack in cap.stacks.items()}
+    if not steady:
+        result.notes.append("outputs differ from run to run by themselves")
+    elif not _equal(plain, captured):
+        result.problems.append("outputs with capture differ from those without")
+    twin = kind._from_config(copy.deepcopy(config), attn_implementation="eager").eval()
+    twin.load_state_dict(model.state_dict())
+    reference = eager_reference(twin, given)
+    comparison = compare(cap, reference)
+    result.compared, result.error = comparison.compared, comparison.error
+    result.flatness = max((layer.flatness for layer in comparison.layers if layer.error is not None), default=None)
+    result.checked_by = "outputs" if any(reference.outputs.values()) else "modules" if reference.modules else "values"
+    if comparison.error > TOLERANCE:
+        _in_double(result, kind, config, model, given)
+    result.problems += comparison.problems
+    result.problems += _not_seen(seen, comparison)
+    if result.flatness is not None and result.flatness > FLAT:
+        result.problems.append(f"flat: rows of the reference look everywhere alike ({result.flatness:.3f})")
+    result.problems += _by_values(comparison)
+    dense = sum(type(layer.attention).__name__ == "DenseAttention" for layer in comparison.layers)
+    result.category = WRONG if result.problems else DENSE if dense else EXACT
+    if dense and not result.problems:
+        result.reason = f"{dense} of {len(comparison.layers)} layers are kept as weights"
+
+
+def _in_double(result: Result, kind: Any, config: Any, model: nn.Module, given: dict[str, Any]) -> None:
+    """Where float32 itself is noisy, both again in float64: there is no rounding to hide behind."""
+    worst = result.error
+    fine = {
+        name: value.double() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+        for name, value in given.items()
+    }
+    try:
+        double = kind._from_config(copy.deepcopy(config)).eval()
+        double.load_state_dict(model.state_dict())
+        double.double()
+        twin = kind._from_config(copy.deepcopy(config), attn_implementation="eager").eval()
+        twin.load_state_dict(model.state_dict())
+        twin.double()
+        reference = eager_reference(twin, fine)
+        with torch.no_grad(), aw.capture(double) as cap:
+            run(double, fine)
+    except Exception as error:  # noqa: BLE001
+        result.problems.append(f"error {worst:.1e} in float32, and in float64: {_told(error)}")
+        return
+    exact = compare(cap, reference).error
+    if exact > TOLERANCE:
+        result.problems.append(f"error {worst:.1e} in float32, {exact:.1e} in float64")
+    else:
+        result.notes.append(f"float32 alone differs by {worst:.1e}; in float64 the difference is {exact:.1e}")
+        result.error = exact
+
+
+def find_inputs(model_type: str, model: nn.Module) -> dict[str, Any]:
+    """Inputs that the model takes.
+
+    Raises:
+        ValueError: none were found; with what the model said to the first ones.
+    """
+    own = special_inputs(model_type, model)
+    if own is not None:
+        with torch.no_grad():
+            run(model, own)
+        return own
+    first: Exception | None = None
+    waiting = list(making.styles(model))
+    for _ in range(_TRIES):
+        if not waiting:
+            break
+        style = waiting.pop(0)
+        try:
+            given = making.make_inputs(model, style)
+            with torch.no_grad():
+                run(model, given)
+        except Exception as error:  # noqa: BLE001 - models say in every way that an input does not fit
+            first = first or error
+            other = making.adapted(style, error)
+            if other is not None:
+                waiting.insert(0, other)
+        else:
+            return given
+    raise ValueError(f"no inputs found: {_told(first)}") from first
+
+
+def _equal(one: Any, other: Any) -> bool:
+    left, right = all_tensors(one), all_tensors(other)
+    return len(left) == len(right) and all(torch.equal(a.nan_to_num() if a.is_floating_point() else a, b.nan_to_num() if b.is_floating_point() else b) for a, b in zip(left, right, strict=True))
+
+
+def _not_seen(seen: dict[tuple[str, str], int], comparison: Comparison) -> list[str]:
+    """What the witness saw and the capture has not."""
+    captured = [layer.path for layer in comparison.layers]
+    return [
+        f"not seen: {path or 'the model'} ({how}, {count} calls)"
+        for (path, how), count in seen.items()
+        if not any(path == one or one.startswith(f"{path}.") or path.startswith(f"{one}.") for one in captured)
+    ]
+
+
+def _by_values(comparison: Comparison) -> list[str]:
+    problems = []
+    for layer in comparison.layers:
+        probe = layer.attention.probe
+        if probe is not None and (error := float(probe.errors(layer.attention).max(initial=0))) > 1e-3:  # noqa: PLR2004
+            problems.append(f"values: {layer.path} leads to another output ({error:.1e})")
+    return problems
+
+
+def _witnessed(seen: dict[tuple[str, str], int]) -> str:
+    return ", ".join(f"{path} ({how})" for path, how in list(seen)[:6]) or "nothing"
+
+
+def _told(error: BaseException | None) -> str:
+    if error is None:
+        return "nothing to try"
+    frames = traceback.extract_tb(error.__traceback__)
+    place = next((f"{os.path.basename(f.filename)}:{f.lineno}" for f in reversed(frames) if "models" in f.filename), "")
+    text = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {text}" + (f" ({place})" if place else "")
