@@ -64,6 +64,8 @@ def _added(entry: Added | Forbidden, frame: Sequence[Axis], keeper: Keeper) -> t
     if tensor is None:
         return None, False
     n_queries, n_keys = length(frame[2]), length(frame[3])
+    if isinstance(entry, Added) and tensor.shape[3] < n_keys and bool((tensor > FORBIDS).all()):
+        return None, True  # one number for all keys of a row changes no weight
     if isinstance(entry, Forbidden):
         allowed = tensor.bool().logical_not() if entry.where else tensor.bool()
         return keeper.masks.recognise(allowed, n_queries=n_queries, n_keys=n_keys), True
