@@ -12,7 +12,7 @@ from attnwidget.attention.arrays import to_numpy
 from attnwidget.attention.protocol import shape_text
 from attnwidget.intercept.dropout import keep_dropped
 from attnwidget.intercept.handmade import from_hand
-from attnwidget.intercept.sdpa import as_kernel_saw
+from attnwidget.intercept.sdpa import as_kernel_saw, check_readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,6 +42,7 @@ def from_interface(call: InterfaceCall, result: Any, keeper: Keeper) -> Attentio
     Raises:
         ValueError: neither is to be had.
     """
+    check_readable(call.query)
     if call.query.ndim != _NDIM or call.key.ndim != _NDIM:
         raise ValueError(
             f"queries have shape {shape_text(call.query)} and keys {shape_text(call.key)}; expected (batch, heads, "

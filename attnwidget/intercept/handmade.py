@@ -12,7 +12,7 @@ from attnwidget.intercept.axes import Axis, Part, align, fresh, leaves, length
 from attnwidget.intercept.dropout import keep_dropped
 from attnwidget.intercept.handframes import Frame, framed_by_hand, with_windows
 from attnwidget.intercept.handmasks import HandMask, hand_mask
-from attnwidget.intercept.sdpa import as_kernel_saw, check_no_transform
+from attnwidget.intercept.sdpa import as_kernel_saw, check_readable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ def from_hand(call: HandCall, keeper: Keeper, notes: list[str]) -> Attention:
     Raises:
         ValueError: the weights cannot be told from what was seen.
     """
-    check_no_transform()
+    check_readable(call.weights)
     trail = call.trail
     if trail.oddity is not None:
         raise ValueError(trail.oddity)

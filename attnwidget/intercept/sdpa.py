@@ -148,8 +148,10 @@ def _in_transform() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None  # noqa: SLF001 - torch offers no other name for it
 
 
-def check_no_transform() -> None:
-    """Raise if tensors here are those of a function transform, with no values to keep."""
+def check_readable(tensor: torch.Tensor) -> None:
+    """Raise if what ran here has no values to keep."""
+    if tensor.is_meta:
+        raise ValueError("it ran on the meta device, which holds no values; load the model's parameters")
     if _in_transform():
         raise ValueError("it ran inside a function transform (torch.func.vmap, grad ...); run the module without")
 
@@ -167,7 +169,7 @@ def _factors(call: KernelCall, keeper: Keeper) -> Attention:
             f"queries have shape {shape_text(call.query)} and keys {shape_text(call.key)}; "
             "expected 4-D (batch, heads, tokens, head size): add the missing axes with unsqueeze"
         )
-    check_no_transform()
+    check_readable(call.query)
     query, key = as_kernel_saw(call.query), as_kernel_saw(call.key)
     mask = keeper.masks.recognise(call.mask, n_queries=query.shape[2], n_keys=key.shape[2], is_causal=call.is_causal)
     if keeper.dropout and call.dropout:

@@ -19,7 +19,7 @@ from sweep.compare import TOLERANCE, Comparison, captured_layers, compare
 from sweep.contrast import sharpen
 from sweep.kinds import model_class
 from sweep.reference import Reference, all_tensors, eager_reference, run
-from sweep.special import tiny_config, special_inputs, special_class
+from sweep.special import special_class, special_inputs, tiny_configs
 from sweep.witness import Witness
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ EXACT, DENSE, PARTLY, REFUSED, NOTHING, NOT_BUILT, WRONG = (
 )
 FLAT = 0.98
 _TRIES = 60
+_LARGEST = 120_000_000
 
 
 @dataclass
@@ -79,11 +80,8 @@ def judge(model_type: str) -> Result:
 def _judge(result: Result) -> None:
     kind = special_class(result.model_type) or model_class(result.model_type)
     result.model = kind.__name__
-    config = tiny_config(result.model_type)
-    torch.manual_seed(0)
-    model = kind._from_config(copy.deepcopy(config)).eval()
+    model, config, given = build(result.model_type, kind)
     result.implementation = str(getattr(model.config, "_attn_implementation", ""))
-    given = find_inputs(result.model_type, model)
     result.inputs = {name: list(value.shape) if hasattr(value, "shape") else repr(value)[:60] for name, value in given.items()}
     sharpen(model)
     with torch.no_grad():
@@ -136,6 +134,40 @@ def _judge(result: Result) -> None:
     result.category = WRONG if result.problems else DENSE if dense else EXACT
     if dense and not result.problems:
         result.reason = f"{dense} of {len(comparison.layers)} layers are kept as weights"
+
+
+def build(model_type: str, kind: Any) -> tuple[nn.Module, Any, dict[str, Any]]:  # noqa: ANN401
+    """A tiny model that runs, its config, and inputs.
+
+    Raises:
+        Exception: whatever the first try ended with, if none works.
+    """
+    first: Exception | None = None
+    configs = tiny_configs(model_type)
+    while True:
+        try:
+            config = next(configs)
+            _check_size(kind, config)
+            torch.manual_seed(0)
+            model = kind._from_config(copy.deepcopy(config)).eval()
+            return model, config, find_inputs(model_type, model)
+        except StopIteration:
+            raise first or ValueError("no config to try") from None
+        except Exception as error:  # noqa: BLE001 - configs and models say in every way that they do not fit
+            if first is not None:
+                raise first from None
+            first = error
+
+
+def _check_size(kind: Any, config: Any) -> None:  # noqa: ANN401
+    """Raise if the model would be too large to be worth it."""
+    try:
+        with torch.device("meta"):
+            size = sum(parameter.numel() for parameter in kind._from_config(copy.deepcopy(config)).parameters())
+    except Exception:  # noqa: BLE001 - not every model can be made without memory
+        return
+    if size > _LARGEST:
+        raise ValueError(f"still {size / 1e6:.0f} million parameters when shrunk")
 
 
 def _in_double(result: Result, kind: Any, config: Any, model: nn.Module, given: dict[str, Any]) -> None:
