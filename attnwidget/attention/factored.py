@@ -107,6 +107,11 @@ class FactoredAttention:
         return self.k.shape[2]
 
     @property
+    def known_lse(self) -> torch.Tensor | None:
+        """(B, H, Tq) float32, where it is known for every head; None where it has yet to be computed."""
+        return self._lse if self._known.all() else None
+
+    @property
     def window(self) -> int | None:
         """The most keys in a row that a query may look at; None where nothing bounds them."""
         return None if self.mask is None else self.mask.window

@@ -12,6 +12,7 @@ from attnwidget.attention import CaptureError
 from attnwidget.intercept.frames import Caller, find_caller
 from attnwidget.intercept.keeping import Keeper
 from attnwidget.intercept.nothing import not_followed
+from attnwidget.intercept.portions import consistent, joined
 from attnwidget.intercept.records import Record
 from attnwidget.intercept.spread import spread_over
 
@@ -101,6 +102,8 @@ class Recorder:
         """Record nothing more, let go of what was only needed while recording, note what could not be followed."""
         self.ended = True
         self._runs.clear()
+        if self.problem is None:
+            self.records = list(consistent(joined(self.records, self.keeper)))
         self.keeper.forget()
         self.notes.update(dict.fromkeys(not_followed(self)))
 

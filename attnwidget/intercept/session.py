@@ -12,6 +12,7 @@ from attnwidget.attention import AttentionCapture, CaptureError
 from attnwidget.intercept import interface
 from attnwidget.intercept.assemble import Naming, assemble
 from attnwidget.intercept.dropout import NOTHING_DROPPED
+from attnwidget.intercept.local import may_cut
 from attnwidget.intercept.mode import WatchCalls
 from attnwidget.intercept.recorder import ACTIVE, Recorder
 from attnwidget.intercept.spread import spread_notes
@@ -109,7 +110,7 @@ def watching(
     interface.watch()
     try:
         ACTIVE.set((*_still_open(), recorder))
-        with WatchCalls(follows=True):
+        with WatchCalls(follows=may_cut(module)):
             yield AttentionCapture(model=model or type(module).__name__), recorder
     except BaseException as error:
         recorder.release()
