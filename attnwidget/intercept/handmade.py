@@ -179,6 +179,7 @@ def _factored(
     )
     if (factored.n_examples, factored.n_queries, factored.n_keys) != (weights.shape[0], *weights.shape[2:]):
         return None
+    keeper.settle()
     return factored if _explains(factored, weights) else None
 
 
