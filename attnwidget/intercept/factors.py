@@ -96,6 +96,7 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
     dropout = float(call.options.get("dropout") or 0)
     weights = _returned(call, result)
     query, key = keeper.keep(call.query), keeper.keep(call.key)
+    sinks = None if sinks is None else keeper.keep(sinks.reshape(-1))
     keeper.settle()
     for mask in _masks(call, keeper):
         factored = FactoredAttention(
@@ -103,7 +104,7 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
             key,
             scale=call.options.get("scaling"),
             softcap=None if softcap is None else float(softcap),
-            sinks=None if sinks is None else keeper.keep(sinks.reshape(-1)),
+            sinks=sinks,
             mask=mask,
             probe=None if dropout else _probe(call, result, key.shape[2], keeper),
         )

@@ -53,7 +53,10 @@ def factors_of(
         probe=probe,
     )
     shape = attention.n_examples, n_heads, attention.n_queries, attention.n_keys
-    return attention if shape == tuple(weights.shape) and _explains(attention, weights) else None
+    if shape != tuple(weights.shape):
+        return None
+    keeper.settle()
+    return attention if _explains(attention, weights) else None
 
 
 def _query_and_key(scores: Scores, frame: Sequence[Axis]) -> tuple[torch.Tensor, torch.Tensor] | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from torch import distributed
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -28,6 +30,8 @@ def spread_over(module: nn.Module, n_heads: int) -> tuple[int, ...]:
     Returns:
         Global ranks, in the order of their heads.
     """
+    if not (distributed.is_available() and distributed.is_initialized()):
+        return ()
     for parameter in module.parameters():
         placements: Any = getattr(parameter, "placements", None)
         mesh: Any = getattr(parameter, "device_mesh", None)
@@ -37,16 +41,12 @@ def spread_over(module: nn.Module, n_heads: int) -> tuple[int, ...]:
             if placement.is_shard() and mesh.size(dimension) > 1:
                 if _declared_heads(module) == n_heads:  # projections were put together again
                     return ()
-                from torch.distributed import get_process_group_ranks
-
-                return tuple(get_process_group_ranks(mesh.get_group(dimension)))
+                return tuple(distributed.get_process_group_ranks(mesh.get_group(dimension)))
     return ()
 
 
 def spread_notes(records: Sequence[Record]) -> Iterator[str]:
     """What a capture should say of heads that are elsewhere."""
-    from torch import distributed
-
     for ranks in dict.fromkeys(record.ranks for record in records if record.ranks):
         place = ranks.index(distributed.get_rank())
         yield (
