@@ -164,6 +164,20 @@ class FactoredAttention:
         result: Floats = weights.cpu().numpy()
         return result
 
+    def rows(self, example: int, heads: Index, queries: Index) -> Floats:
+        """Weights of whole rows, (h, q, Tk): of a few of them cheaply, where the denominators are not known yet."""
+        with _plain_maths(self.q.device):
+            logits, forbidden = self._logits(example, heads, queries, slice(0, self.n_keys))
+            lse = torch.logsumexp(logits, dim=-1)  # (h, q)
+            empty = torch.isneginf(lse)[:, :, None]
+            if self.sinks is not None:
+                lse = torch.logaddexp(lse, self.sinks[_torch_index(heads, self.sinks.device)].float()[:, None])
+            weights = torch.exp_(logits.sub_(lse[:, :, None])).clamp_(max=1).masked_fill_(empty, 0)
+            if forbidden is not None:
+                weights.masked_fill_(forbidden, 0)
+        result: Floats = weights.cpu().numpy()
+        return result
+
     def allowed(self, example: int, heads: Index, queries: Index, keys: Index) -> Bools:
         """Which pairs the mask allows, broadcastable to (h, q, k)."""
         if self.mask is None:

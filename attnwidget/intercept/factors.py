@@ -208,7 +208,11 @@ def _explains(attention: Attention, value: torch.Tensor, output: torch.Tensor) -
     coarse = torch.finfo(output.dtype).eps
     for example in {0, attention.n_examples - 1}:
         seen = np.broadcast_to(attention.allowed(example, heads, rows, keys), (n_heads, len(rows), n_keys)).any(-1)
-        weights = torch.from_numpy(attention.weights(example, heads, rows, keys)).to(output.device)
+        weights = torch.from_numpy(
+            attention.rows(example, heads, rows)
+            if isinstance(attention, FactoredAttention)
+            else attention.weights(example, heads, rows, keys)
+        ).to(output.device)
         values = value[example if value.shape[0] > 1 else 0, :, :n_keys].detach().float()
         values = values.repeat_interleave(n_heads // values.shape[0], dim=0)
         expected = torch.matmul(weights, values)  # (H, rows, dv)

@@ -129,7 +129,7 @@ def _explains(attention: FactoredAttention, weights: torch.Tensor) -> bool:
             attention.allowed(example, heads, rows, keys), (attention.n_heads, len(rows), attention.n_keys)
         )
         seen = torch.from_numpy(allowed.any(-1))[:, :, None]
-        expected = torch.from_numpy(attention.weights(example, heads, rows, keys))
+        expected = torch.from_numpy(attention.rows(example, heads, rows))
         scores = np.where(allowed, np.abs(attention.scores(example, heads, rows, keys)), 0)
         # Rounding of a score is relative to it, and turns into a relative error of its weight.
         relative = 8 * coarse * (1 + float(scores.max(initial=0)))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnwidget.intercept.axes import Axes, Part, fresh, grown, length
-from attnwidget.intercept.steps import FORBIDS, Step, as_number, name_of
+from attnwidget.intercept.steps import FORBIDS, Step, as_number, lowest, name_of
 from attnwidget.intercept.trails import Added, Forbidden, Scores
 
 if TYPE_CHECKING:
@@ -85,13 +85,13 @@ def capped(scores: Scores, result: torch.Tensor) -> Scores:
 def filled(scores: Scores, condition: object, value: object, result: torch.Tensor, *, where: bool) -> Scores:
     """Replaced by a value where a condition is, or is not, true."""
     axes = grown(scores.axes, result.shape)
-    if isinstance(value, torch.Tensor):
-        low = bool((value <= FORBIDS).all())
-    else:
-        low = isinstance(value, (int, float)) and value <= FORBIDS
-    if not low or not isinstance(condition, torch.Tensor) or scores.sinks:
+    highest = float(value.max()) if isinstance(value, torch.Tensor) and value.numel() else value
+    if not isinstance(highest, (int, float)) or not isinstance(condition, torch.Tensor) or scores.sinks:
         return scores.unexplained(axes)
-    return replace(scores, axes=axes, added=(*scores.added, Forbidden(Part.of(condition, axes), where)))
+    if not highest <= FORBIDS:
+        return scores.unexplained(axes)
+    entry = Forbidden(Part.of(condition, axes), where, highest <= lowest(result.dtype))
+    return replace(scores, axes=axes, added=(*scores.added, entry))
 
 
 def bounded(step: Step, scores: Scores, result: torch.Tensor) -> Scores:

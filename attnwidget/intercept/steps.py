@@ -77,6 +77,11 @@ def name_of(func: object) -> str:
     return str(getattr(func, "__name__", "")).strip("_")
 
 
+def lowest(dtype: torch.dtype) -> float:
+    """What counts as minus infinity in a type: half of the lowest number."""
+    return torch.finfo(dtype).min / 2
+
+
 def as_number(value: object) -> float | None:
     """A number, or a tensor of one that can be read without waiting for a device; None for anything else."""
     if isinstance(value, (int, float)):

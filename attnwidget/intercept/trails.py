@@ -37,10 +37,17 @@ class Added:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Forbidden:
-    """Scores replaced by a large negative number, where a tensor is (or is not) true."""
+    """Scores replaced by a large negative number, where a tensor is (or is not) true.
+
+    Attributes:
+        part: the tensor.
+        where: what it is there.
+        is_lowest: the number is minus infinity, or as good as that in its type.
+    """
 
     part: Part
     where: bool
+    is_lowest: bool
 
 
 @dataclass(frozen=True, eq=False, slots=True)
