@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from attnwidget.inputs import prepare
+from attnwidget.inputs.placement import input_device, placement_text
 from attnwidget.inputs.prepare import as_names, decoder_axis
 from attnwidget.intercept.assemble import Axis, Naming
 from attnwidget.intercept.session import fill, watching
@@ -143,13 +144,14 @@ class AttentionModel:
 
         Raises:
             TypeError: the inputs are none of these.
-            ValueError: an empty text, one that is too long for the model, or ids it does not have.
+            ValueError: an empty text, one that is too long for the model, or ids it does not have; or a model whose
+                parameters hold no values.
             CaptureError: no attention was seen, or some that cannot be shown.
 
         Warns:
             AttentionWarning: the model overflowed, and some weights are not numbers.
         """
-        device = self._device()
+        device = input_device(self.model)
         prepared = prepare(inputs, self.tokenizer, device=device, parameters=self._parameters())
         kwargs = {**prepared.kwargs, **forward_kwargs}
         kwargs = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in kwargs.items()}
@@ -176,13 +178,9 @@ class AttentionModel:
         )
         implementation = getattr(getattr(self.model, "config", None), "_attn_implementation", None)
         attention = f", attention {implementation}" if implementation else ""
-        return f"AttentionModel({self.name!r}, {kind} on {self._device()}{attention}, tokenizer {tokenizer})"
-
-    def _device(self) -> torch.device:
-        for tensors in (self.model.parameters(), self.model.buffers()):
-            for tensor in tensors:
-                return tensor.device
-        return torch.device("cpu")
+        return (
+            f"AttentionModel({self.name!r}, {kind} on {placement_text(self.model)}{attention}, tokenizer {tokenizer})"
+        )
 
     def _parameters(self) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(self.model.forward).parameters

@@ -111,6 +111,11 @@ class FactoredAttention:
         return self.k.shape[2]
 
     @property
+    def known_lse(self) -> torch.Tensor | None:
+        """(B, H, Tq) float32, where it is known for every head; None where it has yet to be computed."""
+        return self._lse if self._known.all() else None
+
+    @property
     def window(self) -> int | None:
         """The most keys in a row that a query may look at; None where nothing bounds them."""
         return None if self.mask is None else self.mask.window
@@ -162,6 +167,20 @@ class FactoredAttention:
             weights = torch.exp_(logits.sub_(lse[:, :, None])).clamp_(max=1)
             # A row that may look at nothing has no denominator, and kernels disagree on what they return for it.
             weights.masked_fill_(torch.isneginf(lse)[:, :, None], 0)
+            if forbidden is not None:
+                weights.masked_fill_(forbidden, 0)
+        result: Floats = weights.cpu().numpy()
+        return result
+
+    def rows(self, example: int, heads: Index, queries: Index) -> Floats:
+        """Weights of whole rows, (h, q, Tk): of a few of them cheaply, where the denominators are not known yet."""
+        with _plain_maths(self.q.device):
+            logits, forbidden = self._logits(example, heads, queries, slice(0, self.n_keys))
+            lse = torch.logsumexp(logits, dim=-1)  # (h, q)
+            empty = torch.isneginf(lse)[:, :, None]
+            if self.sinks is not None:
+                lse = torch.logaddexp(lse, self.sinks[_torch_index(heads, self.sinks.device)].float()[:, None])
+            weights = torch.exp_(logits.sub_(lse[:, :, None])).clamp_(max=1).masked_fill_(empty, 0)
             if forbidden is not None:
                 weights.masked_fill_(forbidden, 0)
         result: Floats = weights.cpu().numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -71,6 +72,22 @@ class FramedAttention:
         self._window[query_places[known]], self._slot[query_places[known]] = np.nonzero(known)
         self._keys = np.where(inside, key_places % n_keys, -1).astype(np.int32)  # (B * W, Tk) positions
 
+    def around(self, windows: Attention) -> FramedAttention:
+        """The same frame around other windows of the same shape, with nothing worked out or kept twice."""
+        same = copy(self)
+        same.windows = windows
+        return same
+
+    @property
+    def counts_padding(self) -> bool:
+        """Whether tokens may look at padding of their windows, which no weight of the whole sequence shows."""
+        heads = slice(0, self.n_heads)
+        for window in np.flatnonzero((self._keys < 0).any(axis=1)):
+            slots, padding = self._slot[self._window == window], np.flatnonzero(self._keys[window] < 0)
+            if self.windows.allowed(int(window), heads, slots, padding).any() and len(slots):
+                return True
+        return False
+
     @property
     def n_heads(self) -> int:
         """Query heads."""
@@ -130,10 +147,13 @@ class FramedAttention:
         return found
 
     def sink_share(self, example: int, heads: Index, queries: Index) -> Floats:
-        """What of each row goes to an attention sink that is no token, (h, q)."""
+        """What of each row goes to no token: to an attention sink, or to padding of its window; (h, q)."""
         share = np.zeros((length_of(heads, self.n_heads), length_of(queries, self.n_queries)), dtype=np.float32)
         for window, rows, slots in self._rows(example, queries):
             share[:, rows] = self.windows.sink_share(window, heads, slots)
+            padding = np.flatnonzero(self._keys[window] < 0)
+            if len(padding):
+                share[:, rows] += self.windows.weights(window, heads, slots, padding).sum(axis=-1)
         return share
 
     def probe_errors(self) -> Floats | None:

@@ -31,6 +31,7 @@ class LayerInfo:
         key_heads: key-value heads, fewer under grouped queries; None where only weights are known.
         head_size: numbers in a query of one head; None where only weights are known.
         window: the most keys in a row that a query may look at; None without a window.
+        ranks: the processes that share its heads, where they do (tensor parallelism).
     """
 
     path: str = ""
@@ -41,6 +42,7 @@ class LayerInfo:
     key_heads: int | None = None
     head_size: int | None = None
     window: int | None = None
+    ranks: tuple[int, ...] = ()
 
     def of(self, layer: Attention) -> LayerInfo:
         """The same place, with what the layer itself knows."""
@@ -101,6 +103,13 @@ class AttentionStack:
         self.key_spans = _spans(key_spans, self.n_examples, n_keys)
         self.query_tokens = _trim("tokens", query_tokens, self.query_spans, n_queries, name)
         self.key_tokens = _trim("key_tokens", key_tokens, self.key_spans, n_keys, name)
+
+    def with_layers(self, layers: Sequence[Attention]) -> AttentionStack:
+        """The same tokens and places, with other layers."""
+        twin = AttentionStack(self.name, layers, infos=self.infos)
+        twin.query_tokens, twin.key_tokens = self.query_tokens, self.key_tokens
+        twin.query_spans, twin.key_spans = self.query_spans, self.key_spans
+        return twin
 
     @property
     def n_layers(self) -> int:

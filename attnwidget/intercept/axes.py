@@ -177,15 +177,23 @@ def align(part: Part, groups: Sequence[Axis]) -> torch.Tensor | None:
 
 def _find(atom: Atom, names: Sequence[Atom]) -> tuple[int, int, int] | None:
     """Which of these atoms one is, or is a slice of; with start and stop."""
+    root, start, stop = _root(atom)
+    for index, name in enumerate(names):
+        if name is atom:
+            return index, 0, atom.size
+        other, first, last = _root(name)
+        if other is root and first <= start and stop <= last:
+            return index, start - first, stop - first
+    return None
+
+
+def _root(atom: Atom) -> tuple[Atom, int, int]:
+    """What an atom is a slice of in the end, with start and stop."""
     start, stop = 0, atom.size
-    while True:
-        for index, name in enumerate(names):
-            if name is atom:
-                return index, start, stop
-        if atom.source is None:
-            return None
+    while atom.source is not None:
         atom, first, _ = atom.source
         start, stop = start + first, stop + first
+    return atom, start, stop
 
 
 def _merge(tensor: torch.Tensor, groups: Sequence[Axis], sizes: list[int]) -> torch.Tensor:

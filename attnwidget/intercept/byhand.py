@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from attnwidget.intercept import following
+from attnwidget.intercept import following, scoring
 from attnwidget.intercept.axes import Atom, Axis, Part, fresh, leaves
 from attnwidget.intercept.handmade import from_hand
 from attnwidget.intercept.products import BADDBMM, EINSUM, MATMUL, Product, read_product
@@ -21,14 +21,16 @@ from attnwidget.intercept.records import HandCall
 from attnwidget.intercept.reshaping import SHAPING, SPLITTING, merged, pieces
 from attnwidget.intercept.sdpa import CURRENT
 from attnwidget.intercept.steps import Step
-from attnwidget.intercept.trails import Added, Layout, Learned, Scores, SoftmaxCall, Trail, Trails, Weights, trails
+from attnwidget.intercept.trails import Added, Layout, Learned, Scores, Trail, Trails, Weights, trails
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 IMPLEMENTATION = "by hand"
 PRODUCTS = MATMUL | BADDBMM | EINSUM
-SOFTMAX = {torch.softmax, torch.Tensor.softmax, functional.softmax, torch.special.softmax}
+LOG_SOFTMAX = {torch.log_softmax, torch.Tensor.log_softmax, functional.log_softmax, torch.special.log_softmax}
+SOFTMAX = {torch.softmax, torch.Tensor.softmax, functional.softmax, torch.special.softmax, functional.gumbel_softmax}
+SOFTMAX |= LOG_SOFTMAX
 MERGES = {torch.reshape, torch.Tensor.reshape, torch.Tensor.view}
 CASTS = following.CASTS
 FOLLOWED = {*following.RULES, *SHAPING, *SPLITTING} - MERGES - CASTS
@@ -47,7 +49,7 @@ def product(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
         for left in (True, False):
             trail = known.get(read.left if left else read.right)
             learned = _is_learned(read.right if left else read.left, known)
-            if isinstance(trail, Weights) and not learned and _sums_keys(trail, read, left=left):
+            if isinstance(trail, Weights) and not (learned or trail.is_log) and _sums_keys(trail, read, left=left):
                 _use(trail, read, result, left=left)
                 return result
             if isinstance(trail, (Scores, Weights)) and learned:  # heads are mixed
@@ -66,15 +68,17 @@ def softmax(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
     known = trails()
     trail = known.get(args[0] if args else kwargs.get("input"))
     result = func(*args, **kwargs)
-    dim = args[1] if len(args) > 1 else kwargs.get("dim")
+    is_random = func is functional.gumbel_softmax
+    at = 4 if is_random else 1
+    dim = args[at] if len(args) > at else kwargs.get("dim", -1 if is_random else None)
     if type(result) not in _PLAIN or not isinstance(dim, int) or result.ndim < len("qk") or in_backward():
         return result
     scores = trail if isinstance(trail, Scores) else None
     axes = fresh(result.shape) if scores is None else scores.axes
-    call = SoftmaxCall(from_product=scores is not None)
-    if scores is not None and CURRENT.get() is None:
-        watch_softmax(call)
-    known.put(result, Weights(axes, axes[dim], call, scores))
+    if scores is not None and is_random:
+        scores = scores.unexplained()
+    weights = following.weights_of(scores, axes, dim)
+    known.put(result, replace(weights, is_log=func in LOG_SOFTMAX))
     return result
 
 
@@ -135,7 +139,7 @@ def _note(step: Step, result: Any, known: Trails) -> None:  # noqa: ANN401
             known.put(result, found)
     elif step.func in SPLITTING and isinstance(result, (tuple, list)) and 0 in step.known:
         trail = step.known[0]
-        if not isinstance(trail, Learned):
+        if isinstance(trail, (Layout, Scores, Weights)):
             axes = pieces(step.func, trail.axes, step.args, step.kwargs, result)
             for number, (piece, piece_axes) in enumerate(zip(result, axes, strict=True)):
                 if piece_axes is not None:
@@ -151,7 +155,7 @@ def _after(step: Step, result: torch.Tensor) -> Trail | None:
         return trail
     axes = shaping(trail.axes, step.args, step.kwargs, result)
     if axes is None:
-        return following.moved(trail, result) if isinstance(trail, Scores) else None
+        return scoring.moved(trail, result) if isinstance(trail, Scores) else None
     return following.reshaped(step, trail, axes)
 
 
@@ -216,15 +220,17 @@ def _scores(read: Product, result: torch.Tensor, known: Trails) -> Scores | None
     _mark_beside_features(read, found)
     axes = tuple(found[label] for label in read.labels)
     added = () if read.added is None else (Added(Part.of(read.added, axes), read.added_factor),)
+    factors = (
+        Part.of(read.left, tuple(found[label] for label in read.left_labels)),
+        Part.of(read.right, tuple(found[label] for label in read.right_labels)),
+    )
     return Scores(
         axes,
-        (
-            Part.of(read.left, tuple(found[label] for label in read.left_labels)),
-            Part.of(read.right, tuple(found[label] for label in read.right_labels)),
-        ),
+        factors,
         tuple(atom for label in read.summed for atom in found[label]),
         inner=read.factor,
         added=added,
+        product=factors,
     )
 
 

@@ -16,7 +16,7 @@ from attnwidget.intercept.compiled import as_it_is, saw_uncompiled
 from attnwidget.intercept.recorder import ACTIVE, record_call, refuse_call
 from attnwidget.intercept.records import FlexCall
 from attnwidget.intercept.scoremod import Traced, evaluate_mask, keep_score_mod
-from attnwidget.intercept.sdpa import CURRENT, as_kernel_saw, check_no_transform
+from attnwidget.intercept.sdpa import CURRENT, as_kernel_saw, check_readable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -150,7 +150,7 @@ def from_flex(
     Raises:
         ValueError: score_mod or mask_mod are not made of operations on tensors alone.
     """
-    check_no_transform()
+    check_readable(call.query)
     query, key = as_kernel_saw(call.query), as_kernel_saw(call.key)
     softcap, modifier, kept = None, None, keeper.keep(query)
     if call.score_mod is not None and getattr(call.score_mod, "__name__", "") not in _PLAIN:

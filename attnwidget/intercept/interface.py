@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from attnwidget.intercept.factors import from_interface
+from attnwidget.intercept.framing import framed
 from attnwidget.intercept.recorder import ACTIVE, record_call
 from attnwidget.intercept.records import InterfaceCall
 from attnwidget.intercept.sdpa import CURRENT
@@ -91,8 +92,12 @@ def watched(original: AttentionFunction) -> AttentionFunction:
             result = original(module, query, key, value, attention_mask, *args, **kwargs)
         finally:
             CURRENT.reset(token)
+        notes: list[str] = []
         record_call(
-            lambda keeper: from_interface(call, result, keeper), module=module, implementation=call.implementation
+            lambda keeper: framed(from_interface(call, result, keeper), query, key, keeper.places, notes),
+            module=module,
+            implementation=call.implementation,
+            notes=notes,
         )
         return result
 

@@ -9,6 +9,7 @@ import torch
 
 from attnwidget.attention import Mask, MaskMemo, Probe, combine_masks, without_bias
 from attnwidget.attention.memo import TensorMemo, key_of
+from attnwidget.intercept.places import Places
 from attnwidget.intercept.store import Store
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class Keeper:
         made: what routes made of other things in this run, by keys of their own.
         keep_once: as `keep`, with one copy for all layers that ask for a tensor with the same values.
         copy_once: likewise, with copies that stay on the device, for what is only needed while the run lasts.
+        places: places of windows met before in this run.
     """
 
     def __init__(self, store: Store | None = None, *, dropout: bool = False) -> None:
@@ -57,6 +59,7 @@ class Keeper:
         self.made: dict[Hashable, Any] = {}
         self.keep_once = _Once(self.keep)
         self.copy_once = _Once(lambda tensor: tensor.detach().clone())
+        self.places = Places()
         self._combined: dict[tuple[int, ...], tuple[list[Mask], Mask]] = {}
         self._unbiased: dict[int, tuple[Mask, Mask | None]] = {}
         self._large_biases: dict[tuple[int, ...], Mask] = {}

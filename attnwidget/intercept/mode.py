@@ -10,9 +10,10 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
-from attnwidget.intercept import byhand, multihead, sdpa, trails
+from attnwidget.intercept import byhand, casting, multihead, sdpa, trails
 from attnwidget.intercept.frames import owner_of
 from attnwidget.intercept.recorder import ACTIVE, refuse_call
+from attnwidget.intercept.shadows import shadows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -40,16 +41,23 @@ class WatchCalls(TorchFunctionMode):
 
     Attributes:
         left: its block has ended; it is to be taken away.
+
+    Args:
+        follows: write down where the rows of tensors come from.
     """
 
     attnwidget_watches = True
 
-    def __init__(self) -> None:
+    def __init__(self, *, follows: bool = False) -> None:
         super().__init__()
         self.left = False
+        self._follows = follows
+        self._shadows = shadows()
 
     def __enter__(self) -> Self:
         trails.begin()
+        self._shadows = shadows()
+        self._shadows.captures += self._follows
         stack = _stack()
         others = _without_left(stack)
         # Torch's default device insists on the lowest place.
@@ -60,6 +68,9 @@ class WatchCalls(TorchFunctionMode):
 
     def __exit__(self, *_: object) -> None:
         self.left = True
+        self._shadows.captures -= self._follows
+        if not self._shadows.captures:
+            self._shadows.clear()
         # Usually this one. One that was left in another thread, as by a generator that the garbage collector closed
         # there, waits for the next capture of its own thread: nobody else can reach that thread's stack.
         stack = _stack()
@@ -74,14 +85,20 @@ class WatchCalls(TorchFunctionMode):
     ) -> Any:  # noqa: ANN401 - whatever the function returns
         options = kwargs or {}
         handler = _HANDLERS.get(func)
+        casts = shadows().captures > 0 and func in casting.RULES
         if handler is None:
-            if func not in byhand.FOLLOWED or not trails.trails():
+            if func in byhand.FOLLOWED and trails.trails():
+                handler = _followed
+            elif casts:
+                handler = _plain
+            else:
                 return func(*args, **options)
-            handler = _followed
         if _BUSY.get() or not ACTIVE.get():
             return func(*args, **options)
         token = _BUSY.set(True)
         try:
+            if casts:
+                return casting.watched(lambda: handler(func, types, args, options), func, args, options)
             return handler(func, types, args, options)
         finally:
             _BUSY.reset(token)
@@ -185,6 +202,7 @@ def _linear(
 
 
 _followed = _by_hand(byhand.follow)
+_plain = _by_hand(lambda func, args, options: func(*args, **options))
 _HANDLERS: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys(byhand.PRODUCTS, _by_hand(byhand.product)),
     **dict.fromkeys(byhand.SOFTMAX, _by_hand(byhand.softmax)),

@@ -14,7 +14,7 @@ from attnwidget.attention import FactoredAttention, Mask
 from attnwidget.intercept.dropout import keep_dropped
 from attnwidget.intercept.fused import fused_path_notes
 from attnwidget.intercept.recorder import record_call
-from attnwidget.intercept.sdpa import SDPA, as_kernel_saw, check_no_transform, run_kernel
+from attnwidget.intercept.sdpa import SDPA, as_kernel_saw, check_readable, run_kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -125,7 +125,7 @@ def _signature(func: Callable[..., Any]) -> inspect.Signature:
 
 
 def _factors(inside: _Inside, arguments: Mapping[str, Any], n_extra: int, keeper: Keeper) -> Attention:
-    check_no_transform()
+    check_readable(arguments["query"])
     heads: int = arguments["num_heads"]
     kernel = inside.kernel
     if kernel is not None:

@@ -12,7 +12,9 @@ from attnwidget.attention import CaptureError
 from attnwidget.intercept.frames import Caller, find_caller
 from attnwidget.intercept.keeping import Keeper
 from attnwidget.intercept.nothing import not_followed
+from attnwidget.intercept.portions import consistent, joined
 from attnwidget.intercept.records import Record
+from attnwidget.intercept.spread import spread_over
 from attnwidget.intercept.written import as_written, plain_path
 
 if TYPE_CHECKING:
@@ -90,7 +92,8 @@ class Recorder:
         number = self._calls[id(caller.module)]
         self._calls[id(caller.module)] += 1
         path = self.path(caller.module)
-        self.records.append(Record(attention, path, caller.module, number, implementation, extra_keys))
+        ranks = spread_over(caller.module, attention.n_heads)
+        self.records.append(Record(attention, path, caller.module, number, implementation, extra_keys, ranks))
 
     def fail(self, error: CaptureError) -> None:
         """Remember the first problem."""
@@ -100,6 +103,8 @@ class Recorder:
         """Record nothing more, let go of what was only needed while recording, note what could not be followed."""
         self.ended = True
         self._runs.clear()
+        if self.problem is None:
+            self.records = list(consistent(joined(self.records, self.keeper)))
         self.keeper.forget()
         self.notes.update(dict.fromkeys(not_followed(self)))
 

@@ -140,6 +140,7 @@ class Record:
         call: how often it had called before in this run.
         implementation: what computed it.
         extra_keys: names of keys after the last token's, which stand for no token.
+        ranks: the processes that share its heads, where they do.
     """
 
     attention: Attention
@@ -148,3 +149,4 @@ class Record:
     call: int
     implementation: str
     extra_keys: tuple[str, ...] = ()
+    ranks: tuple[int, ...] = ()

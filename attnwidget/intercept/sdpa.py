@@ -11,6 +11,7 @@ from torch.nn import functional
 from attnwidget.attention import FactoredAttention
 from attnwidget.attention.protocol import shape_text
 from attnwidget.intercept.dropout import keep_dropped, run_showing_weights
+from attnwidget.intercept.framing import framed
 from attnwidget.intercept.kernels import MATH, PROBATION, Facts, additive_mask, call_kernel, kernel_of
 from attnwidget.intercept.recorder import dropout_is_asked_for, record_call
 from attnwidget.intercept.records import InterfaceCall, KernelCall
@@ -36,7 +37,12 @@ def watched(func: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> tor
     if inside is not None:
         inside.kernels.append(call)
     else:
-        record_call(lambda keeper: _factors(call, keeper), implementation="sdpa")
+        notes: list[str] = []
+        record_call(
+            lambda keeper: framed(_factors(call, keeper), call.query, call.key, keeper.places, notes),
+            implementation="sdpa",
+            notes=notes,
+        )
     return output
 
 
@@ -171,8 +177,15 @@ def _in_transform() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None  # noqa: SLF001 - torch offers no other name for it
 
 
-def check_no_transform() -> None:
-    """Raise if tensors here are those of a function transform, with no values to keep."""
+def check_readable(tensor: torch.Tensor) -> None:
+    """Raise if what ran here has no values to keep."""
+    if tensor.is_meta:
+        raise ValueError("it ran on the meta device, which holds no values; load the model's parameters")
+    if hasattr(tensor, "device_mesh"):
+        raise ValueError(
+            "its tensors are DTensors, spread over ranks by a rule of their own; let its projections return local "
+            "tensors (use_local_output=True)"
+        )
     if _in_transform():
         raise ValueError("it ran inside a function transform (torch.func.vmap, grad ...); run the module without")
 
@@ -188,7 +201,7 @@ def _factors(call: KernelCall, keeper: Keeper) -> Attention:
             f"queries have shape {shape_text(call.query)} and keys {shape_text(call.key)}; "
             "expected 4-D (batch, heads, tokens, head size): add the missing axes with unsqueeze"
         )
-    check_no_transform()
+    check_readable(call.query)
     query, key = as_kernel_saw(call.query), as_kernel_saw(call.key)
     mask = keeper.masks.recognise(call.mask, n_queries=query.shape[2], n_keys=key.shape[2], is_causal=call.is_causal)
     if keeper.dropout and call.dropout:

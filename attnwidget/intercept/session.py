@@ -13,8 +13,10 @@ from attnwidget.intercept import replaced
 from attnwidget.intercept.assemble import Naming, assemble
 from attnwidget.intercept.compiled import can_run_eagerly
 from attnwidget.intercept.dropout import NOTHING_DROPPED
+from attnwidget.intercept.local import may_cut
 from attnwidget.intercept.mode import WatchCalls
 from attnwidget.intercept.recorder import ACTIVE, Recorder
+from attnwidget.intercept.spread import spread_notes
 from attnwidget.intercept.store import Store
 from attnwidget.intercept.written import as_written, is_wrapper
 
@@ -88,7 +90,7 @@ def fill(result: AttentionCapture, recorder: Recorder, naming: Naming) -> None:
     """
     try:
         stacks = assemble(recorder, naming)
-        notes = [*recorder.notes, *_dropout_notes(recorder)]
+        notes = [*recorder.notes, *_dropout_notes(recorder), *spread_notes(recorder.records)]
         result.fill(stacks, notes=notes)
     finally:
         recorder.release()
@@ -110,7 +112,7 @@ def watching(
     replaced.watch()
     try:
         ACTIVE.set((*_still_open(), recorder))
-        with WatchCalls():
+        with WatchCalls(follows=may_cut(module)):
             yield AttentionCapture(model=model or type(as_written(module)).__name__), recorder
     except BaseException as error:
         recorder.release()

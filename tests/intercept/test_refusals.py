@@ -159,9 +159,8 @@ def test_names_that_do_not_fit():
 
 
 def odd_attention(module, query, key, value, attention_mask, **_):
-    """Attention that looks at the square of the scores, which no factors explain, by a softmax nobody follows."""
+    """Attention that looks at the square of the scores, which no factors explain, and takes no softmax of them."""
     weights = (query @ key.transpose(-1, -2)).square()
-    weights = torch.exp(weights - weights.amax(dim=-1, keepdim=True))
     weights = weights / weights.sum(dim=-1, keepdim=True)
     return (weights @ value).transpose(1, 2).contiguous(), weights if module.config.tells else None
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -30,6 +31,7 @@ class Style:
         counts: how many tokens of text stand for one example's image, video or audio.
         padded: whether the text of the last example is padded.
         modalities: which of them to pass.
+        sizes: whether to say how large images are.
     """
 
     image: str = "one"
@@ -37,6 +39,7 @@ class Style:
     counts: dict[str, int] = field(default_factory=dict)
     padded: bool = True
     modalities: tuple[str, ...] = ("text", "image", "audio")
+    sizes: bool = False
 
 
 def parameters(model: Any) -> dict[str, inspect.Parameter]:  # noqa: ANN401 - any model
@@ -57,14 +60,13 @@ def styles(model: Any) -> Iterator[Style]:  # noqa: ANN401
         images.insert(0, "packed")
     if isinstance(of(model.config, "num_frames"), int):
         images[:0] = ["frames", "channels first"]
-    audios = ["mels first", "frames first"] if any("features" in name or name == "input_values" for name in names) else ["mels first"]
-    given = [names[name].default is inspect.Parameter.empty for name in names]
+    if not any("pixel" in name or name in {"hidden_states", "image", "grid_thw"} for name in names):
+        images = images[:1]
+    audios = ["mels first", "frames first"] if {"input_features", "input_values"} & set(names) else ["mels first"]
+    sizes = [False, True] if "image_sizes" in names else [False]
     for modalities in (("text", "image", "audio"), ("text", "image"), ("text", "audio"), ("text",)):
-        for padded in (True, False):
-            for image in images if any("pixel" in name or name in {"hidden_states", "image"} for name in names) else images[:1]:
-                for audio in audios:
-                    yield Style(image, audio, {}, padded, modalities)
-    del given
+        for padded, image, audio, size in itertools.product((True, False), images, audios, sizes):
+            yield Style(image, audio, {}, padded, modalities, size)
 
 
 def adapted(style: Style, error: Exception) -> Style | None:
@@ -76,7 +78,7 @@ def adapted(style: Style, error: Exception) -> Style | None:
     count = -(-int(found[2]) // BATCH)
     if style.counts.get(kind) == count or count > 600:
         return None
-    return Style(style.image, style.audio, {**style.counts, kind: count}, style.padded, style.modalities)
+    return replace(style, counts={**style.counts, kind: count})
 
 
 def make_inputs(model: Any, style: Style) -> dict[str, Any]:  # noqa: ANN401
@@ -241,7 +243,7 @@ class Maker:
 
     def image_sizes(self) -> torch.Tensor | None:
         """(images, 2)."""
-        return torch.tensor([self._image_size()] * BATCH) if self.has_image else None
+        return torch.tensor([self._image_size()] * BATCH) if self.has_image and self.style.sizes else None
 
     # audio
 
@@ -265,7 +267,9 @@ class Maker:
         """(B, samples)."""
         if not self.has_audio:
             return None
-        return torch.randn((BATCH, 1, 3200) if self.style.audio == "mels first" and of(self.config, "audio_channels") else (BATCH, 3200))
+        if self.names & {"padding_mask", "audio_codes"} or "n_codebooks" in vars(self.config):  # codecs have channels
+            return torch.randn(BATCH, 1, 3200)
+        return torch.randn(BATCH, 3200) if self.style.audio == "mels first" else torch.randn(BATCH, 1, 3200)
 
     # time series
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +37,13 @@ _RULES: tuple[tuple[str, int], ...] = (
     (r"num_queries|num_query_tokens|.*num_latents|num_proposals|two_stage_num_proposals|resampler_n_latents", 8),
     (r"projector_input_dim|vision_output_dim", WIDTH),
 )
-_COMPILED = tuple((re.compile(pattern), value) for pattern, value in _RULES)
+Rules: TypeAlias = "tuple[tuple[re.Pattern[str], int], ...]"
+_COMPILED: Rules = tuple((re.compile(pattern), value) for pattern, value in _RULES)
+_SHALLOW: Rules = tuple(
+    (re.compile(pattern), value)
+    for pattern, value in _RULES
+    if any(word in pattern for word in ("layers", "vocab", "positions", "experts", "window", "chunk", "queries"))
+)
 _KEPT = re.compile(
     r"num_labels|num_channels|num_codebooks|num_mel_bins|num_kv_shared_layers|num_nextn_predict_layers|num_mtp_layers|"
     r"max_window_layers|first_k_dense_replace|expert_layer.*|num_register_tokens|.*_token_per_.*|.*dropout.*"
@@ -46,35 +52,39 @@ _TOKEN = re.compile(r".*token_ids?|.*_token_index|.*(image|video|audio|im|img|sl
 _LIST_WIDTHS = re.compile(r"hidden_sizes|embed_dims|embed_dim|.*hidden_sizes|conv_dim|tdnn_dim|embed_dim_per_stage")
 
 
-def shrink(config: Any, special: Mapping[str, Any] | None = None) -> Any:  # noqa: ANN401 - any config
+def shrink(config: Any, fields: Mapping[str, Mapping[str, Any]] | None = None, *, widths: bool = True) -> Any:  # noqa: ANN401
     """A config like this one, tiny.
 
     Args:
         config: as its class makes it by default.
-        special: what the rules cannot know, by field; a dict for a config inside this one, None to leave a field to
-            the class.
+        fields: what the rules cannot know, by model type and name of a field; it holds inside other configs too. None
+            leaves a field to the class.
+        widths: shrink widths too; without it only depths, vocabularies and the like.
 
     Returns:
         A new config of the same class.
     """
-    return _shrink(config, special or {}, {})
+    return _shrink(config, fields or {}, {}, _COMPILED if widths else _SHALLOW)
 
 
-def _shrink(config: Any, special: Mapping[str, Any], tokens: dict[str, int]) -> Any:  # noqa: ANN401
+def _shrink(config: Any, fields: Mapping[str, Mapping[str, Any]], tokens: dict[str, int], rules: Rules) -> Any:  # noqa: ANN401
     values: dict[str, Any] = {}
     names = {field.name: field.default for field in dataclasses.fields(config)}
+    special = fields.get(config.model_type, {})
     for name, default in names.items():
         value = get(config, name, default)
-        given = special.get(name)
-        if is_config(value):
-            values[name] = _shrink(value, given if isinstance(given, dict) else {}, tokens)
-        elif name not in special and (small := _small(name, value, default, config, tokens)) is not None:
+        if is_config(value) and name not in special:
+            values[name] = _shrink(value, fields, tokens, rules)
+        elif name == "head_dim" and value is None and rules is _COMPILED:
+            values[name] = HEAD_SIZE
+        elif (small := _small(name, value, default, config, tokens, rules)) is not None:
             values[name] = small
-    values.update(_layers(config, values, names))
-    values.update(_rotary(config))
-    for name, value in special.items():
-        if not is_config(values.get(name)):
-            values[name] = value
+    values.update(_layers(config, names))
+    if rules is _COMPILED:
+        values.update(_rotary(config))
+        if "kv_lora_rank" in names and "num_key_value_heads" in values:
+            values["num_key_value_heads"] = values.get("num_attention_heads", 4)  # latents are made into as many keys
+    values.update(special)
     return type(config)(**{name: value for name, value in values.items() if value is not None})
 
 
@@ -86,7 +96,7 @@ def get(config: Any, name: str, default: Any = None) -> Any:  # noqa: ANN401
         return default
 
 
-def _layers(config: Any, values: dict[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401
+def _layers(config: Any, names: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401
     """As many layers as there are kinds of them, one of each kind, and the last kind once more."""
     found = {}
     for field in ("layer_types", "layers_block_type", "mlp_layer_types", "indexer_types"):
@@ -118,7 +128,7 @@ def is_config(value: object) -> bool:
     return dataclasses.is_dataclass(value) and hasattr(value, "model_type") and not isinstance(value, type)
 
 
-def _small(name: str, value: Any, default: Any, config: Any, tokens: dict[str, int]) -> Any:  # noqa: ANN401
+def _small(name: str, value: Any, default: Any, config: Any, tokens: dict[str, int], rules: Rules) -> Any:  # noqa: ANN401
     """The value for one field; None to leave it to the class, as where the class makes it from other fields."""
     if name == "rope_parameters":
         return None
@@ -131,11 +141,11 @@ def _small(name: str, value: Any, default: Any, config: Any, tokens: dict[str, i
             return _token(name, value, tokens)
         if name in {"image_size", "img_size"}:
             return _image(value, getattr(config, "patch_size", None))
-        if name == "embed_dim" and isinstance(getattr(config, "num_heads", None), (list, tuple)):
+        if name == "embed_dim" and isinstance(getattr(config, "num_heads", None), (list, tuple)) and rules is _COMPILED:
             return HEAD_SIZE * config.num_heads[0]  # each stage doubles the width and has heads of its own
-        return _number(name, value)
+        return _number(name, value, rules)
     if isinstance(value, (list, tuple)) and value and all(type(item) is int for item in value):
-        return _numbers(name, value, config, tokens)
+        return _numbers(name, value, config, tokens, rules)
     return None
 
 
@@ -148,19 +158,20 @@ def _token(name: str, value: int, tokens: dict[str, int]) -> int | None:
 def _image(value: int, patch: Any) -> int:  # noqa: ANN401
     if isinstance(patch, (list, tuple)):
         patch = patch[0]
-    return min(value, PATCHES * patch if isinstance(patch, int) and patch > 1 else WIDTH)
+    size = PATCHES * patch if isinstance(patch, int) and patch > 1 else WIDTH
+    return min(value, size * -(-WIDTH // size) if size < WIDTH // 2 else size)
 
 
-def _number(name: str, value: int) -> int | None:
+def _number(name: str, value: int, rules: Rules) -> int | None:
     if _KEPT.fullmatch(name) or value <= 0:
         return None
-    for pattern, small in _COMPILED:
+    for pattern, small in rules:
         if pattern.fullmatch(name):
             return min(value, small)
     return None
 
 
-def _numbers(name: str, value: Any, config: Any, tokens: dict[str, int]) -> list[int] | None:  # noqa: ANN401
+def _numbers(name: str, value: Any, config: Any, tokens: dict[str, int], rules: Rules) -> list[int] | None:  # noqa: ANN401
     if name in {"image_size", "img_size"}:
         patch = getattr(config, "patch_size", None)
         return [_image(item, patch) for item in value]
@@ -168,7 +179,7 @@ def _numbers(name: str, value: Any, config: Any, tokens: dict[str, int]) -> list
         return [_token(f"{name}.{number}", item, tokens) or item for number, item in enumerate(value)]
     if name in {"depths", "encoder_depths", "layers", "stage_depths"}:
         return [min(item, 2) for item in value]
-    if _LIST_WIDTHS.fullmatch(name):
+    if _LIST_WIDTHS.fullmatch(name) and rules is _COMPILED:
         common = math.gcd(*value)
         factor = common // HEAD_SIZE if common % HEAD_SIZE == 0 else 1
         return [item // max(1, factor) for item in value]
