@@ -25,7 +25,9 @@ class Atom:
         size: how many there are, at least 2.
         parts: the two it was split into by a reshape, outer and inner.
         source: the atom it is a slice of, with start and stop.
-        is_head: told by a tensor (batch, heads, ...) that it counts heads (True) or examples (False).
+        is_head: told by queries, keys or values, as their batch and heads were merged, that it counts heads (True) or
+            examples (False).
+        may_be_head: told by scores or weights in a shape like (batch, heads, ...), which may have another order.
         beside_features: lies just outside the features in memory, as heads do that were split off from them.
     """
 
@@ -33,6 +35,7 @@ class Atom:
     parts: tuple[Atom, ...] = ()
     source: tuple[Atom, int, int] | None = None
     is_head: bool | None = None
+    may_be_head: bool | None = None
     beside_features: bool = False
 
     def split(self, outer: int) -> tuple[Atom, Atom]:
@@ -170,7 +173,8 @@ def align(part: Part, groups: Sequence[Axis]) -> torch.Tensor | None:
     spare = [index for index in range(len(names)) if index not in picked]
     if len(set(picked)) < len(picked) or any(tensor.shape[index] > 1 for index in spare):
         return None
-    tensor = tensor.permute(*picked, *spare).flatten(len(picked)) if spare else tensor.permute(*picked)
+    tensor = tensor.permute((*picked, *spare))
+    tensor = tensor.flatten(len(picked)) if spare else tensor
     found_sizes = iter(tensor.shape)
     return _merge(tensor, wanted, [1 if index is None else next(found_sizes) for index in order])
 
@@ -215,3 +219,18 @@ def mark(atoms: Iterable[Atom], *, is_head: bool) -> None:
     for atom in atoms:
         if atom.is_head is None:
             atom.is_head = is_head
+
+
+def mark_likely(atoms: Iterable[Atom], *, is_head: bool) -> None:
+    """Write down what atoms may count, where nobody has."""
+    for atom in atoms:
+        if atom.may_be_head is None:
+            atom.may_be_head = is_head
+
+
+def told_heads(atoms: Axis) -> Axis | None:
+    """Which atoms were told to count heads; None if nobody told of any of them."""
+    told = [atom.may_be_head if atom.is_head is None else atom.is_head for atom in atoms]
+    if all(value is None for value in told):
+        return None
+    return tuple(atom for atom, value in zip(atoms, told, strict=True) if value)

@@ -180,12 +180,15 @@ def _total(step: Step, result: torch.Tensor) -> Trail | None:
 
 
 def _followed(step: Step) -> tuple[int, Trail]:
-    """The argument that is followed; weights before scores."""
-    for kind in (Weights, Scores):
-        for position, trail in step.known.items():
-            if isinstance(trail, kind):
-                return position, trail
-    return next(iter(step.known.items()))
+    """The argument that is followed; weights before scores, and weights of a product before others."""
+
+    def rank(item: tuple[int, Trail]) -> int:
+        trail = item[1]
+        if isinstance(trail, Weights):
+            return 0 if trail.scores is not None else 1
+        return 2 if isinstance(trail, Scores) else 3
+
+    return min(step.known.items(), key=rank)
 
 
 def _is_bool(value: Any) -> bool:  # noqa: ANN401

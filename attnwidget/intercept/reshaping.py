@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
-from attnwidget.intercept.axes import Axes, Axis, fresh, grown, leaves, length, mark, narrowed, reshaped
+from attnwidget.intercept.axes import Axes, Axis, fresh, grown, leaves, length, mark, mark_likely, narrowed, reshaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +24,8 @@ def _reshape(axes: Axes, _: tuple[Any, ...], __: Mapping[str, Any], result: torc
         if [leaves(axis) for axis in short[1:]] == [leaves(axis) for axis in long[2:]]:
             # (batch * heads, ., .) is, or was, (batch, heads, ., .), which tells the two apart.
             heads_first = _are_beside(long[0]) and not _are_beside(long[1])
-            mark(leaves(long[0]), is_head=heads_first)
-            mark(leaves(long[1]), is_head=not heads_first)
+            mark_likely(leaves(long[0]), is_head=heads_first)
+            mark_likely(leaves(long[1]), is_head=not heads_first)
     return found
 
 

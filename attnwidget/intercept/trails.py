@@ -108,6 +108,7 @@ class Weights:
         clean: what the tensor would be without dropout; None: what it is, or not known any more.
         source: what the softmax returned, if that has been changed since, other than by dropout.
         is_mixed: it has been multiplied with parameters, as where heads are mixed.
+        is_blend: made of several softmaxes.
         is_log: the logarithm of weights.
         oddity: why no weights can be told; None: they can.
     """
@@ -119,6 +120,7 @@ class Weights:
     clean: Part | None = None
     source: Part | None = None
     is_mixed: bool = False
+    is_blend: bool = False
     is_log: bool = False
     oddity: str | None = None
 

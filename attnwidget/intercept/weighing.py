@@ -36,8 +36,8 @@ def changed(step: Step, weights: Weights, position: int, result: torch.Tensor) -
     others = [trail for trail in step.known.values() if isinstance(trail, Weights) and trail.call is not weights.call]
     for other in others:
         other.call.is_known = True  # goes with this one
-        if other.clean is not None or weights.clean is not None:
-            return replace(weights, axes=grown(weights.axes, result.shape), oddity=SEVERAL)
+        lost = other.clean is not None or weights.clean is not None  # weights before dropout cannot be blended again
+        weights = replace(weights, is_blend=True, oddity=SEVERAL if lost else weights.oddity)
     return same(step, weights, position, result)
 
 
