@@ -9,12 +9,20 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import torch
+
+
+class Side(Enum):
+    """A factor of a product."""
+
+    LEFT = "left"
+    RIGHT = "right"
 
 
 @dataclass(eq=False, slots=True)
@@ -29,6 +37,7 @@ class Atom:
             examples (False).
         may_be_head: told by scores or weights in a shape like (batch, heads, ...), which may have another order.
         beside_features: lies just outside the features in memory, as heads do that were split off from them.
+        side: which factor of a product it comes from alone; None for what both share, and for anything else.
     """
 
     size: int
@@ -37,10 +46,11 @@ class Atom:
     is_head: bool | None = None
     may_be_head: bool | None = None
     beside_features: bool = False
+    side: Side | None = None
 
     def split(self, outer: int) -> tuple[Atom, Atom]:
         """Into an outer part of this size and what is left."""
-        first, rest = Atom(outer), Atom(self.size // outer)
+        first, rest = Atom(outer, side=self.side), Atom(self.size // outer, side=self.side)
         self.parts = (first, rest)
         return first, rest
 
@@ -52,6 +62,19 @@ Axes: TypeAlias = tuple[Axis, ...]
 def fresh(shape: Sequence[int]) -> Axes:
     """Axes nothing is known of yet."""
     return tuple((Atom(size),) if size > 1 else () for size in shape)
+
+
+def alike(axes: Axes, shape: Sequence[int]) -> Axes | None:
+    """The same axes where they are as long as they were, and new ones from the same side; None if there are others."""
+    if len(axes) != len(shape):
+        return None
+    return tuple(axis if length(axis) == size else like(axis, size) for axis, size in zip(axes, shape, strict=True))
+
+
+def like(axis: Axis, size: int) -> Axis:
+    """An axis of another length, from the same side."""
+    sides = {atom.side for atom in axis}
+    return (Atom(size, side=sides.pop() if len(sides) == 1 else None),) if size > 1 else ()
 
 
 def leaves(axis: Axis) -> Axis:
@@ -96,7 +119,9 @@ def narrowed(axis: Axis, start: int, stop: int) -> Axis | None:
     if stop - start == 1:
         return ()
     atoms = leaves(axis)
-    return (Atom(stop - start, source=(atoms[0], start, stop)),) if len(atoms) == 1 and stop > start else None
+    if len(atoms) != 1 or stop <= start:
+        return None
+    return (Atom(stop - start, source=(atoms[0], start, stop), side=atoms[0].side),)
 
 
 def grown(axes: Axes, shape: Sequence[int]) -> Axes:

@@ -201,6 +201,16 @@ def merged(before: torch.Tensor, after: torch.Tensor) -> Axes | None:
     return None
 
 
+def heads_first(before: torch.Tensor) -> Axes | None:
+    """Axes of a copy in order of (heads, batch, tokens, size), seen from an order in memory that tells; else None."""
+    if before.ndim != _FOUR or not _beside_features(before, 0) or _beside_features(before, 1):
+        return None
+    known = fresh(before.shape)
+    mark(known[0], is_head=True)
+    mark(known[1], is_head=False)
+    return known
+
+
 def _beside_features(tensor: torch.Tensor, axis: int) -> bool:
     """Whether an axis lies just outside the last one in memory, and an axis further in does not: split off from it."""
     size, step = tensor.shape[-1], tensor.stride(-1)

@@ -65,6 +65,7 @@ class Scores:
         gains: tensors the product is multiplied with.
         added: in the order it was added.
         sinks: columns joined to the scores last of all.
+        is_loose: parts of them were moved around, and which axis counts what is not known any more.
     """
 
     axes: Axes
@@ -75,6 +76,7 @@ class Scores:
     gains: tuple[Part, ...] = ()
     added: tuple[Added | Forbidden, ...] = ()
     sinks: tuple[Part, ...] = ()
+    is_loose: bool = False
 
     def unexplained(self, axes: Axes | None = None) -> Scores:
         """Still from a product, and no longer what the formula says; what was forbidden still is."""
