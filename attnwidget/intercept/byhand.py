@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from attnwidget.intercept import following, scoring
-from attnwidget.intercept.axes import Atom, Axis, Part, fresh, leaves
+from attnwidget.intercept import following, scoring, weighing
+from attnwidget.intercept.axes import Atom, Axis, Part, Side, fresh, leaves, length, like
 from attnwidget.intercept.handmade import from_hand
 from attnwidget.intercept.products import BADDBMM, EINSUM, MATMUL, Product, read_product
 from attnwidget.intercept.recorder import in_backward, record_call, watch_softmax
 from attnwidget.intercept.records import HandCall
-from attnwidget.intercept.reshaping import SHAPING, SPLITTING, merged, pieces
+from attnwidget.intercept.reshaping import SHAPING, SPLITTING, heads_first, merged, pieces
 from attnwidget.intercept.sdpa import CURRENT
 from attnwidget.intercept.steps import Step
 from attnwidget.intercept.trails import Added, Layout, Learned, Scores, Trail, Trails, Weights, trails
@@ -33,7 +33,8 @@ SOFTMAX = {torch.softmax, torch.Tensor.softmax, functional.softmax, torch.specia
 SOFTMAX |= LOG_SOFTMAX
 MERGES = {torch.reshape, torch.Tensor.reshape, torch.Tensor.view}
 CASTS = following.CASTS
-FOLLOWED = {*following.RULES, *SHAPING, *SPLITTING} - MERGES - CASTS
+COPIES = {torch.Tensor.contiguous}
+FOLLOWED = {*following.RULES, *SHAPING, *SPLITTING} - MERGES - CASTS - COPIES
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 _BATCHED_NDIM = 4
 
@@ -52,9 +53,10 @@ def product(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
             if isinstance(trail, Weights) and not (learned or trail.is_log) and _sums_keys(trail, read, left=left):
                 _use(trail, read, result, left=left)
                 return result
-            if isinstance(trail, (Scores, Weights)) and learned:  # heads are mixed
-                source = read.left if left else read.right
-                known.put(result, following.mixed(trail, source, result))
+            if isinstance(trail, (Scores, Weights)) and learned:
+                found = _mixed(trail, read, left=left)
+                if found is not None:
+                    known.put(result, found)
                 return result
     if not (_is_learned(read.left, known) or _is_learned(read.right, known)):
         scores = _scores(read, result, known)
@@ -111,6 +113,18 @@ def merge(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, 
         axes = merged(args[0], result)
         if axes is not None:
             known.put(result, Layout(axes))
+    return result
+
+
+def copy(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    """Run `contiguous`, after which the order in memory does not tell heads from examples any more."""
+    known = trails()
+    if known and known.get(args[0]) is not None:
+        return follow(func, args, kwargs)
+    result = func(*args, **kwargs)
+    axes = None if result is args[0] else heads_first(args[0])
+    if axes is not None:
+        known.put(result, Layout(axes))
     return result
 
 
@@ -198,6 +212,23 @@ def _use(trail: Weights, read: Product, output: torch.Tensor, *, left: bool) -> 
         record_call(lambda keeper: from_hand(call, keeper, notes), implementation=IMPLEMENTATION, notes=notes)
 
 
+def _mixed(trail: Scores | Weights, read: Product, *, left: bool) -> Scores | Weights | None:
+    """Scores or weights times parameters, which may mix heads."""
+    labels, other = (read.left_labels, read.right_labels) if left else (read.right_labels, read.left_labels)
+    if len(labels) != len(trail.axes):
+        return None
+    known = dict(zip(labels, trail.axes, strict=True))
+    summed = tuple(atom for label in read.summed for atom in known[label])
+    sizes = read.sizes(left=not left)
+    for label in other:
+        if label not in known:  # heads again, if there are as many of them
+            known[label] = summed if length(summed) == sizes[label] else like(summed, sizes[label])
+    axes = tuple(known[label] for label in read.labels)
+    if isinstance(trail, Weights):
+        return weighing.mixed(trail, read.left if left else read.right, axes, summed)
+    return scoring.mixed(trail, axes, summed)
+
+
 def _scores(read: Product, result: torch.Tensor, known: Trails) -> Scores | None:
     """What a product of two tensors makes, if it may be scores: sums over more than one feature."""
     sizes = read.sizes(left=True)
@@ -214,7 +245,8 @@ def _scores(read: Product, result: torch.Tensor, known: Trails) -> Scores | None
                     found.setdefault(label, axis)
     for label, size in zip(read.labels, result.shape, strict=True):
         if label not in found:
-            found[label] = (Atom(size),) if size > 1 else ()
+            side = None if label in shared else Side.LEFT if label in read.left_labels else Side.RIGHT
+            found[label] = (Atom(size, side=side),) if size > 1 else ()
     for label in read.summed:
         found[label] = (Atom(sizes[label]),) if sizes[label] > 1 else ()
     _mark_beside_features(read, found)

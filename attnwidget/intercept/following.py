@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from attnwidget.intercept import exponentials, scoring, weighing
-from attnwidget.intercept.axes import Axes, length
+from attnwidget.intercept.axes import Axes, alike, length
 from attnwidget.intercept.recorder import watch_softmax
 from attnwidget.intercept.sdpa import CURRENT
 from attnwidget.intercept.steps import JOINS, Step
@@ -23,15 +23,22 @@ if TYPE_CHECKING:
 
 def weights_of(scores: Scores | None, axes: Axes, dim: int) -> Weights:
     """Weights that a softmax has just made; whose they are is asked now, in case they are lost on the way."""
+    if scores is not None and not scoring.may_attend(scores, dim):
+        scores = None
     call = SoftmaxCall(from_product=scores is not None)
     if scores is not None and CURRENT.get() is None:
         watch_softmax(call)
     return Weights(axes, axes[dim], call, scores)
 
 
-def mixed(trail: Scores | Weights, before: torch.Tensor, result: torch.Tensor) -> Scores | Weights:
-    """Multiplied with parameters."""
-    return weighing.mixed(trail, before, result) if isinstance(trail, Weights) else scoring.moved(trail, result)
+def mixed(trail: Scores | Weights, before: torch.Tensor, result: torch.Tensor, at: int) -> Scores | Weights | None:
+    """Multiplied with parameters, which sums over one axis and leaves the others where they are."""
+    axes = alike(trail.axes, result.shape)
+    if axes is None:
+        return None
+    if isinstance(trail, Weights):
+        return weighing.mixed(trail, before, axes, trail.axes[at])
+    return scoring.mixed(trail, axes, trail.axes[at])
 
 
 def reshaped(step: Step, trail: Trail, axes: Axes, number: int | None = None) -> Trail:
@@ -152,7 +159,9 @@ def _filled_in(step: Step, target: torch.Tensor) -> Trail | None:
 def _mixed(step: Step, result: torch.Tensor) -> Trail | None:
     """A convolution or linear map."""
     trail = step.known.get(0)
-    return mixed(trail, step.args[0], result) if isinstance(trail, (Scores, Weights)) else None
+    if not isinstance(trail, (Scores, Weights)):
+        return None
+    return mixed(trail, step.args[0], result, -1 if step.func is functional.linear else 1)
 
 
 def _dropped(step: Step, result: torch.Tensor) -> Trail | None:
@@ -180,12 +189,15 @@ def _total(step: Step, result: torch.Tensor) -> Trail | None:
 
 
 def _followed(step: Step) -> tuple[int, Trail]:
-    """The argument that is followed; weights before scores."""
-    for kind in (Weights, Scores):
-        for position, trail in step.known.items():
-            if isinstance(trail, kind):
-                return position, trail
-    return next(iter(step.known.items()))
+    """The argument that is followed; weights before scores, and weights of a product before others."""
+
+    def rank(item: tuple[int, Trail]) -> int:
+        trail = item[1]
+        if isinstance(trail, Weights):
+            return 0 if trail.scores is not None else 1
+        return 2 if isinstance(trail, Scores) else 3
+
+    return min(step.known.items(), key=rank)
 
 
 def _is_bool(value: Any) -> bool:  # noqa: ANN401
@@ -202,8 +214,7 @@ def _named(*names: str) -> list[Any]:
 CASTS = set(_named("to", "float", "half", "double", "bfloat16", "type", "type_as"))
 _SUMS = set(_named("sum"))
 RULES: dict[Any, Rule] = {
-    **dict.fromkeys(_named("abs", "square", "pow", "sqrt", "log", "sigmoid", "relu", "gelu", "silu"), _changed),
-    **dict.fromkeys(_named("nan_to_num", "softplus", "elu", "leaky_relu", "hardtanh", "layer_norm"), _changed),
+    **dict.fromkeys(_named("abs", "square", "pow", "sqrt", "log", "sigmoid", "relu", "nan_to_num"), _changed),
     **dict.fromkeys(_named("mul", "multiply", "div", "divide", "true_divide"), _multiplied),
     **dict.fromkeys([*_named("add", "sub", "subtract", "rsub"), torch.Tensor.__rsub__], _summed),
     **dict.fromkeys(_named("tanh"), _capped),

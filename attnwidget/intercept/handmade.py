@@ -8,12 +8,13 @@ import torch
 
 from attnwidget.attention import DenseAttention
 from attnwidget.attention.protocol import shape_text
-from attnwidget.intercept.axes import Axis, Part, align, fresh, leaves
+from attnwidget.intercept.axes import Axis, Part, align, fresh, leaves, told_heads
 from attnwidget.intercept.dropout import keep_dropped
 from attnwidget.intercept.handfactors import factors_of
 from attnwidget.intercept.handframes import Frame, framed_by_hand, with_windows
 from attnwidget.intercept.handmasks import HandMask, hand_mask
 from attnwidget.intercept.sdpa import check_readable
+from attnwidget.intercept.weighing import SEVERAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -66,6 +67,8 @@ def _attention(call: HandCall, frame: Frame, keeper: Keeper, notes: list[str]) -
     weights = None if trail.is_mixed else _in_frame(used, frame)
     straight = dropped or (trail.clean is None and not trail.is_mixed)
     if weights is None or not (dropped or trail.source is None or _are_weights(weights)):
+        if trail.is_blend:
+            raise ValueError(SEVERAL)
         if trail.source is None:
             raise ValueError("its weights were overwritten with numbers that are no weights")
         weights, straight = _in_frame(trail.source, frame), False
@@ -115,6 +118,8 @@ def frame_of(call: HandCall) -> tuple[Axis, Axis, Axis, Axis]:
     keys = tuple(atom for label in labels if label in product.summed for atom in axes[label])
     alone = [label for label in labels if label not in other]
     leading = [label for label in labels if label not in product.summed and label not in alone[-1:]]
+    if all(label in other for label in leading):
+        leading.sort(key=other.index)  # scores may have any order: values more often have examples first
     heads = _heads_of(leading, axes, call)
     examples = tuple(atom for label in leading for atom in axes[label] if atom not in heads)
     return examples, heads, axes[alone[-1]] if alone else (), keys
@@ -130,11 +135,11 @@ def _heads_of(leading: list[str], axes: Mapping[str, Axis], call: HandCall) -> A
     """
     if len(leading) == 1:
         atoms = axes[leading[0]]
-        known = any(atom.is_head is not None for atom in atoms)
-        return tuple(atom for atom in atoms if atom.is_head) if known else atoms[1:]
-    told = {label: {atom.is_head for atom in axes[label]} for label in leading}
-    if sorted(map(str, told.values())) == sorted(map(str, [{True}, *[{False}] * (len(leading) - 1)])):
-        return axes[next(label for label in leading if told[label] == {True})]
+        told = told_heads(atoms)
+        return atoms[1:] if told is None else told
+    kinds = [{atom.is_head for atom in axes[label]} for label in leading]
+    if kinds.count({True}) == 1 and kinds.count({False}) == len(kinds) - 1:
+        return axes[leading[kinds.index({True})]]
     while len(leading) > _PAIR and any(not axes[label] for label in leading):
         leading.remove(next(label for label in reversed(leading) if not axes[label]))
     mine, theirs = (call.product.sizes(left=left) for left in (call.weights_left, not call.weights_left))

@@ -207,6 +207,7 @@ _HANDLERS: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys(byhand.PRODUCTS, _by_hand(byhand.product)),
     **dict.fromkeys(byhand.SOFTMAX, _by_hand(byhand.softmax)),
     **dict.fromkeys(byhand.MERGES, _by_hand(byhand.merge)),
+    **dict.fromkeys(byhand.COPIES, _by_hand(byhand.copy)),
     **dict.fromkeys(byhand.CASTS, _by_hand(byhand.cast)),
     **dict.fromkeys(sdpa.SDPA, _kernel),
     functional.multi_head_attention_forward: _multihead,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
-from attnwidget.intercept.axes import Axes, Axis, fresh, grown, leaves, length, mark, narrowed, reshaped
+from attnwidget.intercept.axes import Axes, Axis, fresh, grown, leaves, length, mark, mark_likely, narrowed, reshaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +24,8 @@ def _reshape(axes: Axes, _: tuple[Any, ...], __: Mapping[str, Any], result: torc
         if [leaves(axis) for axis in short[1:]] == [leaves(axis) for axis in long[2:]]:
             # (batch * heads, ., .) is, or was, (batch, heads, ., .), which tells the two apart.
             heads_first = _are_beside(long[0]) and not _are_beside(long[1])
-            mark(leaves(long[0]), is_head=heads_first)
-            mark(leaves(long[1]), is_head=not heads_first)
+            mark_likely(leaves(long[0]), is_head=heads_first)
+            mark_likely(leaves(long[1]), is_head=not heads_first)
     return found
 
 
@@ -199,6 +199,16 @@ def merged(before: torch.Tensor, after: torch.Tensor) -> Axes | None:
             mark(heads, is_head=True)
             return axes
     return None
+
+
+def heads_first(before: torch.Tensor) -> Axes | None:
+    """Axes of a copy in order of (heads, batch, tokens, size), seen from an order in memory that tells; else None."""
+    if before.ndim != _FOUR or not _beside_features(before, 0) or _beside_features(before, 1):
+        return None
+    known = fresh(before.shape)
+    mark(known[0], is_head=True)
+    mark(known[1], is_head=False)
+    return known
 
 
 def _beside_features(tensor: torch.Tensor, axis: int) -> bool:

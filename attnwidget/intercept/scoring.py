@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnwidget.intercept.axes import Axes, Part, fresh, grown, length
+from attnwidget.intercept.axes import Axes, Axis, Part, alike, fresh, grown, leaves, length, like
 from attnwidget.intercept.steps import FORBIDS, Step, as_number, lowest, name_of
 from attnwidget.intercept.trails import Added, Forbidden, Scores
 
@@ -118,25 +118,30 @@ def unexplained(scores: Scores, result: torch.Tensor) -> Scores:
 
 def moved(scores: Scores, result: torch.Tensor) -> Scores:
     """Moved around or mixed: where they come from is still known, what was masked is not."""
-    return replace(scores.unexplained(alike(scores.axes, result)), added=())
+    axes = alike(scores.axes, result.shape)
+    loose = scores.is_loose or axes is None
+    return replace(scores.unexplained(axes or fresh(result.shape)), added=(), is_loose=loose)
 
 
-def alike(axes: Axes, result: torch.Tensor) -> Axes:
-    """The same axes where they are as long as they were."""
-    new = fresh(result.shape)
-    if len(axes) != result.ndim:
-        return new
-    return tuple(
-        old if length(old) == size else other for old, other, size in zip(axes, new, result.shape, strict=True)
-    )
+def mixed(scores: Scores, axes: Axes, summed: Axis) -> Scores | None:
+    """Multiplied with parameters: still scores if that sums over heads or the like, not over queries or keys."""
+    if scores.is_loose or any(atom.side is not None for atom in leaves(summed)):
+        return None
+    return replace(scores.unexplained(axes), added=())
+
+
+def may_attend(scores: Scores, dim: int) -> bool:
+    """Whether a softmax along this axis is one over all that one factor of the product has, for each of the other."""
+    sides = {atom.side for atom in leaves(scores.axes[dim])}
+    return scores.is_loose or not sides or (len(sides) == 1 and None not in sides)
 
 
 def joined(tensors: Sequence[torch.Tensor], dim: int, position: int, scores: Scores, result: torch.Tensor) -> Scores:
     """`cat` with columns that stand for no key, such as the logit of a sink."""
     old = scores.axes[dim]
     start = sum(tensor.shape[dim] for tensor in tensors[:position])
-    axes = list(alike(scores.axes, result))
-    axes[dim] = fresh([result.shape[dim]])[0]
+    axes = list(scores.axes)
+    axes[dim] = like(old, result.shape[dim])
     if len(old) != 1 or old[0].parts or old[0].source is not None:
         return moved(scores, result)
     # From here on what was the axis of the scores is a slice of a longer one.

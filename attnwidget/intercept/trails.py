@@ -66,6 +66,7 @@ class Scores:
         added: in the order it was added.
         product: the two factors, whatever happened since.
         sinks: columns joined to the scores last of all.
+        is_loose: parts of them were moved around, and which axis counts what is not known any more.
     """
 
     axes: Axes
@@ -77,6 +78,7 @@ class Scores:
     added: tuple[Added | Forbidden, ...] = ()
     product: tuple[Part, Part] | None = None
     sinks: tuple[Part, ...] = ()
+    is_loose: bool = False
 
     def unexplained(self, axes: Axes | None = None) -> Scores:
         """Still from a product, and no longer what the formula says; what was forbidden still is."""
@@ -110,6 +112,7 @@ class Weights:
         clean: what the tensor would be without dropout; None: what it is, or not known any more.
         source: what the softmax returned, if that has been changed since, other than by dropout.
         is_mixed: it has been multiplied with parameters, as where heads are mixed.
+        is_blend: made of several softmaxes.
         is_log: the logarithm of weights.
         oddity: why no weights can be told; None: they can.
     """
@@ -121,6 +124,7 @@ class Weights:
     clean: Part | None = None
     source: Part | None = None
     is_mixed: bool = False
+    is_blend: bool = False
     is_log: bool = False
     oddity: str | None = None
 

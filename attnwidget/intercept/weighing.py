@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from attnwidget.intercept.axes import Axes, Part, grown, leaves
-from attnwidget.intercept.scoring import alike
+from attnwidget.intercept.axes import Axes, Axis, Part, grown, leaves
 from attnwidget.intercept.trails import Weights
 
 if TYPE_CHECKING:
@@ -36,15 +35,18 @@ def changed(step: Step, weights: Weights, position: int, result: torch.Tensor) -
     others = [trail for trail in step.known.values() if isinstance(trail, Weights) and trail.call is not weights.call]
     for other in others:
         other.call.is_known = True  # goes with this one
-        if other.clean is not None or weights.clean is not None:
-            return replace(weights, axes=grown(weights.axes, result.shape), oddity=SEVERAL)
+        lost = other.clean is not None or weights.clean is not None  # weights before dropout cannot be blended again
+        weights = replace(weights, is_blend=True, oddity=SEVERAL if lost else weights.oddity)
     return same(step, weights, position, result)
 
 
-def mixed(weights: Weights, before: torch.Tensor, result: torch.Tensor) -> Weights:
-    """Multiplied with parameters, as talking heads mix heads (Shazeer et al. 2020)."""
+def mixed(weights: Weights, before: torch.Tensor, axes: Axes, summed: Axis) -> Weights | None:
+    """Multiplied with parameters, as talking heads mix heads (Shazeer et al. 2020); not so if that sums over keys."""
+    keys = leaves(weights.keys)
+    if any(atom in keys or atom.side is not None for atom in leaves(summed)):
+        return None
     source = weights.source or weights.clean or Part.of(before, weights.axes)
-    return replace(weights, axes=alike(weights.axes, result), clean=None, source=source, is_mixed=True)
+    return replace(weights, axes=axes, clean=None, source=source, is_mixed=True)
 
 
 def dropped(step: Step, weights: Weights) -> Weights:
