@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from attnwidget.attention.capture import AttentionCapture
 from attnwidget.attention.dense import DenseAttention
 from attnwidget.attention.errors import AttentionWarning, CaptureError
+from attnwidget.attention.generation import Generation
 from attnwidget.attention.layertable import ranges
 from attnwidget.attention.masks import Mask
 from attnwidget.attention.pooling import Tile
@@ -32,6 +33,7 @@ __all__ = [
     "CaptureError",
     "DenseAttention",
     "FactoredAttention",
+    "Generation",
     "LayerInfo",
     "Mask",
     "MaskMemo",

@@ -104,6 +104,11 @@ class FactoredAttention:
         return self.k.shape[2]
 
     @property
+    def known_lse(self) -> torch.Tensor | None:
+        """(B, H, Tq) float32, where it is known for every head; None where it has yet to be computed."""
+        return self._lse if self._known.all() else None
+
+    @property
     def nbytes(self) -> int:
         """Bytes held."""
         tensors = (self.q, self.k, self._lse, self.sinks)

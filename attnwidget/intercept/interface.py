@@ -7,6 +7,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
+from attnwidget.intercept import generating
 from attnwidget.intercept.factors import from_interface
 from attnwidget.intercept.recorder import ACTIVE, record_call
 from attnwidget.intercept.records import InterfaceCall
@@ -32,6 +33,7 @@ def watch() -> None:
     with _lock:
         if not _undo:
             _wrap_lookups()
+            generating.wrap(_undo)
         _watchers += 1
 
 

@@ -54,17 +54,42 @@ class Keeper:
             return None
         with torch.no_grad(), torch.autocast(value.device.type, enabled=False):
             value, output = value.detach(), output.detach()
-            direction = _direction(value.shape[-1]).to(value.device)
-            rows = np.unique(np.linspace(0, output.shape[2] - 1, min(_ROWS, output.shape[2])).astype(np.intp))
+            along = direction(value.shape[-1]).to(value.device)
+            count = output.shape[2]
+            rows = np.arange(count) if count <= _ROWS else np.unique(np.linspace(0, count - 1, _ROWS).astype(np.intp))
             picked = output[:, :, torch.from_numpy(rows).to(output.device)]  # (B, H, r, dv)
-            values, outputs = (
-                torch.matmul(part.float(), direction).squeeze(-1).cpu().numpy() for part in (value, picked)
-            )
+            values, outputs = (torch.matmul(part.float(), along).squeeze(-1).cpu().numpy() for part in (value, picked))
         return Probe(values, rows, outputs, float(torch.finfo(output.dtype).eps))
 
 
+class Lender(Keeper):
+    """Hands tensors on as they are, for calls of which only what is new will be kept, by whoever asked.
+
+    Attributes:
+        value: (B | 1, Hkv, Tk, dv), what a probe would be made from; None if none was.
+        output: (B, H, Tq, dv).
+    """
+
+    def __init__(self, keeper: Keeper) -> None:
+        self.masks = keeper.masks
+        self.value: torch.Tensor | None = None
+        self.output: torch.Tensor | None = None
+
+    def keep(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor itself."""
+        return tensor.detach()
+
+    def keep_lse(self, lse: torch.Tensor | None) -> torch.Tensor | None:
+        """The tensor itself, as float32."""
+        return None if lse is None else lse.detach().float()
+
+    def probe(self, value: torch.Tensor, output: torch.Tensor) -> None:
+        """Remember what it could be made from."""
+        self.value, self.output = value.detach(), output.detach()
+
+
 @lru_cache(maxsize=8)
-def _direction(size: int) -> torch.Tensor:
+def direction(size: int) -> torch.Tensor:
     """(size, 1), of unit length, always the same; the generators of the run are left alone."""
-    direction: torch.Tensor = torch.randn(size, 1, generator=torch.Generator().manual_seed(_SEED))
-    return direction.div_(direction.norm())
+    along: torch.Tensor = torch.randn(size, 1, generator=torch.Generator().manual_seed(_SEED))
+    return along.div_(along.norm())

@@ -10,7 +10,7 @@ from torch import nn
 
 from attnwidget.attention import AttentionCapture, CaptureError
 from attnwidget.intercept import interface
-from attnwidget.intercept.assemble import Naming, assemble
+from attnwidget.intercept.assemble import Naming, assemble, names_of_run
 from attnwidget.intercept.mode import WatchCalls
 from attnwidget.intercept.recorder import ACTIVE, Recorder
 
@@ -28,7 +28,11 @@ def capture(
     key_tokens: TokenNames | Sequence[TokenNames] | None = None,
     model: str | None = None,
 ) -> Iterator[AttentionCapture]:
-    """Capture the attention of one forward pass. The module computes what it would compute without.
+    """Capture the attention of one forward pass, or of passes that continue one another over one cache.
+
+    The latter are what generate() makes, and loops of one's own with `past_key_values`: they become one map. The last
+    token that was generated is in it only if it was run, which generate() does not do. The module computes what it
+    would compute without.
 
     To the bit, except where torch would take its fused inference path (nn.TransformerEncoder in eval mode, without
     gradients): then to rounding, and `cap.notes` says so.
@@ -57,7 +61,10 @@ def capture(
     """
     with watching(module, model=model) as (result, recorder):
         yield result
-    result.fill(assemble(recorder, Naming.from_names(tokens, key_tokens)), notes=recorder.notes)
+    names = Naming.from_names(tokens, key_tokens)
+    stacks = assemble(recorder, lambda outcome: names_of_run(names, outcome))
+    result.generation = None if recorder.outcome is None else recorder.outcome.generation()
+    result.fill(stacks, notes=recorder.notes)
 
 
 @contextmanager
