@@ -147,13 +147,10 @@ class FramedAttention:
         return found
 
     def sink_share(self, example: int, heads: Index, queries: Index) -> Floats:
-        """What of each row goes to no token: to an attention sink, or to padding of its window; (h, q)."""
+        """What of each row goes to an attention sink that is no token, (h, q)."""
         share = np.zeros((length_of(heads, self.n_heads), length_of(queries, self.n_queries)), dtype=np.float32)
         for window, rows, slots in self._rows(example, queries):
             share[:, rows] = self.windows.sink_share(window, heads, slots)
-            padding = np.flatnonzero(self._keys[window] < 0)
-            if len(padding):
-                share[:, rows] += self.windows.weights(window, heads, slots, padding).sum(axis=-1)
         return share
 
     def probe_errors(self) -> Floats | None:

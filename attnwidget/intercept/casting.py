@@ -168,11 +168,11 @@ _BY_NUMBER = _and_in_place(
     *("exp", "log", "tanh", "sigmoid", "relu", "relu6", "gelu", "silu", "mish", "elu", "celu", "selu", "softplus"),
     *("leaky_relu", "hardtanh", "hardswish", "hardsigmoid", "erf", "sin", "cos", "abs", "neg", "negative", "clamp"),
     *("clip", "clamp_min", "clamp_max", "nan_to_num", "masked_fill", "addcmul", "addcdiv", "dropout", "dropout1d"),
-    *("dropout2d", "dropout3d", "feature_dropout", "alpha_dropout", "batch_norm", "requires_grad"),
+    *("dropout2d", "dropout3d", "feature_dropout", "alpha_dropout", "batch_norm", "group_norm"),
 )
 _SAME = _named(
     *("to", "float", "half", "double", "bfloat16", "type", "type_as", "contiguous", "clone", "detach", "alias"),
-    *("cpu", "cuda", "__rmul__", "__rtruediv__", "__rdiv__", "__rpow__", "native_dropout"),
+    *("cpu", "cuda", "__rmul__", "__rtruediv__", "__rdiv__", "__rpow__", "__pow__", "requires_grad_"),
 )
 _SHAPED = _named("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as", "reshape_as", "ravel")
 _AGAIN = _named(
@@ -204,6 +204,7 @@ RULES: dict[Any, movements.Rule] = {
     **dict.fromkeys(_named("as_strided"), movements.strided),
     **dict.fromkeys(_NEW, movements.filled),
     torch.Tensor.unfold: movements.again,
+    functional.unfold: movements.unfolded,
     torch.Tensor.__getitem__: movements.indexed,
     torch.Tensor.__setitem__: _overwrites,
     torch.view_as_complex: movements.as_complex,

@@ -74,8 +74,6 @@ def framed_by_hand(attention: Attention, scores: Scores, frame: Frame, places: P
     batch, heads, rows, keys = frame
     query = _query_shadow(scores, (batch, heads, rows, scores.summed), frame)
     key = _query_shadow(scores, (batch, heads, keys, scores.summed), frame, keys=True)
-    if query is None or key is None:
-        return attention
     return frame_shadows(attention, query, key, places, notes)
 
 

@@ -42,7 +42,8 @@ def _speaks(kind: type) -> bool:
 
 
 def _words(code: CodeType) -> Iterator[str]:
-    """Names of whatever a function uses, and of what its inner functions use."""
+    """A function's name, those of whatever it uses, and of what its inner functions use."""
+    yield code.co_name
     yield from code.co_names
     yield from code.co_varnames
     for constant in code.co_consts:

@@ -253,6 +253,18 @@ def strided(call: Call, result: torch.Tensor) -> Found:
     return moved(result.shape, _strided, (tuple(source.stride()), size, stride, offset), call.shadows[0])
 
 
+def _patches(codes: torch.Tensor, options: tuple[Any, ...]) -> torch.Tensor:
+    # Only numbers with a point can be unfolded; zeros fill up.
+    return (functional.unfold(codes.double() + 1, *options) - 1).long()
+
+
+def unfolded(call: Call, result: torch.Tensor) -> Found:
+    """`F.unfold`: overlapping patches of an image."""
+    names = {"dilation": 1, "padding": 0, "stride": 1}
+    options = tuple(call.argument(number, name, names[name]) for number, name in enumerate(names, 2))
+    return moved(result.shape, _patches, ((call.argument(1, "kernel_size"), *options),), call.shadows[0])
+
+
 def as_complex(call: Call, result: torch.Tensor) -> Found:
     """Pairs of numbers as complex ones."""
     return moved(result.shape, _as_complex, (), call.shadows[0])
