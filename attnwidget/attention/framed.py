@@ -129,7 +129,8 @@ class FramedAttention:
     def detail(self) -> str:
         """In a few words, how this layer is kept."""
         count = self.windows.n_examples // self.n_examples
-        return f"{self.windows.detail}, {count} windows of {self.windows.n_queries} x {self.windows.n_keys}"
+        size = f"{self.windows.n_queries} x {self.windows.n_keys}"
+        return f"{self.windows.detail}, {count} window{'s' * (count != 1)} of {size}"
 
     def weights(self, example: int, heads: Index, queries: Index, keys: Index) -> Floats:
         """Weights after the softmax, (h, q, k); 0 between tokens that no window holds together."""

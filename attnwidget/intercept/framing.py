@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from attnwidget.intercept.shadows import Base, Shadow
 
 PADDED = (
-    "windows are filled up with padding that is looked at like any token: rows sum to less than 1, and "
-    "cap.sink_share says what is missing"
+    "windows are filled up with padding that is looked at like any token: rows sum to 1 less what goes there, "
+    "1 - weights.sum(-1)"
 )
 
 
@@ -46,6 +46,11 @@ class _Frame:
     length: int
     examples: NDArray[np.int64]
     places: NDArray[np.int64]
+
+    @property
+    def is_filled_up(self) -> bool:
+        """Whether all of the sequence is there, and padding beside it."""
+        return bool((self.places < 0).any()) and int((self.places >= 0).sum()) == self.n_examples * self.length
 
     @property
     def is_once(self) -> bool:
@@ -221,7 +226,7 @@ def _case(attention: Attention, query: Shadow, key: Shadow, places: Places) -> C
             best = found
     if best is None:
         return Case(reason=_why_not(placed, attention))
-    if best.rows.n_examples >= attention.n_examples:
+    if best.rows.n_examples >= attention.n_examples and not best.rows.is_filled_up:
         return Case(portion=best)
     rows, columns = best.rows, best.columns
     frame = FramedAttention(

@@ -57,7 +57,7 @@ def with_windows(scores: Scores, frame: Frame, places: Places) -> Frame:
     """
     leading = leaves(frame[0]) + leaves(frame[1])
     shadow = _query_shadow(scores, (*((atom,) for atom in leading), frame[2], scores.summed), frame)
-    found = places.placings(shadow) if shadow is not None else ()
+    found = places.placings(shadow, heads=False) if shadow is not None else ()
     if len(found) <= 1 or len(leading) != len(found[-1].tokens.shape) - 1:
         return frame
     tokens = found[-1].tokens

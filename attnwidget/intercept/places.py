@@ -54,27 +54,28 @@ class Places:
 
     def __init__(self) -> None:
         self._keys: dict[Any, int] = {}
-        self._found: dict[int | None, tuple[Placing, ...]] = {}
+        self._found: dict[tuple[int | None, bool], tuple[Placing, ...]] = {}
         self.cases: dict[tuple[int | None, ...], Case] = {}
         """What was found for queries and keys, by their movements."""
         self.portions: dict[int, Portion] = {}
         """Calls over a portion of a sequence, by the `id` of their attention, which they hold."""
 
-    def placings(self, shadow: Shadow) -> tuple[Placing, ...]:
+    def placings(self, shadow: Shadow, *, heads: bool = True) -> tuple[Placing, ...]:
         """Every sequence that queries or keys can be placed in, the nearest first.
 
         Args:
-            shadow: of queries or keys (..., d), heads second where they are (E, H, T, d).
+            shadow: of queries or keys (..., d).
+            heads: they are (E, H, T, d), and heads come from the same tokens.
 
         Returns:
             Nothing if they cannot be told to come from tokens of any.
         """
         key = self.key(shadow)
-        found = self._found.get(key)
+        found = self._found.get((key, heads))
         if found is None:
-            found = tuple(_placings(shadow))
+            found = tuple(_placings(shadow, heads=heads))
             if key is not None:
-                self._found[key] = found
+                self._found[key, heads] = found
         return found
 
     def key(self, shadow: Shadow, known: dict[int, int | None] | None = None) -> int | None:
@@ -113,11 +114,11 @@ def source_after(shadow: Shadow, hops: int) -> Base | None:
     return base
 
 
-def _placings(shadow: Shadow) -> Iterator[Placing]:
+def _placings(shadow: Shadow, *, heads: bool) -> Iterator[Placing]:
     base = base_of(shadow)
     if base is None:
         return
-    found = _first(base, shadow, (1, -1)) or _first(base, shadow, (-1,))
+    found = (_first(base, shadow, (1, -1)) if heads else None) or _first(base, shadow, (-1,))
     hops = 0
     while found is not None:
         tokens, channels = found

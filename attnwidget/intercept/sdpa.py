@@ -11,7 +11,8 @@ from torch.nn import functional
 from attnwidget.attention import FactoredAttention
 from attnwidget.attention.protocol import shape_text
 from attnwidget.intercept.dropout import keep_dropped, run_showing_weights
-from attnwidget.intercept.framing import framed
+from attnwidget.intercept.framing import frame_shadows
+from attnwidget.intercept.leading import in_four_axes
 from attnwidget.intercept.recorder import dropout_is_asked_for, record_call
 from attnwidget.intercept.records import InterfaceCall, KernelCall
 
@@ -38,11 +39,7 @@ def watched(func: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> tor
         inside.kernels.append(call)
     else:
         notes: list[str] = []
-        record_call(
-            lambda keeper: framed(_factors(call, keeper), call.query, call.key, keeper.places, notes),
-            implementation="sdpa",
-            notes=notes,
-        )
+        record_call(lambda keeper: _attention(call, keeper, notes), implementation="sdpa", notes=notes)
     return output
 
 
@@ -161,6 +158,11 @@ def _additive(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | N
     if mask is None or mask.dtype != torch.bool:
         return mask
     return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask.logical_not(), -torch.inf)
+
+
+def _attention(call: KernelCall, keeper: Keeper, notes: list[str]) -> Attention:
+    call, query, key = in_four_axes(call, keeper.places)
+    return frame_shadows(_factors(call, keeper), query, key, keeper.places, notes)
 
 
 def _factors(call: KernelCall, keeper: Keeper) -> Attention:
