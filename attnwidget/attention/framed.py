@@ -109,9 +109,9 @@ class FramedAttention:
         return self.windows.probe
 
     @property
-    def window(self) -> int:
-        """Keys of one window."""
-        return self.windows.n_keys
+    def window(self) -> int | None:
+        """Keys of one window; where there is but one, what the most of its keys in a row are that a query looks at."""
+        return self.windows.n_keys if self.windows.n_examples > self.n_examples else self.windows.window
 
     @property
     def held(self) -> Mapping[str, int]:
@@ -129,6 +129,8 @@ class FramedAttention:
     def detail(self) -> str:
         """In a few words, how this layer is kept."""
         count = self.windows.n_examples // self.n_examples
+        if count == 1 and not (self._keys < 0).any():
+            return f"{self.windows.detail}, in another order"
         size = f"{self.windows.n_queries} x {self.windows.n_keys}"
         return f"{self.windows.detail}, {count} window{'s' * (count != 1)} of {size}"
 

@@ -81,9 +81,11 @@ def _by_number(call: Call, result: torch.Tensor) -> Shadow | None:
         return Base(tuple(result.shape))
     if len(found) == 1:
         return found[0]
-    if all(base_of(shadow) is base_of(found[0]) for shadow in found):
+    bases = {base.number: base for shadow in found if (base := base_of(shadow)) is not None}
+    if len(bases) == 1:
         return movements.agreed(result.shape, found)
-    return Base(tuple(result.shape))
+    # What flows through all layers, which were there before the branch that is added to it.
+    return next(shadow for shadow in found if base_of(shadow) is bases[min(bases)])
 
 
 def _is_made_anew(call: Call, result: torch.Tensor) -> bool:
@@ -124,8 +126,9 @@ def _product(call: Call, result: torch.Tensor) -> Shadow | None:
 
 def _norm(call: Call, result: torch.Tensor) -> Shadow | None:
     """`layer_norm` and `rms_norm` of the last axis."""
-    shape = call.argument(1, "normalized_shape")
-    return movements.row_by_row(result.shape, call.shadows[0]) if len(shape) == 1 else None
+    if len(call.argument(1, "normalized_shape")) != 1:
+        return None
+    return call.shadows[0] or Base(tuple(result.shape))
 
 
 def _convolution(call: Call, result: torch.Tensor) -> Shadow | None:

@@ -10,7 +10,7 @@ import numpy as np
 from attnwidget.attention import FramedAttention
 from attnwidget.intercept.movements import moved
 from attnwidget.intercept.places import Places, Placing, source_after
-from attnwidget.intercept.portions import Portion, stretch
+from attnwidget.intercept.portions import Portion, positions
 from attnwidget.intercept.shadows import shadows
 
 if TYPE_CHECKING:
@@ -48,9 +48,14 @@ class _Frame:
     places: NDArray[np.int64]
 
     @property
-    def is_filled_up(self) -> bool:
-        """Whether all of the sequence is there, and padding beside it."""
-        return bool((self.places < 0).any()) and int((self.places >= 0).sum()) == self.n_examples * self.length
+    def is_all(self) -> bool:
+        """Whether every token of the sequence stands somewhere, as often as any."""
+        return int((self.places >= 0).sum()) == self.n_examples * self.length
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether places are those of the sequence itself."""
+        return np.array_equal(self.places, np.arange(self.n_examples * self.length).reshape(self.n_examples, -1))
 
     @property
     def is_once(self) -> bool:
@@ -99,9 +104,19 @@ class Pair:
     is_one: bool
 
     @property
-    def rank(self) -> tuple[int, bool, int]:
-        """Lower is better: few examples, one sequence for both, one that padding has not been added to."""
-        return self.rows.n_examples, not self.is_one, self.rows.length
+    def rank(self) -> tuple[int, bool]:
+        """Lower is better: few examples, and one sequence for both."""
+        return self.rows.n_examples, not self.is_one
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of both sequences is there."""
+        return self.rows.is_all and self.columns.is_all
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether examples and tokens are as they stand in their sequences."""
+        return self.rows.is_in_order and self.columns.is_in_order
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -197,12 +212,10 @@ def frame_shadows(
         return attention
     shape = attention.n_examples, attention.n_queries, attention.n_keys
     # Layers that cut alike differ in nothing that is worked out here.
-    movements = places.key(query), places.key(key)
-    case = places.cases.get((*movements, *shape))
+    alike = shadows().key(query), shadows().key(key), *shape
+    case = places.cases.get(alike)
     if case is None:
-        case = _case(attention, query, key, places)
-        if None not in movements:
-            places.cases[(*movements, *shape)] = case
+        case = places.cases[alike] = _case(attention, query, key, places)
     if case.frame is not None:
         result = case.frame.around(attention)
         if result.counts_padding:
@@ -222,12 +235,15 @@ def _case(attention: Attention, query: Shadow, key: Shadow, places: Places) -> C
     best: Pair | None = None
     for placing in _cut(placed):
         found = _pair(placing, source_after(query, placing.hops), sources, attention)
-        if found is not None and (best is None or found.rank < best.rank):
+        # The farthest, which other layers come from too.
+        if found is not None and (best is None or found.rank <= best.rank):
             best = found
     if best is None:
         return Case(reason=_why_not(placed, attention))
-    if best.rows.n_examples >= attention.n_examples and not best.rows.is_filled_up:
+    if best.rows.n_examples >= attention.n_examples and not best.is_whole:
         return Case(portion=best)
+    if best.is_in_order:
+        return Case()
     rows, columns = best.rows, best.columns
     frame = FramedAttention(
         attention,
@@ -269,9 +285,10 @@ def _fits(attention: Attention, rows: _Frame, columns: _Frame) -> bool:
 
 def _note_portion(attention: Attention, pair: Pair, bases: tuple[Base | None, Base | None], places: Places) -> None:
     """Write down that a call looked from a portion of its sequence: others may look from the rest."""
-    rows, columns = stretch(pair.rows.places, pair.rows.length), stretch(pair.columns.places, pair.columns.length)
-    if rows is not None and columns is not None and rows != (0, pair.rows.length):
-        places.portions[id(attention)] = Portion(attention, bases, pair.rows.length, pair.columns.length, rows, columns)
+    lengths = pair.rows.length, pair.columns.length
+    rows, columns = positions(pair.rows.places, lengths[0]), positions(pair.columns.places, lengths[1])
+    if rows is not None and columns is not None and len(rows) < lengths[0]:
+        places.portions[id(attention)] = Portion(attention, bases, *lengths, rows, columns)
 
 
 def _why_not(placed: tuple[Placing, ...], attention: Attention) -> str | None:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from tests.support.windows import image_windows, put_back
 from transformers import AttentionInterface
 from transformers.models.gemma3n.modeling_gemma3n import Gemma3nAudioEncoder
 from transformers.models.granite_speech.modeling_granite_speech import GraniteSpeechCTCEncoder
@@ -14,6 +13,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTra
 
 import attnwidget as aw
 from attnwidget.intercept.framing import PADDED
+from tests.support.windows import image_windows, put_back
 
 
 def captured(model, **inputs):
@@ -168,10 +168,12 @@ def test_mask_units_of_hiera():
     first, last = cap.stacks["self"], cap.stacks["self-3"]
     assert (first.n_examples, first.n_heads, len(first.query_tokens[0])) == (2, 1, 256)
     assert (last.n_examples, last.n_heads, len(last.query_tokens[0])) == (2, 2, 64)
-    reaches(cap, 0, model, "encoder.stages.0.layers.0.attn", **inputs)
     reaches(cap, 0, model, "encoder.stages.1.layers.1.attn", stack="self-3", **inputs)
     own = weights_of(model, "HieraMaskUnitAttention", output_attentions=True, **inputs)
-    units = np.arange(256).reshape(16, 16).T  # token t of unit u is number t * 16 + u
+    # The model holds the tokens of units apart; shown is the image they come from.
+    order = np.arange(256).reshape(2, 2, 2, 2, 2, 2, 2, 2)  # rows and columns by their bits
+    units = order.transpose(0, 1, 4, 5, 3, 7, 2, 6).reshape(16, 16)
+    assert sorted(map(sorted, units.tolist())) == sorted(map(sorted, image_windows(16, 16, 4).tolist()))
     agrees(cap, 0, own[0].transpose(1, 2).flatten(0, 1), units, 256)
     assert any("queries are no tokens of that sequence" in note for note in cap.notes)  # pooled ones
 
@@ -223,6 +225,16 @@ def test_segments_of_one_row_are_one_layer():
     torch.manual_seed(0)
     model, inputs = qwen()
     cap = captured(model, **inputs)
+    states = []
+    hook = model.blocks[0].register_forward_pre_hook(lambda _, args: states.append(args[0]))
+    with torch.no_grad():
+        model(**inputs)
+        patches = model.patch_embed(inputs["hidden_states"])
+    hook.remove()
+    # The model orders patches by their windows; shown is the order in which they came.
+    place = (patches[None] == states[0][:, None]).all(-1).int().argmax(1)
+    assert sorted(place.tolist()) == list(range(112))
+    assert place.tolist() != list(range(112))
     pieces = []
 
     def spy(module, query, key, value, attention_mask, scaling, **kwargs):
@@ -238,13 +250,15 @@ def test_segments_of_one_row_are_one_layer():
     for layer, block in enumerate(model.blocks):
         own = [weights for module, weights in pieces if module is block.attn]
         assert [len(weights[0]) for weights in own] == ([96, 16] if layer == 1 else [16] * 7)
-        wanted = torch.stack([torch.block_diag(*(weights[head] for weights in own)) for head in range(2)])
+        wanted = torch.zeros(2, 112, 112)
+        for head in range(2):
+            wanted[head][place[:, None], place] = torch.block_diag(*(weights[head] for weights in own))
         np.testing.assert_allclose(cap.weights(layer), wanted.numpy(), atol=1e-5)
         assert (cap.allowed(layer) == (wanted.numpy() > 0)).all()
     assert [info.call for info in cap.stacks["self"].infos] == [0, 0, 0]
     assert "segments of 16" in repr(cap)
-    # What is kept is what one call over the whole row would leave.
-    assert cap.nbytes < 3 * 112 * 2 * (16 + 16 + 4) * 4
+    # What is kept is what one call over the whole row would leave, and the order.
+    assert cap.nbytes < 3 * 112 * (2 * (16 + 16 + 4) + 8) * 4
 
 
 AUDIO = {

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import timm
 import torch
-from tests.support.windows import image_windows, put_back
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 from torchvision.models import MaxVit, SwinTransformer
@@ -14,6 +13,7 @@ from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformerB
 from torchvision.models.video import SwinTransformer3d
 
 import attnwidget as aw
+from tests.support.windows import image_windows, put_back
 
 
 class Softmaxes(TorchFunctionMode):
@@ -90,7 +90,8 @@ def test_swin(name, side):
     for number, stack in enumerate(cap.stacks):
         length = side // 4 >> number
         for layer, shift in enumerate((0, 2)):
-            agrees(cap, stack, layer, own[2 * number + layer], image_windows(length, length, 4, shift))
+            windows = image_windows(length, length, 4, shift, rolled_first=name == "timm")
+            agrees(cap, stack, layer, own[2 * number + layer], windows)
 
 
 def test_swin_of_videos():
@@ -150,7 +151,10 @@ def test_timm_twins_has_windows_before_heads():
 def test_timm_hiera_has_windows_behind_heads():
     model, plain = unfused("hiera_tiny_224", img_size=(64, 64), embed_dim=16, num_heads=1, stages=(1, 2, 1, 1))
     cap, own = captured(model, torch.randn(2, 3, 64, 64), plain)
-    units = np.arange(256).reshape(64, 4).T  # token t of unit u is number t * 4 + u
+    # The model holds the tokens of units apart, pooled places outermost; shown is the image they come from.
+    order = np.arange(256).reshape(2, 2, 2, 2, 2, 2, 2, 2)  # rows and columns by their bits
+    units = order.transpose(0, 4, 3, 7, 2, 6, 1, 5).reshape(4, 64)
+    assert sorted(map(sorted, units.tolist())) == sorted(map(sorted, image_windows(16, 16, 8).tolist()))
     agrees(cap, "self", 0, own[0].transpose(1, 2).flatten(0, 1), units)
     assert cap.stacks["self-2"].n_examples == 8  # pooled queries are no tokens of the sequence their keys come from
     assert "8 windows of 16 x 64 tokens were cut from a sequence of 256" in " ".join(cap.notes)
