@@ -16,6 +16,7 @@ from attnwidget.inputs.prepare import as_names, decoder_axis
 from attnwidget.intercept.assemble import Axis, Naming
 from attnwidget.intercept.session import fill, watching
 from attnwidget.intercept.store import check_where
+from attnwidget.intercept.written import as_written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -242,7 +243,7 @@ def _vocabulary(model: nn.Module) -> int | None:
 def _name(model: nn.Module) -> str:
     known = Path(str(getattr(getattr(model, "config", None), "_name_or_path", "") or ""))
     # A folder called model says nothing; the one it is in does.
-    return (known.parent if known.name == "model" else known).name or type(model).__name__
+    return (known.parent if known.name == "model" else known).name or type(as_written(model)).__name__
 
 
 def _load_tokenizer(loader: Any, source: str, model: nn.Module, kwargs: dict[str, Any]) -> Any:  # noqa: ANN401

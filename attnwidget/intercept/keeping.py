@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from attnwidget.attention import Mask, MaskMemo, Probe, combine_masks, without_bias
+from attnwidget.attention.memo import TensorMemo, key_of
 from attnwidget.intercept.places import Places
 from attnwidget.intercept.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterable
 
 _SEED = 20170612
 _ROWS = 8
@@ -28,6 +29,9 @@ class Keeper:
 
     Attributes:
         masks: masks met before in this run.
+        made: what routes made of other things in this run, by keys of their own.
+        keep_once: as `keep`, with one copy for all layers that ask for a tensor with the same values.
+        copy_once: likewise, with copies that stay on the device, for what is only needed while the run lasts.
         places: places of windows met before in this run.
     """
 
@@ -52,6 +56,9 @@ class Keeper:
 
     def _clear(self) -> None:
         self.masks = MaskMemo()
+        self.made: dict[Hashable, Any] = {}
+        self.keep_once = _Once(self.keep)
+        self.copy_once = _Once(lambda tensor: tensor.detach().clone())
         self.places = Places()
         self._combined: dict[tuple[int, ...], tuple[list[Mask], Mask]] = {}
         self._unbiased: dict[int, tuple[Mask, Mask | None]] = {}
@@ -111,6 +118,30 @@ class Keeper:
         else:
             values, outputs = _along(value), _along(output[:, :, rows])
         return Probe(self.store.aside(values), rows, self.store.aside(outputs), torch.finfo(output.dtype).eps)
+
+
+class _Once:
+    """Copies, one for all tensors with the same values as far as that can be seen."""
+
+    def __init__(self, copy: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        self._copy = copy
+        self._known: TensorMemo[torch.Tensor] = TensorMemo()
+        self._alike: dict[Hashable, list[torch.Tensor]] = {}
+
+    def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
+        key = key_of(tensor)
+        known = None if key is None else self._known.get(key)
+        if known is not None:
+            return known[0]
+        met = self._alike.setdefault((tuple(tensor.shape), tensor.dtype, tensor.device), [])
+        # Copies elsewhere may still be on their way.
+        found = next((copy for copy in met if copy.device == tensor.device and torch.equal(copy, tensor)), None)
+        if found is None:
+            found = self._copy(tensor)
+            met.append(found)
+        if key is not None:
+            self._known.put(key, tensor, found)
+        return found
 
 
 def _along(vectors: torch.Tensor) -> torch.Tensor:

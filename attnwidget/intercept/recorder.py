@@ -14,6 +14,8 @@ from attnwidget.intercept.keeping import Keeper
 from attnwidget.intercept.nothing import not_followed
 from attnwidget.intercept.portions import consistent, joined
 from attnwidget.intercept.records import Record
+from attnwidget.intercept.spread import spread_over
+from attnwidget.intercept.written import as_written, plain_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Sequence
@@ -54,7 +56,7 @@ class Recorder:
         self.notes: dict[str, None] = {}  # kept in order, each once
         self.ran: set[int] = set()  # ids of modules of the tree in which a linear map ran
         self.softmaxes: list[tuple[SoftmaxCall, nn.Module]] = []  # written by hand, with their callers
-        self._paths: dict[int, str] = {id(module): path for path, module in root.named_modules()}
+        self._paths: dict[int, str] = {id(module): plain_path(path) for path, module in root.named_modules()}
         self._calls: Counter[int] = Counter()
         # Frames are kept while recording, so that a new run can never get the address of an old one.
         self._runs: dict[int, FrameType] = {}
@@ -79,7 +81,7 @@ class Recorder:
         """Keep one call."""
         known = self._runs.setdefault(id(caller.top), caller.run)
         if known is not caller.run:
-            name = self.path(caller.top) or type(self.root).__name__
+            name = self.path(caller.top) or type(as_written(self.root)).__name__
             self.problem = self.problem or CaptureError(
                 f"{name} ran more than once in one capture: expected one forward pass per `with` block, since two "
                 "runs have no tokens in common. Open one capture per call; for generate(), capture one forward pass "
@@ -90,7 +92,8 @@ class Recorder:
         number = self._calls[id(caller.module)]
         self._calls[id(caller.module)] += 1
         path = self.path(caller.module)
-        self.records.append(Record(attention, path, caller.module, number, implementation, extra_keys))
+        ranks = spread_over(caller.module, attention.n_heads)
+        self.records.append(Record(attention, path, caller.module, number, implementation, extra_keys, ranks))
 
     def fail(self, error: CaptureError) -> None:
         """Remember the first problem."""
@@ -146,7 +149,7 @@ def record_call(
                 attention = build(wanted[0][0].keeper)
         except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on and the capture says so
             for recorder, caller in wanted:
-                place = recorder.path(caller.module) or type(recorder.root).__name__
+                place = recorder.path(caller.module) or type(as_written(recorder.root)).__name__
                 wrapped = CaptureError(f"attention of {place} ({implementation}) could not be recorded: {error}")
                 wrapped.__cause__ = error
                 recorder.fail(wrapped)
@@ -154,6 +157,13 @@ def record_call(
         for recorder, caller in wanted:
             recorder.add(attention, caller, implementation, extra_keys)
             recorder.notes.update(dict.fromkeys(notes))
+
+
+def tell(note: str) -> None:
+    """Have every recorder that watches the running code tell something."""
+    for recorder in ACTIVE.get():
+        if recorder.caller() is not None:
+            recorder.notes[note] = None
 
 
 def refuse_call(reason: str, *, implementation: str) -> None:

@@ -9,13 +9,16 @@ import torch
 from torch import nn
 
 from attnwidget.attention import AttentionCapture, CaptureError
-from attnwidget.intercept import interface
+from attnwidget.intercept import replaced
 from attnwidget.intercept.assemble import Naming, assemble
+from attnwidget.intercept.compiled import can_run_eagerly
 from attnwidget.intercept.dropout import NOTHING_DROPPED
 from attnwidget.intercept.local import may_cut
 from attnwidget.intercept.mode import WatchCalls
 from attnwidget.intercept.recorder import ACTIVE, Recorder
+from attnwidget.intercept.spread import spread_notes
 from attnwidget.intercept.store import Store
+from attnwidget.intercept.written import as_written, is_wrapper
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,8 +40,8 @@ def capture(
     """Capture the attention of one forward pass. The module computes what it would compute without.
 
     To the bit, except where torch would take its fused inference path (nn.TransformerEncoder in eval mode, without
-    gradients): then to rounding, and `cap.notes` says so. Gradients flow as they would without, and what gradient
-    checkpointing runs again is not recorded again.
+    gradients) or run code compiled by torch.compile, which runs uncompiled: then to rounding, and `cap.notes` says so.
+    Gradients flow as they would without, and what gradient checkpointing runs again is not recorded again.
 
     Weights are those the module computed, in whatever precision it ran: bfloat16, float16, autocast and 8-bit models
     included. What is kept is what the kernel was given, and weights are computed from it in float32. In training mode
@@ -46,7 +49,7 @@ def capture(
 
     Args:
         module: any PyTorch module whose attention goes through transformers' attention interface,
-            `scaled_dot_product_attention` or `nn.MultiheadAttention`.
+            `scaled_dot_product_attention`, `flex_attention` or `nn.MultiheadAttention`, or is written by hand.
         tokens: names of the queries, one list for all examples or a list of lists; numbered if None.
         key_tokens: names of the keys where they are others (cross attention; the encoder of an encoder-decoder).
         model: what to call the model; its class if None.
@@ -87,7 +90,7 @@ def fill(result: AttentionCapture, recorder: Recorder, naming: Naming) -> None:
     """
     try:
         stacks = assemble(recorder, naming)
-        notes = [*recorder.notes, *_dropout_notes(recorder)]
+        notes = [*recorder.notes, *_dropout_notes(recorder), *spread_notes(recorder.records)]
         result.fill(stacks, notes=notes)
     finally:
         recorder.release()
@@ -106,11 +109,11 @@ def watching(
     """Record a block; who opens it fills the capture from the recorder afterwards."""
     _check(module)
     recorder = Recorder(module, Store(store), dropout=dropout)
-    interface.watch()
+    replaced.watch()
     try:
         ACTIVE.set((*_still_open(), recorder))
         with WatchCalls(follows=may_cut(module)):
-            yield AttentionCapture(model=model or type(module).__name__), recorder
+            yield AttentionCapture(model=model or type(as_written(module)).__name__), recorder
     except BaseException as error:
         recorder.release()
         # Torch's own words blame a function mode, of which the person knows nothing.
@@ -124,7 +127,7 @@ def watching(
         recorder.finish()
         # Not by token: captures may end in another order than they began, and in another context.
         ACTIVE.set(_still_open())
-        interface.unwatch()
+        replaced.unwatch()
 
 
 def _still_open() -> tuple[Recorder, ...]:
@@ -136,11 +139,11 @@ def _check(module: object) -> None:
         raise TypeError(f"module is {type(module).__name__}; expected a torch.nn.Module")
     for path, part in module.named_modules():
         name = path or type(module).__name__
-        wrapper = type(part).__name__ == "OptimizedModule"  # by name: its package is slow to load
-        if wrapper or getattr(part, "_compiled_call_impl", None) is not None:
+        if (is_wrapper(part) or getattr(part, "_compiled_call_impl", None) is not None) and not can_run_eagerly():
             raise CaptureError(
-                f"{name} is compiled by torch.compile, whose attention Python cannot see: capture the module it was "
-                "made from (`compiled._orig_mod`, or the model before `.compile()`)"
+                f"{name} is compiled by torch.compile, whose attention Python cannot see, and this torch "
+                f"({torch.__version__}) cannot be asked to run it uncompiled, as 2.6 and later can: capture the module "
+                "it was made from (`compiled._orig_mod`, or the model before `.compile()`)"
             )
         if isinstance(part, torch.jit.ScriptModule):
             raise CaptureError(

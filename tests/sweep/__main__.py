@@ -21,7 +21,7 @@ def main() -> None:
     known = json.loads(options.results.read_text()) if options.types and options.results.exists() else {}
     for result in sweep(options.types or model_types(), workers=options.workers):
         known[result["model_type"]] = result
-        print(f"{result['model_type']:32} {result['category']:18} {result.get('error')} {result.get('stacks')} {result['reason'][:150]} {result.get('problems')}", flush=True)
+        print(f"{result['model_type']:32} {result['category']:18} {result.get('error')} {result.get('stacks')} {result['reason'][:150]} {result.get('problems')} {result.get('seconds')}", flush=True)
     options.results.parent.mkdir(exist_ok=True)
     options.results.write_text(json.dumps(dict(sorted(known.items())), indent=1))
     print(Counter(result["category"] for result in known.values()))

@@ -27,7 +27,7 @@ class Layer:
         number: its place in the stack.
         path: of the module.
         call: how often that module had called before.
-        attention: the layer itself.
+        attention: the layer itself; windows as the model ran them, not in the frame of the whole sequence.
         error: largest difference to the reference, None while not compared.
         flatness: 1 where every row looks everywhere alike, 0 where each looks at one key.
     """
@@ -49,12 +49,14 @@ class Comparison:
         layers: captured ones.
         matched: captured layer by place in the reference's modules.
         by_output: captured layers by the name of the output that holds their weights.
-        problems: what does not agree, in words.
+        missing: what the reference has and the capture has not.
+        problems: what else does not agree, in words.
     """
 
     layers: list[Layer]
     matched: dict[int, Layer] = field(default_factory=dict)
     by_output: dict[str, list[Layer | None]] = field(default_factory=dict)
+    missing: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -71,18 +73,26 @@ class Comparison:
 def captured_layers(cap: AttentionCapture) -> list[Layer]:
     """Every layer of every stack."""
     return [
-        Layer(name, number, stack.infos[number].path, stack.infos[number].call, attention)
+        Layer(
+            name,
+            number,
+            stack.infos[number].path,
+            stack.infos[number].call,
+            getattr(attention, "windows", attention),
+        )
         for name, stack in cap.stacks.items()
         for number, attention in enumerate(stack.layers)
     ]
 
 
-def compare(cap: AttentionCapture, reference: Reference) -> Comparison:
+def compare(cap: AttentionCapture, reference: Reference, padding: NDArray[np.bool_] | None = None) -> Comparison:
     """Find the captured layer for everything the reference has, and compare them.
 
     Args:
         cap: of the model.
         reference: of the same model with eager attention.
+        padding: (B, T), tokens whose rows mean nothing: implementations fill them with what they like, and the layers
+            after them look from there.
 
     Returns:
         Layers with errors, and problems: layers missing, in another order, in a stack of another name.
@@ -92,15 +102,18 @@ def compare(cap: AttentionCapture, reference: Reference) -> Comparison:
         layer = _closest(result.layers, returned)
         if layer is not None:
             result.matched[place] = layer
-            _measure(layer, _shaped(returned.weights, layer))
+            _measure(layer, returned.weights, padding)
     for name, tensors in reference.outputs.items():
-        result.by_output[name] = [_of_output(tensor, reference, result) for tensor in tensors]
+        result.by_output[name] = [_of_output(tensor, reference, result, padding) for tensor in tensors]
     listed = [tensor for tensors in reference.outputs.values() for tensor in tensors]
     for place, returned in enumerate(reference.modules):
-        if place not in result.matched and not any(returned.weights is tensor for tensor in listed):
-            result.problems.append(f"missing: weights of {returned.path} {tuple(returned.weights.shape)}")
+        if "att" in returned.kind.lower() and place not in result.matched and not any(returned.weights is tensor for tensor in listed):
+            result.missing.append(f"weights of {returned.path} {tuple(returned.weights.shape)}")
     for name, layers in result.by_output.items():
-        result.problems.extend(_order(name, layers))
+        lost = [number for number, layer in enumerate(layers) if layer is None]
+        if lost:
+            result.missing.append(f"{len(lost)} of {len(layers)} {name}")
+        result.problems.extend(_order(name, layers, set(cap.stacks)))
     return result
 
 
@@ -123,27 +136,36 @@ def _distance(path: str, other: str) -> int | None:
 
 
 def _shaped(weights: torch.Tensor, layer: Layer) -> NDArray[np.float64] | None:
-    """(B, H, Tq, Tk) of the captured layer, if these weights have as many of each."""
+    """(B, H, Tq, Tk) of the captured layer, if these weights have as many of each; one head where they are a mean."""
     attention = layer.attention
     shape = (attention.n_examples, attention.n_heads, attention.n_queries, attention.n_keys)
     if tuple(weights.shape) == shape:
         return weights.double().numpy()
+    if tuple(weights.shape) == (shape[0], *shape[2:]):  # nn.MultiheadAttention returns the mean of its heads
+        return weights.double()[:, None].numpy()
     if weights.ndim == _NDIM or weights.numel() != np.prod(shape) or tuple(weights.shape[-2:]) != shape[-2:]:
         return None
     return weights.double().reshape(shape).numpy()
 
 
-def _measure(layer: Layer, expected: NDArray[np.float64] | None) -> None:
+def _measure(layer: Layer, tensor: torch.Tensor, padding: NDArray[np.bool_] | None) -> None:
+    expected = _shaped(tensor, layer)
     assert expected is not None
     attention = layer.attention
+    if padding is not None and padding.shape != (attention.n_examples, attention.n_queries):
+        padding = None
     heads, queries, keys = (slice(0, n) for n in (attention.n_heads, attention.n_queries, attention.n_keys))
     worst, flat = 0.0, 0.0
     for example in range(attention.n_examples):
-        allowed = np.broadcast_to(attention.allowed(example, heads, queries, keys), expected.shape[1:])
         weights = attention.weights(example, heads, queries, keys)
+        allowed = np.broadcast_to(attention.allowed(example, heads, queries, keys), weights.shape)
         wanted = expected[example]
+        if len(wanted) < len(weights):
+            weights, allowed = weights.mean(0, keepdims=True), allowed[:1]
         # Where nothing may be seen sdpa has zeros and eager spreads the row evenly: these rows are padding.
         blind = ~allowed.any(-1) & (np.ptp(wanted, axis=-1) < TOLERANCE)
+        if padding is not None:
+            blind |= padding[example]
         error = np.where(blind[..., None], 0, np.abs(weights - wanted))
         worst = max(worst, float(np.nan_to_num(error, nan=np.inf).max(initial=0)))
         flat = max(flat, _flatness(wanted, allowed))
@@ -161,27 +183,25 @@ def _flatness(weights: NDArray[np.float64], allowed: NDArray[np.bool_]) -> float
     return float(1 - distance.mean())
 
 
-def _of_output(tensor: torch.Tensor, reference: Reference, result: Comparison) -> Layer | None:
+def _of_output(
+    tensor: torch.Tensor, reference: Reference, result: Comparison, padding: NDArray[np.bool_] | None
+) -> Layer | None:
     for place, returned in enumerate(reference.modules):
         if returned.weights is tensor:
             return result.matched.get(place)
     # The model made another tensor of it: the layer is known by its values.
     for layer in result.layers:
-        expected = _shaped(tensor, layer)
-        if expected is None or layer.error is not None:
+        if layer.error is not None or _shaped(tensor, layer) is None:
             continue
-        _measure(layer, expected)
+        _measure(layer, tensor, padding)
         if layer.error is not None and layer.error <= 10 * TOLERANCE:
             return layer
         layer.error = None
     return None
 
 
-def _order(name: str, layers: list[Layer | None]) -> list[str]:
+def _order(name: str, layers: list[Layer | None], stacks: set[str]) -> list[str]:
     problems = []
-    lost = [number for number, layer in enumerate(layers) if layer is None]
-    if lost:
-        problems.append(f"missing: {name}[{', '.join(map(str, lost))}] of {len(layers)}")
     places: dict[str, list[int]] = {}
     for layer in layers:
         if layer is not None:
@@ -191,20 +211,19 @@ def _order(name: str, layers: list[Layer | None]) -> list[str]:
         for stack, numbers in places.items()
         if numbers != sorted(numbers)
     )
-    word = _expected(name)
-    problems.extend(f"stack: {name} are in stack {stack!r}" for stack in places if not word(stack))
+    problems.extend(
+        f"stack: {name} are in stack {stack!r}" for stack in places if not _may_hold(stack, name, stacks)
+    )
     return problems
 
 
-def _expected(name: str) -> Any:  # noqa: ANN401 - a test of a stack's name
+def _may_hold(stack: str, name: str, stacks: set[str]) -> bool:
+    """Whether a stack of this name may hold what the output calls `name`."""
     *parts, last = name.split(".")
-    if "cross" in last:
-        return lambda stack: "cross" in stack
-    if last.startswith("encoder"):
-        return lambda stack: "encoder" in stack
-    if last.startswith("decoder"):
-        return lambda stack: "decoder" in stack
+    sides = {"cross_attentions": "cross", "encoder_attentions": "encoder", "decoder_attentions": "decoder"}
+    if last in sides:
+        return sides[last] in stack
     for tower, words in (("vision", ("vision", "image")), ("audio", ("audio",)), ("text", ("text", "language"))):
-        if any(word in part for part in (*parts, last) for word in words):
-            return lambda stack: tower in stack
-    return lambda stack: "cross" not in stack
+        if any(word in part for part in (*parts, last) for word in words) and any(tower in one for one in stacks):
+            return tower in stack
+    return last != "attentions" or "cross" not in stack

@@ -26,9 +26,11 @@ class Returned:
         path: of the module, the innermost one that returned them.
         call: how many it had returned before.
         weights: (B, H, Tq, Tk), or without one of the first two.
+        kind: class of the module.
     """
 
     path: str
+    kind: str
     call: int
     weights: torch.Tensor
 
@@ -59,12 +61,12 @@ def eager_reference(model: nn.Module, inputs: dict[str, Any]) -> Reference:
     handles = []
 
     def watch(path: str) -> Any:  # noqa: ANN401 - a hook
-        def hook(_: nn.Module, __: Any, output: Any) -> None:  # noqa: ANN401
+        def hook(module: nn.Module, __: Any, output: Any) -> None:  # noqa: ANN401
             for tensor in _tensors(output) if isinstance(output, (tuple, list)) else ():
                 if any(tensor is one for one in seen) or not is_weights(tensor):
                     continue
                 seen.append(tensor)
-                modules.append(Returned(path, calls[path], tensor))
+                modules.append(Returned(path, type(module).__name__, calls[path], tensor))
                 calls[path] += 1
 
         return hook
@@ -73,7 +75,12 @@ def eager_reference(model: nn.Module, inputs: dict[str, Any]) -> Reference:
         handles.append(module.register_forward_hook(watch(path)))
     try:
         with torch.no_grad():
-            output = run(model, inputs, attentions=True)
+            try:
+                output = run(model, inputs, attentions=True)
+            except Exception:  # noqa: BLE001 - some models cannot gather their own attentions
+                modules.clear()
+                calls.clear()
+                output = run(model, inputs)
     finally:
         for handle in handles:
             handle.remove()
