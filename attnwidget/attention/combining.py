@@ -59,12 +59,12 @@ def _added(masks: Sequence[Mask]) -> tuple[Floats | None, Floats | None]:
         return None, sum(mask.relative for mask in masks)  # type: ignore[return-value, misc]
     total: Any = 0
     for mask in masks:
-        table = mask.bias if mask.relative is None else _spread(mask)
+        table = mask.bias if mask.relative is None else spread(mask)
         total = total + table
     return total, None
 
 
-def _spread(mask: Mask) -> Floats:
+def spread(mask: Mask) -> Floats:
     """What depends on the distance, for every pair: (B | 1, H | 1, Tq, Tk)."""
     assert mask.relative is not None  # noqa: S101 - the caller has looked; this is for the type checker
     everything = slice(0, mask.relative.shape[1]), slice(0, mask.n_queries), slice(0, mask.n_keys)

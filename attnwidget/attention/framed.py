@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,6 +71,12 @@ class FramedAttention:
         self._slot = np.full(n_examples * n_queries, -1, dtype=np.int32)
         self._window[query_places[known]], self._slot[query_places[known]] = np.nonzero(known)
         self._keys = np.where(inside, key_places % n_keys, -1).astype(np.int32)  # (B * W, Tk) positions
+
+    def around(self, windows: Attention) -> FramedAttention:
+        """The same frame around other windows of the same shape, with nothing worked out or kept twice."""
+        same = copy(self)
+        same.windows = windows
+        return same
 
     @property
     def counts_padding(self) -> bool:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     Numbers = NDArray[np.int32]
 
 _OTHER = "ranges of keys"
+_WINDOW = "causal, window"
 
 
 def describe_ranges(ranges: Numbers, keys: Bools | None, n_keys: int) -> str:
@@ -40,7 +41,7 @@ def describe_ranges(ranges: Numbers, keys: Bools | None, n_keys: int) -> str:
     if len(found) == 1:
         return "".join(found.pop())
     kinds = {kind for kind, _ in found}
-    return kinds.pop() if len(kinds) == 1 else _OTHER
+    return _OTHER if len(kinds) > 1 else kinds.pop().replace(_WINDOW, "causal, windows")
 
 
 def _name(ranges: Numbers, keys: Bools) -> tuple[str, str]:
@@ -83,6 +84,8 @@ def _causal(start: NDArray[np.intp], before: NDArray[np.intp], after: NDArray[np
     if not (start == np.maximum(segment, after - window)).all():
         return _OTHER, ""
     bounds = np.append(np.unique(segment), after.max())
+    if len(bounds) == len("ab"):
+        return _WINDOW, f" {window}"
     numbers = _sizes(bounds)
     return "causal in segments", numbers if window >= np.diff(bounds).max() else f"{numbers}, window {window}"
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attnwidget.attention.arrays import to_numpy
 from attnwidget.attention.biases import compact_bias
 from attnwidget.attention.masks import Mask
 from attnwidget.attention.packed import four_dimensional, lowest_of, pack
 from attnwidget.attention.rules import find_rule
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 def recognise_mask(
@@ -42,9 +46,14 @@ def recognise_mask(
     array = four_dimensional(mask, n_queries, n_keys)
     lowest = lowest_of(mask) if forbids is None else forbids
     packed = pack(array, n_queries, n_keys, lowest, is_causal=is_causal)
-    found = find_rule(packed.bits, n_queries, n_keys)
     if packed.adds:
         bias, relative = compact_bias(to_numpy(array), lowest)
-        return replace(found, bias=bias, relative=relative)
+        return replace(find_rule(packed.bits, n_queries, n_keys), bias=bias, relative=relative)
+    return recognise_bits(packed.bits, n_queries=n_queries, n_keys=n_keys)
+
+
+def recognise_bits(bits: NDArray[np.uint8], *, n_queries: int, n_keys: int) -> Mask | None:
+    """A compact mask from a packed one, (B | 1, H | 1, Tq | 1, ceil(Tk / 8)); None if everything is allowed."""
+    found = find_rule(bits, n_queries, n_keys)
     open_everywhere = found.highest is None and found.lowest is None and found.nbytes == 0
     return None if open_everywhere else found

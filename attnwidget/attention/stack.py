@@ -31,6 +31,7 @@ class LayerInfo:
         key_heads: key-value heads, fewer under grouped queries; None where only weights are known.
         head_size: numbers in a query of one head; None where only weights are known.
         window: the most keys in a row that a query may look at; None without a window.
+        ranks: the processes that share its heads, where they do (tensor parallelism).
     """
 
     path: str = ""
@@ -41,6 +42,7 @@ class LayerInfo:
     key_heads: int | None = None
     head_size: int | None = None
     window: int | None = None
+    ranks: tuple[int, ...] = ()
 
     def of(self, layer: Attention) -> LayerInfo:
         """The same place, with what the layer itself knows."""
@@ -102,6 +104,13 @@ class AttentionStack:
         self.query_tokens = _trim("tokens", query_tokens, self.query_spans, n_queries, name)
         self.key_tokens = _trim("key_tokens", key_tokens, self.key_spans, n_keys, name)
 
+    def with_layers(self, layers: Sequence[Attention]) -> AttentionStack:
+        """The same tokens and places, with other layers."""
+        twin = AttentionStack(self.name, layers, infos=self.infos)
+        twin.query_tokens, twin.key_tokens = self.query_tokens, self.key_tokens
+        twin.query_spans, twin.key_spans = self.query_spans, self.key_spans
+        return twin
+
     @property
     def n_layers(self) -> int:
         """Layers."""
@@ -109,13 +118,18 @@ class AttentionStack:
 
     @property
     def held(self) -> Mapping[str, int]:
-        """Bytes held by the layers, by where they are; a mask that layers share is counted once."""
+        """Bytes held by the layers, by where they are; a mask or modifier that layers share is counted once."""
         held: Counter[str] = Counter()
         for layer in self.layers:
             held.update(layer.held)
         masks = [layer.mask for layer in self.layers if layer.mask is not None]
         shared = {id(mask): mask.nbytes for mask in masks}
         held[MEMORY] += sum(shared.values()) - sum(mask.nbytes for mask in masks)
+        met = set()
+        for modifier in (found for layer in self.layers if (found := getattr(layer, "modifier", None)) is not None):
+            if id(modifier) in met:
+                held.subtract(modifier.held)
+            met.add(id(modifier))
         return held
 
     @property

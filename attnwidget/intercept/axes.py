@@ -9,12 +9,20 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     import torch
+
+
+class Side(Enum):
+    """A factor of a product."""
+
+    LEFT = "left"
+    RIGHT = "right"
 
 
 @dataclass(eq=False, slots=True)
@@ -25,19 +33,24 @@ class Atom:
         size: how many there are, at least 2.
         parts: the two it was split into by a reshape, outer and inner.
         source: the atom it is a slice of, with start and stop.
-        is_head: told by a tensor (batch, heads, ...) that it counts heads (True) or examples (False).
+        is_head: told by queries, keys or values, as their batch and heads were merged, that it counts heads (True) or
+            examples (False).
+        may_be_head: told by scores or weights in a shape like (batch, heads, ...), which may have another order.
         beside_features: lies just outside the features in memory, as heads do that were split off from them.
+        side: which factor of a product it comes from alone; None for what both share, and for anything else.
     """
 
     size: int
     parts: tuple[Atom, ...] = ()
     source: tuple[Atom, int, int] | None = None
     is_head: bool | None = None
+    may_be_head: bool | None = None
     beside_features: bool = False
+    side: Side | None = None
 
     def split(self, outer: int) -> tuple[Atom, Atom]:
         """Into an outer part of this size and what is left."""
-        first, rest = Atom(outer), Atom(self.size // outer)
+        first, rest = Atom(outer, side=self.side), Atom(self.size // outer, side=self.side)
         self.parts = (first, rest)
         return first, rest
 
@@ -49,6 +62,19 @@ Axes: TypeAlias = tuple[Axis, ...]
 def fresh(shape: Sequence[int]) -> Axes:
     """Axes nothing is known of yet."""
     return tuple((Atom(size),) if size > 1 else () for size in shape)
+
+
+def alike(axes: Axes, shape: Sequence[int]) -> Axes | None:
+    """The same axes where they are as long as they were, and new ones from the same side; None if there are others."""
+    if len(axes) != len(shape):
+        return None
+    return tuple(axis if length(axis) == size else like(axis, size) for axis, size in zip(axes, shape, strict=True))
+
+
+def like(axis: Axis, size: int) -> Axis:
+    """An axis of another length, from the same side."""
+    sides = {atom.side for atom in axis}
+    return (Atom(size, side=sides.pop() if len(sides) == 1 else None),) if size > 1 else ()
 
 
 def leaves(axis: Axis) -> Axis:
@@ -93,7 +119,9 @@ def narrowed(axis: Axis, start: int, stop: int) -> Axis | None:
     if stop - start == 1:
         return ()
     atoms = leaves(axis)
-    return (Atom(stop - start, source=(atoms[0], start, stop)),) if len(atoms) == 1 and stop > start else None
+    if len(atoms) != 1 or stop <= start:
+        return None
+    return (Atom(stop - start, source=(atoms[0], start, stop), side=atoms[0].side),)
 
 
 def grown(axes: Axes, shape: Sequence[int]) -> Axes:
@@ -170,22 +198,31 @@ def align(part: Part, groups: Sequence[Axis]) -> torch.Tensor | None:
     spare = [index for index in range(len(names)) if index not in picked]
     if len(set(picked)) < len(picked) or any(tensor.shape[index] > 1 for index in spare):
         return None
-    tensor = tensor.permute(*picked, *spare).flatten(len(picked)) if spare else tensor.permute(*picked)
+    tensor = tensor.permute((*picked, *spare))
+    tensor = tensor.flatten(len(picked)) if spare else tensor
     found_sizes = iter(tensor.shape)
     return _merge(tensor, wanted, [1 if index is None else next(found_sizes) for index in order])
 
 
 def _find(atom: Atom, names: Sequence[Atom]) -> tuple[int, int, int] | None:
     """Which of these atoms one is, or is a slice of; with start and stop."""
+    root, start, stop = _root(atom)
+    for index, name in enumerate(names):
+        if name is atom:
+            return index, 0, atom.size
+        other, first, last = _root(name)
+        if other is root and first <= start and stop <= last:
+            return index, start - first, stop - first
+    return None
+
+
+def _root(atom: Atom) -> tuple[Atom, int, int]:
+    """What an atom is a slice of in the end, with start and stop."""
     start, stop = 0, atom.size
-    while True:
-        for index, name in enumerate(names):
-            if name is atom:
-                return index, start, stop
-        if atom.source is None:
-            return None
+    while atom.source is not None:
         atom, first, _ = atom.source
         start, stop = start + first, stop + first
+    return atom, start, stop
 
 
 def _merge(tensor: torch.Tensor, groups: Sequence[Axis], sizes: list[int]) -> torch.Tensor:
@@ -207,3 +244,18 @@ def mark(atoms: Iterable[Atom], *, is_head: bool) -> None:
     for atom in atoms:
         if atom.is_head is None:
             atom.is_head = is_head
+
+
+def mark_likely(atoms: Iterable[Atom], *, is_head: bool) -> None:
+    """Write down what atoms may count, where nobody has."""
+    for atom in atoms:
+        if atom.may_be_head is None:
+            atom.may_be_head = is_head
+
+
+def told_heads(atoms: Axis) -> Axis | None:
+    """Which atoms were told to count heads; None if nobody told of any of them."""
+    told = [atom.may_be_head if atom.is_head is None else atom.is_head for atom in atoms]
+    if all(value is None for value in told):
+        return None
+    return tuple(atom for atom, value in zip(atoms, told, strict=True) if value)

@@ -12,26 +12,29 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from attnwidget.intercept import following
-from attnwidget.intercept.axes import Atom, Axis, Part, fresh, leaves
+from attnwidget.intercept import following, scoring, weighing
+from attnwidget.intercept.axes import Atom, Axis, Part, Side, fresh, leaves, length, like
 from attnwidget.intercept.handmade import from_hand
 from attnwidget.intercept.products import BADDBMM, EINSUM, MATMUL, Product, read_product
 from attnwidget.intercept.recorder import in_backward, record_call, watch_softmax
 from attnwidget.intercept.records import HandCall
-from attnwidget.intercept.reshaping import SHAPING, SPLITTING, merged, pieces
+from attnwidget.intercept.reshaping import SHAPING, SPLITTING, heads_first, merged, pieces
 from attnwidget.intercept.sdpa import CURRENT
 from attnwidget.intercept.steps import Step
-from attnwidget.intercept.trails import Added, Layout, Learned, Scores, SoftmaxCall, Trail, Trails, Weights, trails
+from attnwidget.intercept.trails import Added, Layout, Learned, Scores, Trail, Trails, Weights, trails
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 IMPLEMENTATION = "by hand"
 PRODUCTS = MATMUL | BADDBMM | EINSUM
-SOFTMAX = {torch.softmax, torch.Tensor.softmax, functional.softmax, torch.special.softmax}
+LOG_SOFTMAX = {torch.log_softmax, torch.Tensor.log_softmax, functional.log_softmax, torch.special.log_softmax}
+SOFTMAX = {torch.softmax, torch.Tensor.softmax, functional.softmax, torch.special.softmax, functional.gumbel_softmax}
+SOFTMAX |= LOG_SOFTMAX
 MERGES = {torch.reshape, torch.Tensor.reshape, torch.Tensor.view}
 CASTS = following.CASTS
-FOLLOWED = {*following.RULES, *SHAPING, *SPLITTING} - MERGES - CASTS
+COPIES = {torch.Tensor.contiguous}
+FOLLOWED = {*following.RULES, *SHAPING, *SPLITTING} - MERGES - CASTS - COPIES
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 _BATCHED_NDIM = 4
 
@@ -47,12 +50,13 @@ def product(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
         for left in (True, False):
             trail = known.get(read.left if left else read.right)
             learned = _is_learned(read.right if left else read.left, known)
-            if isinstance(trail, Weights) and not learned and _sums_keys(trail, read, left=left):
+            if isinstance(trail, Weights) and not (learned or trail.is_log) and _sums_keys(trail, read, left=left):
                 _use(trail, read, result, left=left)
                 return result
-            if isinstance(trail, (Scores, Weights)) and learned:  # heads are mixed
-                source = read.left if left else read.right
-                known.put(result, following.mixed(trail, source, result))
+            if isinstance(trail, (Scores, Weights)) and learned:
+                found = _mixed(trail, read, left=left)
+                if found is not None:
+                    known.put(result, found)
                 return result
     if not (_is_learned(read.left, known) or _is_learned(read.right, known)):
         scores = _scores(read, result, known)
@@ -66,15 +70,17 @@ def softmax(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
     known = trails()
     trail = known.get(args[0] if args else kwargs.get("input"))
     result = func(*args, **kwargs)
-    dim = args[1] if len(args) > 1 else kwargs.get("dim")
+    is_random = func is functional.gumbel_softmax
+    at = 4 if is_random else 1
+    dim = args[at] if len(args) > at else kwargs.get("dim", -1 if is_random else None)
     if type(result) not in _PLAIN or not isinstance(dim, int) or result.ndim < len("qk") or in_backward():
         return result
     scores = trail if isinstance(trail, Scores) else None
     axes = fresh(result.shape) if scores is None else scores.axes
-    call = SoftmaxCall(from_product=scores is not None)
-    if scores is not None and CURRENT.get() is None:
-        watch_softmax(call)
-    known.put(result, Weights(axes, axes[dim], call, scores))
+    if scores is not None and is_random:
+        scores = scores.unexplained()
+    weights = following.weights_of(scores, axes, dim)
+    known.put(result, replace(weights, is_log=func in LOG_SOFTMAX))
     return result
 
 
@@ -110,6 +116,18 @@ def merge(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, 
     return result
 
 
+def copy(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    """Run `contiguous`, after which the order in memory does not tell heads from examples any more."""
+    known = trails()
+    if known and known.get(args[0]) is not None:
+        return follow(func, args, kwargs)
+    result = func(*args, **kwargs)
+    axes = None if result is args[0] else heads_first(args[0])
+    if axes is not None:
+        known.put(result, Layout(axes))
+    return result
+
+
 def cast(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
     """Run a cast: of something followed, or of a parameter, which then is one in another type."""
     if not args or type(args[0]) is not torch.nn.Parameter:
@@ -135,7 +153,7 @@ def _note(step: Step, result: Any, known: Trails) -> None:  # noqa: ANN401
             known.put(result, found)
     elif step.func in SPLITTING and isinstance(result, (tuple, list)) and 0 in step.known:
         trail = step.known[0]
-        if not isinstance(trail, Learned):
+        if isinstance(trail, (Layout, Scores, Weights)):
             axes = pieces(step.func, trail.axes, step.args, step.kwargs, result)
             for number, (piece, piece_axes) in enumerate(zip(result, axes, strict=True)):
                 if piece_axes is not None:
@@ -151,7 +169,7 @@ def _after(step: Step, result: torch.Tensor) -> Trail | None:
         return trail
     axes = shaping(trail.axes, step.args, step.kwargs, result)
     if axes is None:
-        return following.moved(trail, result) if isinstance(trail, Scores) else None
+        return scoring.moved(trail, result) if isinstance(trail, Scores) else None
     return following.reshaped(step, trail, axes)
 
 
@@ -194,6 +212,23 @@ def _use(trail: Weights, read: Product, output: torch.Tensor, *, left: bool) -> 
         record_call(lambda keeper: from_hand(call, keeper, notes), implementation=IMPLEMENTATION, notes=notes)
 
 
+def _mixed(trail: Scores | Weights, read: Product, *, left: bool) -> Scores | Weights | None:
+    """Scores or weights times parameters, which may mix heads."""
+    labels, other = (read.left_labels, read.right_labels) if left else (read.right_labels, read.left_labels)
+    if len(labels) != len(trail.axes):
+        return None
+    known = dict(zip(labels, trail.axes, strict=True))
+    summed = tuple(atom for label in read.summed for atom in known[label])
+    sizes = read.sizes(left=not left)
+    for label in other:
+        if label not in known:  # heads again, if there are as many of them
+            known[label] = summed if length(summed) == sizes[label] else like(summed, sizes[label])
+    axes = tuple(known[label] for label in read.labels)
+    if isinstance(trail, Weights):
+        return weighing.mixed(trail, read.left if left else read.right, axes, summed)
+    return scoring.mixed(trail, axes, summed)
+
+
 def _scores(read: Product, result: torch.Tensor, known: Trails) -> Scores | None:
     """What a product of two tensors makes, if it may be scores: sums over more than one feature."""
     sizes = read.sizes(left=True)
@@ -210,7 +245,8 @@ def _scores(read: Product, result: torch.Tensor, known: Trails) -> Scores | None
                     found.setdefault(label, axis)
     for label, size in zip(read.labels, result.shape, strict=True):
         if label not in found:
-            found[label] = (Atom(size),) if size > 1 else ()
+            side = None if label in shared else Side.LEFT if label in read.left_labels else Side.RIGHT
+            found[label] = (Atom(size, side=side),) if size > 1 else ()
     for label in read.summed:
         found[label] = (Atom(sizes[label]),) if sizes[label] > 1 else ()
     _mark_beside_features(read, found)

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from attnwidget.intercept import movements
 from attnwidget.intercept.movements import Call
-from attnwidget.intercept.shadows import Base, Constant, Shadow, base_of, shadows
+from attnwidget.intercept.shadows import Base, Constant, Moved, Shadow, base_of, shadows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 _PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
-def watched(
-    run: Callable[..., Any], func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
-) -> Any:  # noqa: ANN401
+def watched(run: Callable[..., Any], func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
     """Make a call, and write down what it leaves.
 
     Args:
@@ -54,10 +52,12 @@ def _note(call: Call, result: Any) -> None:  # noqa: ANN401
         known.overwritten(call.args[0])
         return
     found = movements.together(call, result, known) if rule is _together else rule(call, result)
+    if found is None and rule in (_together, _by_number) and _is_made_anew(call, result):
+        found = Base(tuple(result.shape))
     if isinstance(result, torch.Tensor):
         if call.args and result is call.args[0] and result.is_inference():
             known.overwritten(result, constants=True)
-        if type(result) not in _PLAIN or not isinstance(found, (Base, Constant, movements.Moved)):
+        if type(result) not in _PLAIN or not isinstance(found, (Base, Constant, Moved)):
             known.drop(result)
         else:
             known.put(result, found)
@@ -84,6 +84,14 @@ def _by_number(call: Call, result: torch.Tensor) -> Shadow | None:
     if all(base_of(shadow) is base_of(found[0]) for shadow in found):
         return movements.agreed(result.shape, found)
     return Base(tuple(result.shape))
+
+
+def _is_made_anew(call: Call, result: torch.Tensor) -> bool:
+    """Whether several tensors that are no parameters were put together: a sequence, if anything."""
+    if not result.is_floating_point() or (RULES[call.func] is not _together and call.func not in _SUMS):
+        return False
+    parts = call.args[0] if RULES[call.func] is _together else [tensor for tensor, _ in _operands(call, result.shape)]
+    return sum(type(part) is not torch.nn.Parameter for part in parts) > 1
 
 
 def _operands(call: Call, shape: Sequence[int]) -> list[tuple[torch.Tensor, Shadow | None]]:
@@ -126,6 +134,11 @@ def _convolution(call: Call, result: torch.Tensor) -> Shadow | None:
     same = tuple(result.shape[2:]) == tuple(call.args[0].shape[2:]) and result.ndim == weight.ndim
     if same and all(size == 1 for size in weight.shape[2:]):
         return movements.row_by_row(result.shape, call.shadows[0], 1)
+    return Base(tuple(result.shape))
+
+
+def _sequence(call: Call, result: torch.Tensor) -> Shadow:  # noqa: ARG001 - one signature for all rules
+    """A sequence of its own."""
     return Base(tuple(result.shape))
 
 
@@ -200,5 +213,6 @@ RULES: dict[Any, movements.Rule] = {
     **dict.fromkeys([*_named("matmul", "mm", "__matmul__"), torch.linalg.matmul], _product),
     **dict.fromkeys(_named("layer_norm", "rms_norm"), _norm),
     **dict.fromkeys(_named("normalize"), _by_number),
+    **dict.fromkeys(_named("embedding"), _sequence),
     **dict.fromkeys(_named("conv1d", "conv2d", "conv3d"), _convolution),
 }

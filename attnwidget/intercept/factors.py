@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +13,9 @@ from attnwidget.attention import DenseAttention, FactoredAttention, Mask
 from attnwidget.attention.arrays import to_numpy
 from attnwidget.attention.protocol import shape_text
 from attnwidget.intercept.dropout import keep_dropped
+from attnwidget.intercept.flex import from_flex, mask_of
 from attnwidget.intercept.handmade import from_hand
+from attnwidget.intercept.packing import is_packed, packed_masks
 from attnwidget.intercept.sdpa import as_kernel_saw, check_readable
 
 if TYPE_CHECKING:
@@ -21,11 +25,10 @@ if TYPE_CHECKING:
 
     from attnwidget.attention import Attention, Probe
     from attnwidget.intercept.keeping import Keeper
-    from attnwidget.intercept.records import InterfaceCall, KernelCall
+    from attnwidget.intercept.records import FlexCall, InterfaceCall, KernelCall
 
 _NDIM = 4
 _PADDING_NDIM = 2
-_PACKED = ("cu_seq_lens_q", "cu_seqlens_q", "cu_seq_lens_k")
 
 
 def from_interface(call: InterfaceCall, result: Any, keeper: Keeper) -> Attention:  # noqa: ANN401
@@ -48,15 +51,25 @@ def from_interface(call: InterfaceCall, result: Any, keeper: Keeper) -> Attentio
             f"queries have shape {shape_text(call.query)} and keys {shape_text(call.key)}; expected (batch, heads, "
             "tokens, head size)"
         )
-    if any(call.options.get(name) is not None for name in _PACKED):
-        raise ValueError("several sequences are packed into one row; pass them as a padded batch")
     if len(call.kernels) == 1:
         return _from_kernel(call, call.kernels[0], result, keeper)
     if call.kernels:
         raise ValueError(
             f"{len(call.kernels)} calls of scaled_dot_product_attention in one attention call; expected one"
         )
+    if len(call.flexes) == 1:
+        return _from_flex(call, call.flexes[0], result, keeper)
     return _from_arguments(call, result, keeper)
+
+
+def _from_flex(call: InterfaceCall, flex: FlexCall, result: Any, keeper: Keeper) -> Attention:  # noqa: ANN401
+    """flex_attention ran inside, with a score_mod that transformers made of the arguments, and sinks afterwards."""
+    if isinstance(call.mask, torch.Tensor) or call.options.get("position_bias") is not None:
+        # The score_mod reads whole matrices, which are kept smaller as masks.
+        with suppress(ValueError):
+            return _from_arguments(call, result, keeper)
+    probe = _probe(call, result, call.key.shape[2], keeper)
+    return from_flex(replace(flex, key=call.key), keeper, sinks=call.options.get("s_aux"), probe=probe)
 
 
 def _from_kernel(call: InterfaceCall, kernel: KernelCall, result: Any, keeper: Keeper) -> Attention:  # noqa: ANN401
@@ -96,6 +109,7 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
     dropout = float(call.options.get("dropout") or 0)
     weights = _returned(call, result)
     query, key = keeper.keep(call.query), keeper.keep(call.key)
+    sinks = None if sinks is None else keeper.keep(sinks.reshape(-1))
     keeper.settle()
     for mask in _masks(call, keeper):
         factored = FactoredAttention(
@@ -103,7 +117,7 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
             key,
             scale=call.options.get("scaling"),
             softcap=None if softcap is None else float(softcap),
-            sinks=None if sinks is None else keeper.keep(sinks.reshape(-1)),
+            sinks=sinks,
             mask=mask,
             probe=None if dropout else _probe(call, result, key.shape[2], keeper),
         )
@@ -120,6 +134,11 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
         )
     if weights is not None:
         return DenseAttention(keeper.keep(weights), factored.mask)
+    if is_packed(call.options):
+        raise ValueError(
+            "several sequences are packed into one row, and none of the ways to attend within them that are known "
+            'explains its output; pass them as a padded batch, or load the model with attn_implementation="sdpa"'
+        )
     raise ValueError(
         "its queries, keys and mask do not explain its output, and it returned no weights; "
         'load the model with attn_implementation="sdpa" or "eager"'
@@ -163,6 +182,9 @@ def _masks(call: InterfaceCall, keeper: Keeper) -> Iterator[Mask | None]:
     """What the mask may have been, likeliest first."""
     n_queries, n_keys = call.query.shape[2], call.key.shape[2]
     mask, bias = call.mask, call.options.get("position_bias")
+    if hasattr(mask, "mask_mod"):  # flex attention's own kind
+        yield _with_bias(mask_of(mask, n_queries, n_keys, keeper, fused=not call.flexes), bias, keeper, call)
+        return
     if mask is not None and mask.ndim == _PADDING_NDIM:
         mask = mask[:, None, None, :].bool()
     if mask is not None and mask.ndim == _NDIM:
@@ -174,6 +196,18 @@ def _masks(call: InterfaceCall, keeper: Keeper) -> Iterator[Mask | None]:
     yield keeper.masks.recognise(mask, n_queries=n_queries, n_keys=n_keys)
     if n_queries == n_keys:
         yield keeper.masks.recognise(mask, n_queries=n_queries, n_keys=n_keys, is_causal=True)
+    if is_packed(call.options) and call.query.shape[0] == 1:
+        yield from map(keeper.masks.share, packed_masks(call.options, n_queries, n_keys))
+
+
+def _with_bias(found: Mask | None, bias: torch.Tensor | None, keeper: Keeper, call: InterfaceCall) -> Mask | None:
+    """A mask, and what is added to the scores beside it."""
+    n_queries, n_keys = call.query.shape[2], call.key.shape[2]
+    added = keeper.masks.recognise(bias, n_queries=n_queries, n_keys=n_keys)
+    if found is None or added is None:
+        return found or added
+    # What the bias forbids, if anything, is lost here; the output then tells.
+    return keeper.masks.share(replace(found, bias=added.bias, relative=added.relative))
 
 
 def _survive(attention: FactoredAttention, dropped: torch.Tensor, dropout: float) -> bool:
@@ -207,7 +241,11 @@ def _explains(attention: Attention, value: torch.Tensor, output: torch.Tensor) -
     coarse = torch.finfo(output.dtype).eps
     for example in {0, attention.n_examples - 1}:
         seen = np.broadcast_to(attention.allowed(example, heads, rows, keys), (n_heads, len(rows), n_keys)).any(-1)
-        weights = torch.from_numpy(attention.weights(example, heads, rows, keys)).to(output.device)
+        weights = torch.from_numpy(
+            attention.rows(example, heads, rows)
+            if isinstance(attention, FactoredAttention)
+            else attention.weights(example, heads, rows, keys)
+        ).to(output.device)
         values = value[example if value.shape[0] > 1 else 0, :, :n_keys].detach().float()
         values = values.repeat_interleave(n_heads // values.shape[0], dim=0)
         expected = torch.matmul(weights, values)  # (H, rows, dv)

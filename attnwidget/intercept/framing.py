@@ -9,6 +9,7 @@ import numpy as np
 
 from attnwidget.attention import FramedAttention
 from attnwidget.intercept.places import Places, Placing, source_after
+from attnwidget.intercept.portions import Portion, stretch
 from attnwidget.intercept.shadows import shadows
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ PADDED = (
 
 
 _PAIR = 2
+_AXES = (0, None)
+"""Of a sequence, the axis that may count examples; None where it has one example."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -43,6 +46,12 @@ class _Frame:
     examples: NDArray[np.int64]
     places: NDArray[np.int64]
 
+    @property
+    def is_once(self) -> bool:
+        """Whether each token stands in one window."""
+        inside = self.places[self.places >= 0]
+        return len(np.unique(inside)) == len(inside)
+
     @classmethod
     def of(cls, placing: Placing, axis: int | None) -> _Frame | None:
         """With one axis that counts examples, or none; None where a window holds tokens of two examples."""
@@ -52,6 +61,8 @@ class _Frame:
         tokens = placing.tokens[:, 0]  # (E, T)
         inside = tokens >= 0
         if axis is None:
+            if not _varies_along_all(shape, tokens):
+                return None
             return cls(1, int(np.prod(shape)), np.zeros(len(tokens), dtype=np.int64), tokens)
         if len(shape) < _PAIR or axis >= len(shape):
             return None
@@ -65,9 +76,68 @@ class _Frame:
         return cls(count, length, first, np.where(inside, example * length + position, -1))
 
 
-def framed(
-    attention: Attention, query: torch.Tensor, key: torch.Tensor, places: Places, notes: list[str]
-) -> Attention:
+@dataclass(frozen=True, eq=False, slots=True)
+class Pair:
+    """Frames of queries and keys.
+
+    Attributes:
+        rows: of queries.
+        columns: of keys.
+        hops: how many sequences lie between each and its frame.
+        is_one: both are one sequence.
+    """
+
+    rows: _Frame
+    columns: _Frame
+    hops: tuple[int, int]
+    is_one: bool
+
+    @property
+    def rank(self) -> tuple[int, bool, int]:
+        """Lower is better: few examples, one sequence for both, one that padding has not been added to."""
+        return self.rows.n_examples, not self.is_one, self.rows.length
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Case:
+    """What was found for queries and keys that were moved in one way.
+
+    Attributes:
+        frame: they are windows, and this is where they stand.
+        portion: they come from a sequence with as many examples.
+        reason: why they are shown as windows, though they were cut from a sequence.
+    """
+
+    frame: FramedAttention | None = None
+    portion: Pair | None = None
+    reason: str | None = None
+
+
+def _varies_along_all(shape: tuple[int, ...], tokens: NDArray[np.int64]) -> bool:
+    """Whether windows hold tokens of several places along each axis: along an axis of examples they would not."""
+    first = tokens.max(axis=1, keepdims=True, initial=0)
+    step = 1
+    for size in reversed(shape):
+        moves = (tokens >= 0) & (tokens // step % size != first // step % size)
+        if size > 1 and not moves.any():
+            return False
+        step *= size
+    return True
+
+
+def _is_uncut(placing: Placing) -> bool:
+    """Whether windows are parts of the sequence as its own axes have them: then it has been cut before."""
+    tokens = placing.tokens[:, 0]
+    tail = 1
+    for size in reversed(placing.shape[1:]):
+        if tail >= tokens.shape[1]:
+            break
+        tail *= size
+    whole = np.arange(tokens.size).reshape(tokens.shape)
+    return len(placing.shape) > 1 and tail == tokens.shape[1] and np.array_equal(tokens, whole)
+
+
+def framed(attention: Attention, query: torch.Tensor, key: torch.Tensor, places: Places, notes: list[str]) -> Attention:
     """The same attention, in the frame of the whole sequence if its examples are windows of one.
 
     Args:
@@ -87,22 +157,44 @@ def framed(
     return frame_shadows(attention, pair[0], pair[1], places, notes)
 
 
-def frame_shadows(
-    attention: Attention, query: Shadow, key: Shadow, places: Places, notes: list[str]
-) -> Attention:
+def frame_shadows(attention: Attention, query: Shadow, key: Shadow, places: Places, notes: list[str]) -> Attention:
     """`framed`, with the shadows of queries (E, H, Tq, d) and keys (E, Hkv, Tk, d)."""
-    best: tuple[_Frame, _Frame] | None = None
-    looked_at = [(source_after(key, placing.hops), placing) for placing in places.placings(key)]
-    for placing in places.placings(query):
-        found = _frames(placing, source_after(query, placing.hops), looked_at)
-        if found is None or found[0].n_examples >= attention.n_examples or not _fits(attention, *found):
-            continue
-        if best is None or found[0].n_examples < best[0].n_examples:
-            best = found
+    shape = attention.n_examples, attention.n_queries, attention.n_keys
+    # Layers that cut alike differ in nothing that is worked out here.
+    movements = places.key(query), places.key(key)
+    case = places.cases.get((*movements, *shape))
+    if case is None:
+        case = _case(attention, query, key, places)
+        if None not in movements:
+            places.cases[(*movements, *shape)] = case
+    if case.frame is not None:
+        result = case.frame.around(attention)
+        if result.counts_padding:
+            notes.append(PADDED)
+        return result
+    if case.reason is not None:
+        notes.append(case.reason)
+    if case.portion is not None:
+        bases = source_after(query, case.portion.hops[0]), source_after(key, case.portion.hops[1])
+        _note_portion(attention, case.portion, bases, places)
+    return attention
+
+
+def _case(attention: Attention, query: Shadow, key: Shadow, places: Places) -> Case:
+    placed = places.placings(query)
+    sources = [(source_after(key, placing.hops), placing) for placing in places.placings(key)]
+    best: Pair | None = None
+    for placing in placed:
+        if not _is_uncut(placing):
+            found = _pair(placing, source_after(query, placing.hops), sources, attention)
+            if found is not None and (best is None or found.rank < best.rank):
+                best = found
     if best is None:
-        return attention
-    rows, columns = best
-    result = FramedAttention(
+        return Case(reason=_why_not(placed, attention))
+    if best.rows.n_examples >= attention.n_examples:
+        return Case(portion=best)
+    rows, columns = best.rows, best.columns
+    frame = FramedAttention(
         attention,
         rows.places,
         columns.places,
@@ -110,9 +202,24 @@ def frame_shadows(
         n_queries=rows.length,
         n_keys=columns.length,
     )
-    if result.counts_padding:
-        notes.append(PADDED)
-    return result
+    return Case(frame)
+
+
+def _pair(
+    placing: Placing, base: Base | None, sources: list[tuple[Base | None, Placing]], attention: Attention
+) -> Pair | None:
+    """Frames of queries and of keys, which are the same sequence or two of as many examples."""
+    same = [(found, other) for found, other in sources if found is base]
+    for _, other in same or sources:
+        for axis in _AXES:
+            rows, columns = _Frame.of(placing, axis), _Frame.of(other, axis)
+            if rows is None or columns is None or rows.n_examples != columns.n_examples:
+                continue
+            known = (rows.examples >= 0) & (columns.examples >= 0)
+            agree = (rows.examples[known] == columns.examples[known]).all()
+            if agree and (same or not _is_uncut(other)) and _fits(attention, rows, columns):
+                return Pair(rows, columns, (placing.hops, other.hops), is_one=bool(same))
+    return None
 
 
 def _fits(attention: Attention, rows: _Frame, columns: _Frame) -> bool:
@@ -120,23 +227,30 @@ def _fits(attention: Attention, rows: _Frame, columns: _Frame) -> bool:
     count = attention.n_examples
     if (rows.places.shape, columns.places.shape) != ((count, attention.n_queries), (count, attention.n_keys)):
         return False
-    inside = rows.places[rows.places >= 0]
     ordered = np.sort(columns.places, axis=1)
     twice = (ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)
-    return len(np.unique(inside)) == len(inside) and not twice.any()
+    return rows.is_once and not twice.any()
 
 
-def _frames(
-    placing: Placing, base: Base | None, looked_at: list[tuple[Base | None, Placing]]
-) -> tuple[_Frame, _Frame] | None:
-    """Frames of queries and of keys, which are the same sequence or two of as many examples."""
-    same = [other for found, other in looked_at if found is base]
-    for other in same or [other for _, other in looked_at]:
-        for axis in (0, 1, None):
-            rows, columns = _Frame.of(placing, axis), _Frame.of(other, axis)
-            if rows is None or columns is None or rows.n_examples != columns.n_examples:
-                continue
-            known = (rows.examples >= 0) & (columns.examples >= 0)
-            if (rows.examples[known] == columns.examples[known]).all():
-                return rows, columns
+def _note_portion(attention: Attention, pair: Pair, bases: tuple[Base | None, Base | None], places: Places) -> None:
+    """Write down that a call looked from a portion of its sequence: others may look from the rest."""
+    rows, columns = stretch(pair.rows.places, pair.rows.length), stretch(pair.columns.places, pair.columns.length)
+    if rows is not None and columns is not None and rows != (0, pair.rows.length):
+        places.portions[id(attention)] = Portion(attention, bases, pair.rows.length, pair.columns.length, rows, columns)
+
+
+def _why_not(placed: tuple[Placing, ...], attention: Attention) -> str | None:
+    """Why windows are shown one by one; None where nothing says that examples are windows."""
+    count, shape = attention.n_examples, (attention.n_examples, attention.n_queries)
+    for placing in placed:
+        rows = next((found for axis in _AXES if (found := _Frame.of(placing, axis)) is not None), None)
+        if rows is None or _is_uncut(placing) or rows.places.shape != shape or rows.n_examples >= count:
+            continue
+        if ((rows.places >= 0).sum(axis=1) >= rows.length).any():  # the same example several times
+            continue
+        why = "what they look at does not all come from that sequence" if rows.is_once else "some stand in several"
+        return (
+            f"{count} windows of {attention.n_queries} x {attention.n_keys} tokens were cut from a sequence of "
+            f"{rows.length}, and are shown one by one: {why}"
+        )
     return None

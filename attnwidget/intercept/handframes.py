@@ -33,7 +33,9 @@ class _Alignment:
             cut = None if source is None else (named(source[0]), *source[1:])
             return names.setdefault(id(atom), len(names)), atom.size, cut
 
-        self._key = tuple(tuple(tuple(named(atom) for atom in leaves(axis)) for axis in part) for part in (axes, groups))
+        self._key = tuple(
+            tuple(tuple(named(atom) for atom in leaves(axis)) for axis in part) for part in (axes, groups)
+        )
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, _Alignment) and self._key == other._key
@@ -67,9 +69,7 @@ def with_windows(scores: Scores, frame: Frame, places: Places) -> Frame:
     return (examples, heads, *frame[2:])
 
 
-def framed_by_hand(
-    attention: Attention, scores: Scores, frame: Frame, places: Places, notes: list[str]
-) -> Attention:
+def framed_by_hand(attention: Attention, scores: Scores, frame: Frame, places: Places, notes: list[str]) -> Attention:
     """The same attention, in the frame of the whole sequence if its examples are windows of one."""
     batch, heads, rows, keys = frame
     query = _query_shadow(scores, (batch, heads, rows, scores.summed), frame)
@@ -79,9 +79,7 @@ def framed_by_hand(
     return frame_shadows(attention, query, key, places, notes)
 
 
-def _query_shadow(
-    scores: Scores, groups: tuple[Axis, ...], frame: Frame, *, keys: bool = False
-) -> Moved | None:
+def _query_shadow(scores: Scores, groups: tuple[Axis, ...], frame: Frame, *, keys: bool = False) -> Moved | None:
     """The shadow of queries, or keys, with these axes."""
     if scores.product is None or not shadows().captures:
         return None

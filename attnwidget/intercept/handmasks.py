@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -46,42 +46,57 @@ def hand_mask(scores: Scores, frame: Sequence[Axis], weights: torch.Tensor, keep
     """
     pieces = [_added(entry, frame, keeper) for entry in scores.added]
     pieces += [_gained(part, frame, keeper) for part in scores.gains]
-    complete = all(known for _, known in pieces)
-    whole = keeper.combine(mask for mask, _ in pieces)
+    complete = all(piece.is_known for piece in pieces)
+    whole = keeper.combine(piece.mask for piece in pieces)
     if whole is None:
         return HandMask(is_complete=complete)
     allowed_only = keeper.without_bias(whole)
-    if allowed_only is not None and not _are_zero(weights, allowed_only):
+    # Nothing is left of minus infinity, as long as the formula says all that happened.
+    certain = scores.factors is not None and all(piece.is_lowest for piece in pieces)
+    if allowed_only is not None and not certain and not _are_zero(weights, allowed_only):
         return HandMask()
     if complete and _is_per_example(whole, weights):
         complete = keeper.is_shared_bias(whole)
     return HandMask(whole, allowed_only, complete)
 
 
-def _added(entry: Added | Forbidden, frame: Sequence[Axis], keeper: Keeper) -> tuple[Mask | None, bool]:
-    """What one addition or replacement forbids and adds, and whether that is known."""
+class _Piece(NamedTuple):
+    """What one step did: the mask it makes, whether that is known, and whether it forbids by as good as -inf."""
+
+    mask: Mask | None = None
+    is_known: bool = True
+    is_lowest: bool = True
+
+
+def _added(entry: Added | Forbidden, frame: Sequence[Axis], keeper: Keeper) -> _Piece:
+    """What one addition or replacement forbids and adds."""
     tensor = align(entry.part, frame) if entry.part.is_unchanged() else None
     if tensor is None:
-        return None, False
+        return _Piece(is_known=False)
     n_queries, n_keys = length(frame[2]), length(frame[3])
     if isinstance(entry, Forbidden):
         allowed = tensor.bool().logical_not() if entry.where else tensor.bool()
-        return keeper.masks.recognise(allowed, n_queries=n_queries, n_keys=n_keys), True
-    if entry.factor != 1:
-        tensor = tensor * entry.factor
-    return keeper.masks.recognise(tensor, n_queries=n_queries, n_keys=n_keys, forbids=FORBIDS), True
+        return _Piece(keeper.masks.recognise(allowed, n_queries=n_queries, n_keys=n_keys), is_lowest=entry.is_lowest)
+    if tensor.shape[3] < n_keys and bool((tensor > FORBIDS).all()):
+        return _Piece()  # one number for all keys of a row changes no weight
+    if entry.factor != 1 or not tensor.is_floating_point():
+        tensor = tensor * float(entry.factor)
+    found = keeper.masks.recognise(tensor, n_queries=n_queries, n_keys=n_keys, forbids=FORBIDS)
+    # The same mask if only what is as good as minus infinity forbids: then nothing in between does.
+    return _Piece(found, is_lowest=keeper.masks.recognise(tensor, n_queries=n_queries, n_keys=n_keys) is found)
 
 
-def _gained(part: Part, frame: Sequence[Axis], keeper: Keeper) -> tuple[Mask | None, bool]:
+def _gained(part: Part, frame: Sequence[Axis], keeper: Keeper) -> _Piece:
     """What scores multiplied pair by pair forbid: factors of 0 and 1, as GPT had them, are 0 for forbidden pairs."""
     gain = align(part, frame)
     if gain is None:
-        return None, False
+        return _Piece(is_known=False)
     if min(gain.shape[2:]) == 1:  # one per query or per key goes with its factor
-        return None, True
+        return _Piece()
     if not bool(((gain == 0) | (gain == 1)).all()):
-        return None, False
-    return keeper.masks.recognise(gain.bool(), n_queries=length(frame[2]), n_keys=length(frame[3])), True
+        return _Piece(is_known=False)
+    found = keeper.masks.recognise(gain.bool(), n_queries=length(frame[2]), n_keys=length(frame[3]))
+    return _Piece(found, is_lowest=False)
 
 
 def _are_zero(weights: torch.Tensor, mask: Mask) -> bool:

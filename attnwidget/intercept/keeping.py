@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from attnwidget.attention import Mask, MaskMemo, Probe, combine_masks, without_bias
+from attnwidget.attention.memo import TensorMemo, key_of
 from attnwidget.intercept.places import Places
 from attnwidget.intercept.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterable
 
 _SEED = 20170612
 _ROWS = 8
@@ -28,6 +29,9 @@ class Keeper:
 
     Attributes:
         masks: masks met before in this run.
+        made: what routes made of other things in this run, by keys of their own.
+        keep_once: as `keep`, with one copy for all layers that ask for a tensor with the same values.
+        copy_once: likewise, with copies that stay on the device, for what is only needed while the run lasts.
         places: places of windows met before in this run.
     """
 
@@ -52,6 +56,9 @@ class Keeper:
 
     def _clear(self) -> None:
         self.masks = MaskMemo()
+        self.made: dict[Hashable, Any] = {}
+        self.keep_once = _Once(self.keep)
+        self.copy_once = _Once(lambda tensor: tensor.detach().clone())
         self.places = Places()
         self._combined: dict[tuple[int, ...], tuple[list[Mask], Mask]] = {}
         self._unbiased: dict[int, tuple[Mask, Mask | None]] = {}
@@ -113,13 +120,66 @@ class Keeper:
         return Probe(self.store.aside(values), rows, self.store.aside(outputs), torch.finfo(output.dtype).eps)
 
 
+class Lender(Keeper):
+    """Hands tensors on as they are, for calls of which only what is new will be kept, by whoever asked.
+
+    Args:
+        keeper: of the capture, whose memos are used.
+
+    Attributes:
+        value: (B | 1, Hkv, Tk, dv), what a probe would be made from; None if none was.
+        output: (B, H, Tq, dv).
+    """
+
+    def __init__(self, keeper: Keeper) -> None:
+        self.__dict__.update(keeper.__dict__)
+        self.value: torch.Tensor | None = None
+        self.output: torch.Tensor | None = None
+
+    def keep(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor itself."""
+        return tensor.detach()
+
+    def keep_lse(self, lse: torch.Tensor | None) -> torch.Tensor | None:
+        """The tensor itself, as float32."""
+        return None if lse is None else lse.detach().float()
+
+    def probe(self, value: torch.Tensor, output: torch.Tensor) -> None:
+        """Remember what it could be made from."""
+        self.value, self.output = value.detach(), output.detach()
+
+
+class _Once:
+    """Copies, one for all tensors with the same values as far as that can be seen."""
+
+    def __init__(self, copy: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        self._copy = copy
+        self._known: TensorMemo[torch.Tensor] = TensorMemo()
+        self._alike: dict[Hashable, list[torch.Tensor]] = {}
+
+    def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
+        key = key_of(tensor)
+        known = None if key is None else self._known.get(key)
+        if known is not None:
+            return known[0]
+        met = self._alike.setdefault((tuple(tensor.shape), tensor.dtype, tensor.device), [])
+        # Copies elsewhere may still be on their way.
+        found = next((copy for copy in met if copy.device == tensor.device and torch.equal(copy, tensor)), None)
+        if found is None:
+            found = self._copy(tensor)
+            met.append(found)
+        if key is not None:
+            self._known.put(key, tensor, found)
+        return found
+
+
 def _along(vectors: torch.Tensor) -> torch.Tensor:
     """(..., d) -> (...) float32, the part of each vector along the direction of its size."""
-    return torch.matmul(vectors.float(), _direction(vectors.shape[-1], vectors.device))
+    return torch.matmul(vectors.float(), direction(vectors.shape[-1], vectors.device))
 
 
 @lru_cache(maxsize=16)
-def _direction(size: int, device: torch.device) -> torch.Tensor:
+def direction(size: int, device: torch.device) -> torch.Tensor:
     """(size,), of unit length, always the same; the generators of the run are left alone."""
     direction: torch.Tensor = torch.randn(size, generator=torch.Generator().manual_seed(_SEED), device="cpu")
     return direction.div_(direction.norm()).to(device)

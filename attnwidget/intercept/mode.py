@@ -46,6 +46,8 @@ class WatchCalls(TorchFunctionMode):
         follows: write down where the rows of tensors come from.
     """
 
+    attnwidget_watches = True
+
     def __init__(self, *, follows: bool = False) -> None:
         super().__init__()
         self.left = False
@@ -205,6 +207,7 @@ _HANDLERS: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys(byhand.PRODUCTS, _by_hand(byhand.product)),
     **dict.fromkeys(byhand.SOFTMAX, _by_hand(byhand.softmax)),
     **dict.fromkeys(byhand.MERGES, _by_hand(byhand.merge)),
+    **dict.fromkeys(byhand.COPIES, _by_hand(byhand.copy)),
     **dict.fromkeys(byhand.CASTS, _by_hand(byhand.cast)),
     **dict.fromkeys(sdpa.SDPA, _kernel),
     functional.multi_head_attention_forward: _multihead,

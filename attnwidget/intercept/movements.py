@@ -50,7 +50,11 @@ class Call:
 
 
 def moved(
-    shape: Sequence[int], move: Any, args: tuple[Any, ...], *parents: Shadow | None, pick: int | None = None  # noqa: ANN401
+    shape: Sequence[int],
+    move: Callable[..., Any],
+    args: tuple[Any, ...],
+    *parents: Shadow | None,
+    pick: int | None = None,
 ) -> Shadow | None:
     """A movement of shadows of one base, or of constants; None where one of them is not known."""
     known = [parent for parent in parents if parent is not None]
@@ -234,7 +238,10 @@ def together(call: Call, result: torch.Tensor, known: Shadows) -> Found:
     """`cat` and `stack`."""
     move = _stacked if result.ndim > call.args[0][0].ndim else _joined
     dim = call.argument(1, "dim", call.kwargs.get("axis", 0))
-    return moved(result.shape, move, (dim,), *(known.get(part) for part in call.args[0]))
+    found = moved(result.shape, move, (dim,), *(known.get(part) for part in call.args[0]))
+    if found is None or dim % result.ndim == result.ndim - 1:
+        return found
+    return Base.after(result.shape, found, None)  # what is put together may be a sequence
 
 
 def strided(call: Call, result: torch.Tensor) -> Found:

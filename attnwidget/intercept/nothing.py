@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attnwidget.intercept.written import as_written, written_modules
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -43,7 +45,7 @@ def not_followed(recorder: Recorder) -> tuple[str, ...]:
 
 
 def _softmaxes(recorder: Recorder, modules: Sequence[nn.Module]) -> str:
-    place = f"{recorder.path(modules[0]) or type(recorder.root).__name__} ({type(modules[0]).__name__})"
+    place = f"{recorder.path(modules[0]) or type(as_written(recorder.root)).__name__} ({type(modules[0]).__name__})"
     return f"a softmax in {place} was" if len(modules) == 1 else f"{len(modules)} softmaxes, the first in {place}, were"
 
 
@@ -53,7 +55,7 @@ def _pronoun(modules: Sequence[nn.Module]) -> str:
 
 def _sentences(recorder: Recorder) -> Iterator[str]:
     root = recorder.root
-    name = type(root).__name__
+    name = type(as_written(root)).__name__
     yield f"no attention call of {name} was seen."
     for note in not_followed(recorder):
         yield f"{note[0].upper()}{note[1:].partition(': if')[0]}."
@@ -64,7 +66,7 @@ def _sentences(recorder: Recorder) -> Iterator[str]:
             yield from _eager(root)
     attention = [
         f"{path or name} ({type(part).__name__})"
-        for path, part in root.named_modules()
+        for path, part in written_modules(root)
         if "attention" in type(part).__name__.lower()
     ]
     if attention:
@@ -72,9 +74,9 @@ def _sentences(recorder: Recorder) -> Iterator[str]:
     yield "Did the block call this module, in this thread, and not a copy of it?"
     yield (
         "Attention is seen where it goes through transformers' attention interface, "
-        "torch.nn.functional.scaled_dot_product_attention, torch.nn.MultiheadAttention, or a softmax between a product "
-        "of queries and keys and a product with values. Anything else is not: return its weights and pass them to "
-        "AttentionCapture.from_weights. Code compiled by torch.compile is not: capture the module it was made from."
+        "torch.nn.functional.scaled_dot_product_attention, flex_attention, torch.nn.MultiheadAttention, or a softmax "
+        "between a product of queries and keys and a product with values. Anything else is not: return its weights and "
+        "pass them to AttentionCapture.from_weights."
     )
 
 

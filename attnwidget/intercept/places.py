@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from attnwidget.intercept.shadows import (
@@ -25,13 +23,15 @@ from attnwidget.intercept.shadows import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import numpy as np
     from numpy.typing import NDArray
 
+    from attnwidget.intercept.framing import Case
+    from attnwidget.intercept.portions import Portion
     from attnwidget.intercept.shadows import Shadow
 
 _CHANNELS = ((-1,), (1,), (1, -1), (-2, -1))
 """Axes that count channels and heads and not tokens, as models have them, simplest first."""
-_REMEMBERED = 256
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -54,7 +54,11 @@ class Places:
 
     def __init__(self) -> None:
         self._keys: dict[Any, int] = {}
-        self._found: OrderedDict[Any, tuple[Placing, ...]] = OrderedDict()
+        self._found: dict[int | None, tuple[Placing, ...]] = {}
+        self.cases: dict[tuple[int | None, ...], Case] = {}
+        """What was found for queries and keys, by their movements."""
+        self.portions: dict[int, Portion] = {}
+        """Calls over a portion of a sequence, by the `id` of their attention, which they hold."""
 
     def placings(self, shadow: Shadow) -> tuple[Placing, ...]:
         """Every sequence that queries or keys can be placed in, the nearest first.
@@ -65,27 +69,26 @@ class Places:
         Returns:
             Nothing if they cannot be told to come from tokens of any.
         """
-        key = self._key(shadow, {})
-        if key is None:
-            return tuple(_placings(shadow))
+        key = self.key(shadow)
         found = self._found.get(key)
         if found is None:
-            found = self._found[key] = tuple(_placings(shadow))
-            if len(self._found) > _REMEMBERED:
-                self._found.popitem(last=False)
+            found = tuple(_placings(shadow))
+            if key is not None:
+                self._found[key] = found
         return found
 
-    def _key(self, shadow: Shadow, known: dict[int, int | None]) -> int | None:
+    def key(self, shadow: Shadow, known: dict[int, int | None] | None = None) -> int | None:
         """The same number for shadows of the same movements; None where tensors take part that may differ."""
+        known = {} if known is None else known
         if id(shadow) in known:
             return known[id(shadow)]
         parts: tuple[Any, ...]
         if isinstance(shadow, Moved):
-            parents = [self._key(parent, known) for parent in shadow.parents]
+            parents = [self.key(parent, known) for parent in shadow.parents]
             whole = not shadow.versions and None not in parents
             parts = (shadow.move, frozen(shadow.args), shadow.pick, *parents) if whole else ()
         elif isinstance(shadow, Base):
-            source = None if shadow.source is None else self._key(shadow.source, known)
+            source = None if shadow.source is None else self.key(shadow.source, known)
             whole = shadow.source is None or source is not None
             parts = (Base, shadow.shape, shadow.axis, source) if whole else ()
         else:
@@ -98,6 +101,8 @@ class Places:
         """Forget everything."""
         self._keys.clear()
         self._found.clear()
+        self.cases.clear()
+        self.portions.clear()
 
 
 def source_after(shadow: Shadow, hops: int) -> Base | None:
@@ -122,18 +127,26 @@ def _placings(shadow: Shadow) -> Iterator[Placing]:
             before = base_of(base.source)
             assert before is not None  # noqa: S101 - a base has no other source; this is for the type checker
             for earlier in _channels(before):
-                rows = _one_per_row(base.source, earlier, (base.axis,))
-                # (tokens of the base,) each one's number in what lies before.
-                back = None if rows is None else _same_along(rows.unsqueeze(base.axis).expand(base.shape), channels)
+                back = _back(base, earlier, channels)
                 if back is not None:
-                    back = back.reshape(-1)
                     found = torch.where(tokens < 0, tokens, back[tokens.clamp(min=0)]), earlier
                     break
             base, hops = before, hops + 1
 
 
+def _back(base: Base, earlier: tuple[int, ...], channels: tuple[int, ...]) -> torch.Tensor | None:
+    """(tokens of a base,) the number of each in the base before; None if several make one."""
+    assert base.source is not None  # noqa: S101 - the caller has looked; this is for the type checker
+    if base.axis is None:
+        found = _one_per_row(base.source, earlier, channels)
+    else:
+        rows = _one_per_row(base.source, earlier, (base.axis,))
+        found = None if rows is None else _same_along(rows.unsqueeze(base.axis).expand(base.shape), channels)
+    return None if found is None else found.reshape(-1)
+
+
 def _first(base: Base, shadow: Shadow, axes: tuple[int, ...]) -> tuple[torch.Tensor, tuple[int, ...]] | None:
-    """Tokens (...) of a tensor (..., d), the same along these axes, with the first set of channels that makes them so."""
+    """Tokens (...) of a tensor (..., d), the same along these axes, with the first channels that make them so."""
     for channels in _channels(base):
         rows = _one_per_row(shadow, channels, axes)
         if rows is not None:
@@ -147,7 +160,7 @@ def _channels(base: Base) -> Iterator[tuple[int, ...]]:
     count, seen = len(base.shape), set()
     for channels in _CHANNELS:
         axes = tuple(sorted({axis % count for axis in channels}))
-        if len(axes) < count and axes not in seen:
+        if count - len(axes) >= len(axes) and axes not in seen:
             seen.add(axes)
             yield axes
 
@@ -175,5 +188,3 @@ def _same_along(numbers: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor | 
             return None
         numbers = high
     return numbers
-
-

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from torch import nn
 
@@ -71,6 +73,34 @@ class HandCall:
 
 
 @dataclass
+class FlexCall:
+    """One call of `flex_attention`.
+
+    Attributes:
+        query: (B, H, Tq, d).
+        key: (B | 1, Hkv, Tk, d), heads not repeated.
+        value: (B | 1, Hkv, Tk, dv).
+        score_mod: f(score, b, h, i, j), or None.
+        block_mask: torch's `BlockMask`, or None.
+        scale: None for 1 / sqrt(d).
+        lse: (B, H, Tq) where it was returned.
+        output: (B, H, Tq, dv); None where only the inputs could be seen.
+        fused: a compiled kernel ran, which skips what the block mask leaves out and asks its function only in blocks
+            that are partly masked; else the function was asked for every pair.
+    """
+
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+    score_mod: Callable[..., torch.Tensor] | None
+    block_mask: Any
+    scale: float | None
+    lse: torch.Tensor | None
+    output: torch.Tensor | None
+    fused: bool
+
+
+@dataclass
 class InterfaceCall:
     """One call through transformers' attention interface, with the kernel calls made inside it.
 
@@ -83,6 +113,7 @@ class InterfaceCall:
         options: the keyword arguments: scaling, softcap, s_aux, position_bias ...
         implementation: name of the function.
         kernels: calls of `scaled_dot_product_attention` inside.
+        flexes: calls of `flex_attention` inside.
         by_hand: softmaxes written by hand inside.
     """
 
@@ -94,6 +125,7 @@ class InterfaceCall:
     options: dict[str, Any]
     implementation: str
     kernels: list[KernelCall] = field(default_factory=list)
+    flexes: list[FlexCall] = field(default_factory=list)
     by_hand: list[HandCall] = field(default_factory=list)
 
 
@@ -108,6 +140,7 @@ class Record:
         call: how often it had called before in this run.
         implementation: what computed it.
         extra_keys: names of keys after the last token's, which stand for no token.
+        ranks: the processes that share its heads, where they do.
     """
 
     attention: Attention
@@ -116,3 +149,4 @@ class Record:
     call: int
     implementation: str
     extra_keys: tuple[str, ...] = ()
+    ranks: tuple[int, ...] = ()

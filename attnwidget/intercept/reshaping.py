@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
-from attnwidget.intercept.axes import Axes, Axis, fresh, grown, leaves, length, mark, narrowed, reshaped
+from attnwidget.intercept.axes import Axes, Axis, fresh, grown, leaves, length, mark, mark_likely, narrowed, reshaped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,8 +24,8 @@ def _reshape(axes: Axes, _: tuple[Any, ...], __: Mapping[str, Any], result: torc
         if [leaves(axis) for axis in short[1:]] == [leaves(axis) for axis in long[2:]]:
             # (batch * heads, ., .) is, or was, (batch, heads, ., .), which tells the two apart.
             heads_first = _are_beside(long[0]) and not _are_beside(long[1])
-            mark(leaves(long[0]), is_head=heads_first)
-            mark(leaves(long[1]), is_head=not heads_first)
+            mark_likely(leaves(long[0]), is_head=heads_first)
+            mark_likely(leaves(long[1]), is_head=not heads_first)
     return found
 
 
@@ -171,10 +171,12 @@ def pieces(
 
 
 def merged(before: torch.Tensor, after: torch.Tensor) -> Axes | None:
-    """Axes of a tensor whose batch and heads have just been merged, if they have.
+    """Axes of a tensor whose batch and heads have just been merged into one axis of three, if they have.
 
-    (..., batch, heads, tokens, size) -> (..., batch * heads, tokens, size), or (tokens, batch, features) ->
-    (tokens, batch * heads, size), as fairseq and what is modelled on it do.
+    Either they were axes of their own, (batch, heads, tokens, size) -> (batch * heads, tokens, size), perhaps behind
+    another, as where queries, keys and values are stacked. Or heads are split off from features as they are merged:
+    (tokens, batch, features) -> (tokens, batch * heads, size), as fairseq and what is modelled on it do, or (batch,
+    channels, height, width) -> (batch * heads, size, height * width).
     """
     old, new = before.shape, after.shape
     at = len(old) - _FOUR
@@ -184,14 +186,29 @@ def merged(before: torch.Tensor, after: torch.Tensor) -> Axes | None:
         mark(known[at], is_head=heads_first)
         mark(known[at + 1], is_head=not heads_first)
         return reshaped(known, new)
-    if len(old) == len(new) == _THREE and old[0] == new[0] and new[1] * new[2] == old[1] * old[2]:
-        known = fresh(old)
-        mark(known[1], is_head=False)
-        axes = reshaped(known, new)
-        if axes is not None:
-            mark(axes[1], is_head=True)
-        return axes
+    if len(new) != _THREE or len(old) > _FOUR:
+        return None
+    known = fresh(old)
+    axes = reshaped(known, new)
+    for axis in axes or ():
+        batch, heads = axis[:-1], axis[-1:]
+        # Heads are the outer part of an old axis, whose inner part, the size, is an axis of its own.
+        split = [whole[0] for whole in known if whole and heads and whole[0].parts and whole[0].parts[0] is heads[0]]
+        if split and batch in known and axes is not None and (split[0].parts[1],) in axes:
+            mark(batch, is_head=False)
+            mark(heads, is_head=True)
+            return axes
     return None
+
+
+def heads_first(before: torch.Tensor) -> Axes | None:
+    """Axes of a copy in order of (heads, batch, tokens, size), seen from an order in memory that tells; else None."""
+    if before.ndim != _FOUR or not _beside_features(before, 0) or _beside_features(before, 1):
+        return None
+    known = fresh(before.shape)
+    mark(known[0], is_head=True)
+    mark(known[1], is_head=False)
+    return known
 
 
 def _beside_features(tensor: torch.Tensor, axis: int) -> bool:

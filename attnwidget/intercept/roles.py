@@ -38,9 +38,7 @@ def name_roles(records: Sequence[Record]) -> list[str]:
     """
     paths = [record.path.lower().split(".") for record in records]
     beside = {(*path[:-1], _TORCH_CROSS) for path in paths if path[-1] == _TORCH_SELF}
-    cross = [
-        _is_cross(record, path) or tuple(path) in beside for record, path in zip(records, paths, strict=True)
-    ]
+    cross = [_is_cross(record, path) or tuple(path) in beside for record, path in zip(records, paths, strict=True)]
     decoding = [not across and _is_in(path, "decoder") for across, path in zip(cross, paths, strict=True)]
     towers = [_tower(path) for path in paths]
     # BERT keeps its layers in a module called encoder: that word means something only beside a decoder.
@@ -57,7 +55,9 @@ def name_roles(records: Sequence[Record]) -> list[str]:
     ]
     if len(set(towers)) == 1:
         towers = [""] * len(towers)
-    elif all(len({tower for tower, own in zip(towers, sides, strict=True) if own == side}) == 1 for side in set(sides) - {""}):
+    elif all(
+        len({tower for tower, own in zip(towers, sides, strict=True) if own == side}) == 1 for side in set(sides) - {""}
+    ):
         # A speech encoder and a text decoder: the side says it all.
         towers = ["" if side else tower for tower, side in zip(towers, sides, strict=True)]
     return ["-".join(filter(None, names)) or "self" for names in zip(towers, sides, strict=True)]

@@ -12,6 +12,7 @@ from attnwidget.attention import FactoredAttention
 from attnwidget.attention.protocol import shape_text
 from attnwidget.intercept.dropout import keep_dropped, run_showing_weights
 from attnwidget.intercept.framing import framed
+from attnwidget.intercept.kernels import MATH, PROBATION, Facts, additive_mask, call_kernel, kernel_of
 from attnwidget.intercept.recorder import dropout_is_asked_for, record_call
 from attnwidget.intercept.records import InterfaceCall, KernelCall
 
@@ -25,7 +26,6 @@ CURRENT: ContextVar[InterfaceCall | None] = ContextVar("attnwidget_interface_cal
 """The interface call this thread or task is in: kernel calls inside belong to it and are not layers of their own."""
 
 SDPA = {functional.scaled_dot_product_attention, torch._C._nn.scaled_dot_product_attention}  # noqa: SLF001
-_MATH, _FLASH = 0, 1  # SDPBackend.MATH, SDPBackend.FLASH_ATTENTION
 _CHOOSING = {"cpu", "cuda"}  # where torch chooses among kernels
 _NDIM = 4
 
@@ -57,19 +57,14 @@ def run_kernel(
     **options: Any,  # noqa: ANN401 - torch's signature: scale, enable_gqa
 ) -> tuple[torch.Tensor, KernelCall]:
     """Run a call as it would have run, keeping the kernel's lse where it gives one."""
-    scale, grouped = options.get("scale"), options.get("enable_gqa", False)
+    scale = options.get("scale")
     lse = dropped = None
     if dropout_p and dropout_is_asked_for():
         output, dropped = _showing_weights(
             func, query, key, value, attn_mask, dropout_p, is_causal=is_causal, options=options
         )
-    elif _is_flash_on_cpu(query, key, value, attn_mask, dropout_p, is_causal=is_causal, scale=scale, grouped=grouped):
-        # What the plain call does inside, with the second result kept: the output is the same to the bit.
-        output, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001
-            query, key, value, dropout_p, is_causal, attn_mask=_additive(attn_mask, query.dtype), scale=scale
-        )
     else:
-        output = func(query, key, value, attn_mask, dropout_p, is_causal, **options)
+        output, lse = _with_lse(func, query, key, value, attn_mask, dropout_p, is_causal=is_causal, options=options)
     return output, KernelCall(query, key, value, attn_mask, is_causal, scale, lse, output, dropout_p, dropped)
 
 
@@ -88,15 +83,23 @@ def _showing_weights(
     scale, grouped = options.get("scale"), options.get("enable_gqa", False)
     q, k, v = (as_kernel_saw(tensor) for tensor in (query, key, value))
     seen = None if mask is None else as_kernel_saw(mask)
-    if _backend(q, k, v, seen, dropout, is_causal=is_causal, scale=scale, grouped=grouped) != _MATH:
+    if _backend(q, k, v, seen, dropout, is_causal=is_causal, scale=scale, grouped=grouped) != MATH:
         return func(query, key, value, mask, dropout, is_causal, **options), None
     with torch.autocast(q.device.type, enabled=False):
         return run_showing_weights(
-            q, k, v, _additive(seen, q.dtype), dropout, is_causal=is_causal, scale=scale, grouped=grouped
+            q,
+            k,
+            v,
+            None if seen is None else additive_mask(seen, q.dtype),
+            dropout,
+            is_causal=is_causal,
+            scale=scale,
+            grouped=grouped,
         )
 
 
-def _is_flash_on_cpu(
+def _with_lse(
+    func: Callable[..., torch.Tensor],
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -104,14 +107,36 @@ def _is_flash_on_cpu(
     dropout: float,
     *,
     is_causal: bool,
-    scale: float | None,
-    grouped: bool,
-) -> bool:
-    """Whether the plain call would end in the CPU's flash kernel."""
-    # Autocast casts for the public function only.
-    if query.device.type != "cpu" or dropout != 0 or torch.is_autocast_enabled("cpu"):
-        return False
-    return _backend(query, key, value, mask, dropout, is_causal=is_causal, scale=scale, grouped=grouped) == _FLASH
+    options: dict[str, Any],
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Run a call as it would have run; lse too, where the kernel that it would end in also returns that."""
+    scale, grouped = options.get("scale"), options.get("enable_gqa", False)
+    device = query.device
+    facts = Facts(
+        device=device.type,
+        choice=_backend(query, key, value, mask, dropout, is_causal=is_causal, scale=scale, grouped=grouped),
+        dropout=dropout != 0,
+        autocast=torch.is_autocast_enabled(device.type) if device.type in _CHOOSING else False,
+        empty=not (query.numel() and key.numel() and value.numel()),
+        mask=None if mask is None else mask.dtype,
+        needs_grad=torch.is_grad_enabled() and any(part.requires_grad for part in (query, key, value)),
+        hip=torch.version.hip is not None,
+    )
+    kernel = kernel_of(facts)
+
+    def plain() -> torch.Tensor:
+        return func(query, key, value, mask, dropout, is_causal, **options)
+
+    def direct() -> tuple[torch.Tensor, torch.Tensor]:
+        assert kernel is not None  # noqa: S101 - looked at below; this is for the type checker
+        return call_kernel(kernel, query, key, value, mask, is_causal=is_causal, scale=scale)
+
+    if kernel is None:
+        return plain(), None
+    if kernel == "cpu flash":  # tested wherever the tests run
+        return direct()
+    kind = (kernel, device, query.dtype, query.shape[-1], value.shape[-1], facts, is_causal, grouped)
+    return PROBATION.run(kind, plain, direct)
 
 
 def _backend(
@@ -128,7 +153,11 @@ def _backend(
     """What the plain call would choose for these tensors; None if something else decides."""
     tensors = (query, key, value) if mask is None else (query, key, value, mask)
     plain = all(
-        type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.device.type in _CHOOSING for tensor in tensors
+        type(tensor) in (torch.Tensor, torch.nn.Parameter)
+        and tensor.device.type in _CHOOSING
+        and not tensor.is_nested
+        and tensor.layout == torch.strided
+        for tensor in tensors
     )
     # Function transforms have no rule for the kernels.
     if not plain or query.ndim != _NDIM or _in_transform():
@@ -152,18 +181,21 @@ def check_readable(tensor: torch.Tensor) -> None:
     """Raise if what ran here has no values to keep."""
     if tensor.is_meta:
         raise ValueError("it ran on the meta device, which holds no values; load the model's parameters")
+    if hasattr(tensor, "device_mesh"):
+        raise ValueError(
+            "its tensors are DTensors, spread over ranks by a rule of their own; let its projections return local "
+            "tensors (use_local_output=True)"
+        )
     if _in_transform():
         raise ValueError("it ran inside a function transform (torch.func.vmap, grad ...); run the module without")
 
 
-def _additive(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
-    """A boolean mask as the plain call turns it into an additive one."""
-    if mask is None or mask.dtype != torch.bool:
-        return mask
-    return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask.logical_not(), -torch.inf)
-
-
 def _factors(call: KernelCall, keeper: Keeper) -> Attention:
+    if call.query.is_nested or call.key.is_nested:
+        raise ValueError(
+            "its queries or keys are nested tensors, whose examples differ in length; pass a padded tensor and a mask "
+            "(nested.to_padded_tensor(0.0))"
+        )
     if call.query.ndim != _NDIM or call.key.ndim != _NDIM:
         raise ValueError(
             f"queries have shape {shape_text(call.query)} and keys {shape_text(call.key)}; "

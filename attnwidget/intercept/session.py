@@ -9,17 +9,22 @@ import torch
 from torch import nn
 
 from attnwidget.attention import AttentionCapture, CaptureError
-from attnwidget.intercept import interface
-from attnwidget.intercept.assemble import Naming, assemble
+from attnwidget.intercept import replaced
+from attnwidget.intercept.assemble import Naming, assemble, names_of_run
+from attnwidget.intercept.compiled import can_run_eagerly
 from attnwidget.intercept.dropout import NOTHING_DROPPED
+from attnwidget.intercept.local import may_cut
 from attnwidget.intercept.mode import WatchCalls
 from attnwidget.intercept.recorder import ACTIVE, Recorder
+from attnwidget.intercept.spread import spread_notes
 from attnwidget.intercept.store import Store
+from attnwidget.intercept.written import as_written, is_wrapper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from attnwidget.attention.tokens import TokenNames
+    from attnwidget.intercept.outcome import Outcome
     from attnwidget.intercept.store import Where
 
 
@@ -33,11 +38,15 @@ def capture(
     store: Where = "device",
     dropout: bool = False,
 ) -> Iterator[AttentionCapture]:
-    """Capture the attention of one forward pass. The module computes what it would compute without.
+    """Capture the attention of one forward pass, or of passes that continue one another over one cache.
+
+    The latter are what generate() makes, and loops of one's own with `past_key_values`: they become one map. The last
+    token that was generated is in it only if it was run, which generate() does not do. The module computes what it
+    would compute without.
 
     To the bit, except where torch would take its fused inference path (nn.TransformerEncoder in eval mode, without
-    gradients): then to rounding, and `cap.notes` says so. Gradients flow as they would without, and what gradient
-    checkpointing runs again is not recorded again.
+    gradients) or run code compiled by torch.compile, which runs uncompiled: then to rounding, and `cap.notes` says so.
+    Gradients flow as they would without, and what gradient checkpointing runs again is not recorded again.
 
     Weights are those the module computed, in whatever precision it ran: bfloat16, float16, autocast and 8-bit models
     included. What is kept is what the kernel was given, and weights are computed from it in float32. In training mode
@@ -45,7 +54,7 @@ def capture(
 
     Args:
         module: any PyTorch module whose attention goes through transformers' attention interface,
-            `scaled_dot_product_attention` or `nn.MultiheadAttention`.
+            `scaled_dot_product_attention`, `flex_attention` or `nn.MultiheadAttention`, or is written by hand.
         tokens: names of the queries, one list for all examples or a list of lists; numbered if None.
         key_tokens: names of the keys where they are others (cross attention; the encoder of an encoder-decoder).
         model: what to call the model; its class if None.
@@ -75,18 +84,25 @@ def capture(
     """
     with watching(module, model=model, store=store, dropout=dropout) as (result, recorder):
         yield result
-    fill(result, recorder, Naming.from_names(tokens, key_tokens))
+    names = Naming.from_names(tokens, key_tokens)
+    fill(result, recorder, lambda outcome: names_of_run(names, outcome))
 
 
-def fill(result: AttentionCapture, recorder: Recorder, naming: Naming) -> None:
+def fill(result: AttentionCapture, recorder: Recorder, naming: Naming | Callable[[Outcome | None], Naming]) -> None:
     """Give a capture what was recorded for it.
+
+    Args:
+        result: not filled yet.
+        recorder: after the block.
+        naming: of the tokens, or what makes it from what generate() returned.
 
     Raises:
         CaptureError: nothing was seen, or something went wrong on the way.
     """
     try:
         stacks = assemble(recorder, naming)
-        notes = [*recorder.notes, *_dropout_notes(recorder)]
+        result.generation = None if recorder.outcome is None else recorder.outcome.generation()
+        notes = [*recorder.notes, *_dropout_notes(recorder), *spread_notes(recorder.records)]
         result.fill(stacks, notes=notes)
     finally:
         recorder.release()
@@ -105,11 +121,11 @@ def watching(
     """Record a block; who opens it fills the capture from the recorder afterwards."""
     _check(module)
     recorder = Recorder(module, Store(store), dropout=dropout)
-    interface.watch()
+    replaced.watch()
     try:
         ACTIVE.set((*_still_open(), recorder))
-        with WatchCalls(follows=True):
-            yield AttentionCapture(model=model or type(module).__name__), recorder
+        with WatchCalls(follows=may_cut(module)):
+            yield AttentionCapture(model=model or type(as_written(module)).__name__), recorder
     except BaseException as error:
         recorder.release()
         # Torch's own words blame a function mode, of which the person knows nothing.
@@ -123,7 +139,7 @@ def watching(
         recorder.finish()
         # Not by token: captures may end in another order than they began, and in another context.
         ACTIVE.set(_still_open())
-        interface.unwatch()
+        replaced.unwatch()
 
 
 def _still_open() -> tuple[Recorder, ...]:
@@ -135,11 +151,11 @@ def _check(module: object) -> None:
         raise TypeError(f"module is {type(module).__name__}; expected a torch.nn.Module")
     for path, part in module.named_modules():
         name = path or type(module).__name__
-        wrapper = type(part).__name__ == "OptimizedModule"  # by name: its package is slow to load
-        if wrapper or getattr(part, "_compiled_call_impl", None) is not None:
+        if (is_wrapper(part) or getattr(part, "_compiled_call_impl", None) is not None) and not can_run_eagerly():
             raise CaptureError(
-                f"{name} is compiled by torch.compile, whose attention Python cannot see: capture the module it was "
-                "made from (`compiled._orig_mod`, or the model before `.compile()`)"
+                f"{name} is compiled by torch.compile, whose attention Python cannot see, and this torch "
+                f"({torch.__version__}) cannot be asked to run it uncompiled, as 2.6 and later can: capture the module "
+                "it was made from (`compiled._orig_mod`, or the model before `.compile()`)"
             )
         if isinstance(part, torch.jit.ScriptModule):
             raise CaptureError(

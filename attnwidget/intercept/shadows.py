@@ -1,8 +1,8 @@
 """Where the rows of a tensor come from, written down while a model runs, worked out when somebody asks.
 
-A model with local attention cuts its sequence into windows by moving data: padding, rolling, reshaping, transposing. What
-is written down of a tensor is a `Shadow`: a base, which is a tensor in whose own coordinates tokens can be counted, and the
-movements since. To work it out, the same movements are made with the numbers of the base's tokens.
+A model with local attention cuts its sequence into windows by moving data: padding, rolling, reshaping, transposing.
+What is written down of a tensor is a `Shadow`: a base, a tensor in whose own coordinates tokens can be counted,
+and the movements since. To work it out, the same movements are made with the numbers of the base's tokens.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from attnwidget.intercept.axes import version_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    Move: TypeAlias = Callable[..., torch.Tensor | Sequence[torch.Tensor]]
+    Move: TypeAlias = Callable[..., Any]
 
 PADDING, UNKNOWN = -1, -2
 _DEEPEST = 8
@@ -38,17 +38,17 @@ class Base:
     Attributes:
         shape: of it.
         source: what it was computed from row by row; None where that is not known, or several things.
-        axis: the axis of the source that was summed over.
+        axis: the axis of the source that was summed over; None where each number comes from one number.
         depth: how many bases are known before it.
     """
 
     shape: tuple[int, ...]
     source: Moved | Base | None = None
-    axis: int = -1
+    axis: int | None = -1
     depth: int = 0
 
     @classmethod
-    def after(cls, shape: Sequence[int], source: Shadow | None, axis: int = -1) -> Base:
+    def after(cls, shape: Sequence[int], source: Shadow | None, axis: int | None = -1) -> Base:
         """Computed row by row from something, whose own past is remembered up to a point."""
         if source is None or isinstance(source, Constant) or base_of(source) is None:
             return cls(tuple(shape))
@@ -150,12 +150,12 @@ def _moved(shadow: Moved, channels: tuple[int, ...], known: dict[Any, Any]) -> t
         raise LostError("places were written to")
     # One call gives all pieces of a split.
     key = None if shadow.pick is None else (frozen(shadow.args), *(id(parent) for parent in shadow.parents))
-    result = known.get(key)
-    if result is None:
-        result = shadow.move(*(_codes(parent, channels, known) for parent in shadow.parents), *shadow.args)
-    if key is not None:
-        known[key] = result
-        result = result[shadow.pick]
+    made = known.get(key)
+    if made is None:
+        made = shadow.move(*(_codes(parent, channels, known) for parent in shadow.parents), *shadow.args)
+        if key is not None:
+            known[key] = made
+    result: torch.Tensor = made if shadow.pick is None else made[shadow.pick]
     if tuple(result.shape) != shadow.shape:
         raise LostError(f"a movement gave {tuple(result.shape)} instead of {shadow.shape}")
     return result

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from attnwidget.intercept.trails import Trail, Trails
 
+JOINS = {torch.cat, torch.concat, torch.concatenate}
+"""Functions of a list of tensors, which stands for their arguments here."""
 FORBIDS = -1e4
 """A score this low, or lower, is meant as "not allowed": exp of it is 0 in every type beside any ordinary score."""
 
@@ -39,6 +41,9 @@ class Step:
         cls, func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], trails: Trails
     ) -> Step | None:
         """Before the call; None if nothing followed takes part."""
+        if func in JOINS and args and isinstance(args[0], (list, tuple)):
+            kwargs = {"dim": args[1], **kwargs} if len(args) > 1 else kwargs
+            args = tuple(args[0])
         if "input" in kwargs:
             args, kwargs = (kwargs["input"], *args), {name: kwargs[name] for name in kwargs if name != "input"}
         known = {}
@@ -65,6 +70,16 @@ class Step:
         args = (*self.args[:position], tensor, *self.args[position + 1 :])
         with torch.no_grad():
             return self.func(*args, **self.kwargs)
+
+
+def name_of(func: object) -> str:
+    """What a function is called, whether or not it writes in place: add_, __radd__ and add are two names."""
+    return str(getattr(func, "__name__", "")).strip("_")
+
+
+def lowest(dtype: torch.dtype) -> float:
+    """What counts as minus infinity in a type: half of the lowest number."""
+    return torch.finfo(dtype).min / 2
 
 
 def as_number(value: object) -> float | None:

@@ -37,15 +37,24 @@ class Added:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Forbidden:
-    """Scores replaced by a large negative number, where a tensor is (or is not) true."""
+    """Scores replaced by a large negative number, where a tensor is (or is not) true.
+
+    Attributes:
+        part: the tensor.
+        where: what it is there.
+        is_lowest: the number is minus infinity, or as good as that in its type.
+    """
 
     part: Part
     where: bool
+    is_lowest: bool
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Scores:
     """Comes from a product: outer * tanh(inner * left . right) + what was added; without outer also without tanh.
+
+    Beside these there may be sinks: logits of columns that stand for no key.
 
     Attributes:
         axes: what its axes count.
@@ -56,6 +65,8 @@ class Scores:
         gains: tensors the product is multiplied with.
         added: in the order it was added.
         product: the two factors, whatever happened since.
+        sinks: columns joined to the scores last of all.
+        is_loose: parts of them were moved around, and which axis counts what is not known any more.
     """
 
     axes: Axes
@@ -66,10 +77,12 @@ class Scores:
     gains: tuple[Part, ...] = ()
     added: tuple[Added | Forbidden, ...] = ()
     product: tuple[Part, Part] | None = None
+    sinks: tuple[Part, ...] = ()
+    is_loose: bool = False
 
     def unexplained(self, axes: Axes | None = None) -> Scores:
         """Still from a product, and no longer what the formula says; what was forbidden still is."""
-        return replace(self, axes=self.axes if axes is None else axes, factors=None, gains=())
+        return replace(self, axes=self.axes if axes is None else axes, factors=None, gains=(), sinks=())
 
 
 @dataclass(eq=False, slots=True)
@@ -96,8 +109,11 @@ class Weights:
         keys: the axis that sums to 1.
         call: the softmax.
         scores: what it was taken of; None if that does not come from a product.
-        clean: what the tensor would be without dropout, or was before heads were mixed; None: what it is.
-        is_mixed: heads were mixed after the softmax.
+        clean: what the tensor would be without dropout; None: what it is, or not known any more.
+        source: what the softmax returned, if that has been changed since, other than by dropout.
+        is_mixed: it has been multiplied with parameters, as where heads are mixed.
+        is_blend: made of several softmaxes.
+        is_log: the logarithm of weights.
         oddity: why no weights can be told; None: they can.
     """
 
@@ -106,11 +122,50 @@ class Weights:
     call: SoftmaxCall
     scores: Scores | None
     clean: Part | None = None
+    source: Part | None = None
     is_mixed: bool = False
+    is_blend: bool = False
+    is_log: bool = False
     oddity: str | None = None
 
 
-Trail: TypeAlias = Layout | Learned | Scores | Weights
+@dataclass(frozen=True, eq=False, slots=True)
+class Exponentials:
+    """The exponential of scores, on the way to weights.
+
+    Attributes:
+        axes: what its axes count.
+        scores: whose exponential it is.
+        token: known to its sums.
+    """
+
+    axes: Axes
+    scores: Scores
+    token: object
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Total:
+    """The sum of exponentials of scores along an axis, or its logarithm.
+
+    Attributes:
+        axes: what its axes count; none along the one that was summed.
+        keys: what was summed.
+        scores: whose exponentials.
+        token: of the exponentials, or of the scores themselves.
+        is_log: the logarithm.
+        has_more: something was added, as in a softmax that may sum to less than 1.
+    """
+
+    axes: Axes
+    keys: Axis
+    scores: Scores
+    token: object
+    is_log: bool = False
+    has_more: bool = False
+
+
+Trail: TypeAlias = Layout | Learned | Scores | Weights | Exponentials | Total
 
 
 class Trails:

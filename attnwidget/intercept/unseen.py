@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from torch import nn
 
 from attnwidget.attention import ranges
+from attnwidget.intercept.written import as_written, written_modules
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -48,7 +49,7 @@ def unseen(root: nn.Module, seen: Collection[str], ran: Collection[int]) -> Unse
     """
     running = _running(root, ran)
     blind: dict[str, str] = {}
-    for path, module in root.named_modules():
+    for path, module in written_modules(root):
         kind = type(module).__name__
         attends = _ATTENTION.search(kind) and not _OTHER.search(kind) and not _OTHER.search(path.rpartition(".")[2])
         if attends and path in running and not _covered(path, seen):
@@ -69,7 +70,7 @@ def unseen(root: nn.Module, seen: Collection[str], ran: Collection[int]) -> Unse
 def _running(root: nn.Module, ran: Collection[int]) -> set[str]:
     """Paths of modules that ran, and of those they are part of."""
     running: set[str] = set()
-    for path, module in root.named_modules():
+    for path, module in written_modules(root):
         if id(module) in ran:
             parts = path.split(".")
             running.update(".".join(parts[:length]) for length in range(len(parts) + 1))
@@ -78,7 +79,7 @@ def _running(root: nn.Module, ran: Collection[int]) -> set[str]:
 
 def _others(root: nn.Module, seen: Collection[str]) -> Iterator[tuple[str, str]]:
     """Layers without attention in lists of layers in which others have it, and the part that mixes tokens in them."""
-    for path, module in root.named_modules():
+    for path, module in written_modules(root):
         if not isinstance(module, nn.ModuleList) or not any(_within(one, path) for one in seen):
             continue
         for name, layer in module.named_children():
@@ -87,10 +88,10 @@ def _others(root: nn.Module, seen: Collection[str]) -> Iterator[tuple[str, str]]
                 continue
             parts = [
                 (f"{place}.{part}", type(child).__name__)
-                for part, child in layer.named_modules()
+                for part, child in written_modules(layer)
                 if part and (_OTHER.search(type(child).__name__) or _OTHER.search(part.rpartition(".")[2]))
             ]
-            yield parts[0] if parts else (place, type(layer).__name__)
+            yield parts[0] if parts else (place, type(as_written(layer)).__name__)
 
 
 def _places(modules: dict[str, str]) -> list[str]:

@@ -91,4 +91,4 @@ def test_the_number_of_tensors_known_is_bounded():
     tensors = [torch.full((9, 9), float(number)) for number in range(100)]
     for tensor in tensors:
         known.recognise(tensor, **SIZE)
-    assert len(known._known) == memo._REMEMBERED
+    assert len(known._tensors._known) == memo._REMEMBERED

@@ -17,7 +17,7 @@ from surroundings import assert_same, surroundings
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 import attnwidget as aw
-from attnwidget.intercept import interface, trails
+from attnwidget.intercept import interface, replaced, trails
 from attnwidget.intercept.recorder import ACTIVE
 
 SHORT, LONG = torch.tensor([[3, 4, 5]]), torch.tensor([[6, 7, 8, 9, 10]])
@@ -227,24 +227,23 @@ def test_a_generator_collected_in_another_thread():
 
 def test_a_capture_collected_while_the_look_up_is_wrapped(monkeypatch):
     model, lost = tiny(), []
-    wrap = interface._wrap_lookups
 
-    def collect_and_wrap():
+    def collect_and_install():
         lost.clear()
-        wrap()
+        return interface.install()
 
     def watch():
         with monkeypatch.context() as patch:  # so that the lost one found nothing to wrap
             patch.delitem(sys.modules, "transformers.modeling_utils")
             lost.append(aw.capture(tiny()))
             lost[0].__enter__()
-        monkeypatch.setattr(interface, "_wrap_lookups", collect_and_wrap)
+        monkeypatch.setattr(replaced, "_INSTALLERS", (collect_and_install,))
         with aw.capture(model) as cap:
             run(model, LONG)
         return cap
 
     assert_shows(in_thread(watch), model, LONG)
-    assert interface._watchers == 0
+    assert replaced._watchers == 0
 
 
 async def layer_by_layer(model, ids, start=None, done=None):

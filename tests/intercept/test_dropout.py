@@ -24,9 +24,9 @@ def build(name, implementation, dtype=torch.float32):
     torch.manual_seed(0)
     if name == "llama":
         config = tf.LlamaConfig(**SIZE, num_key_value_heads=2, attention_dropout=RATE)
-        return tf.LlamaModel._from_config(config, attn_implementation=implementation, dtype=dtype).train()
+        return tf.LlamaModel._from_config(config, attn_implementation=implementation).to(dtype).train()
     config = tf.BertConfig(**SIZE, attention_probs_dropout_prob=RATE, hidden_dropout_prob=0.1)
-    return tf.BertModel._from_config(config, attn_implementation=implementation, dtype=dtype).train()
+    return tf.BertModel._from_config(config, attn_implementation=implementation).to(dtype).train()
 
 
 def seeded(run, *args, **options):

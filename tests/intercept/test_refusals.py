@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 import attnwidget as aw
+from attnwidget.intercept import session
 
 PLAIN = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 IDS = torch.tensor([[3, 4, 5, 6]])
@@ -87,7 +88,7 @@ def test_multihead_attention_that_is_not_called():
     module = nn.TransformerEncoderLayer(16, 2, batch_first=True).eval()
     text = refused(module, lambda: module.linear1(torch.randn(1, 4, 16)))
     assert "self_attn (MultiheadAttention) looks like attention." in text
-    assert "torch.nn.functional.scaled_dot_product_attention, torch.nn.MultiheadAttention, or a softmax between" in text
+    assert "flex_attention, torch.nn.MultiheadAttention, or a softmax between a product of queries and keys" in text
 
 
 def test_a_block_that_does_not_call_the_module():
@@ -112,10 +113,14 @@ def test_generate():
     assert "for generate(), capture one forward pass over the final text" in text
 
 
-def test_compiled_modules():
+def test_compiled_modules_where_torch_cannot_be_asked_to_run_them_uncompiled(monkeypatch):
+    monkeypatch.setattr(session, "can_run_eagerly", lambda: False)
     model = torch.compile(Sorted())
     text = refused(model, lambda: None)
-    assert text.startswith("OptimizedModule is compiled by torch.compile, whose attention Python cannot see")
+    assert text.startswith(
+        "OptimizedModule is compiled by torch.compile, whose attention Python cannot see, and this tor"
+    )
+    assert "capture the module it was made from (`compiled._orig_mod`, or the model before `.compile()`)" in text
     inner = nn.Sequential(Sorted())
     inner[0].compile()
     assert refused(inner, lambda: None).startswith("0 is compiled by torch.compile")
@@ -154,9 +159,8 @@ def test_names_that_do_not_fit():
 
 
 def odd_attention(module, query, key, value, attention_mask, **_):
-    """Attention that looks at the square of the scores, which no factors explain, by a softmax nobody follows."""
+    """Attention that looks at the square of the scores, which no factors explain, and takes no softmax of them."""
     weights = (query @ key.transpose(-1, -2)).square()
-    weights = torch.exp(weights - weights.amax(dim=-1, keepdim=True))
     weights = weights / weights.sum(dim=-1, keepdim=True)
     return (weights @ value).transpose(1, 2).contiguous(), weights if module.config.tells else None
 

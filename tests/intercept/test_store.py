@@ -30,7 +30,7 @@ def llama(dtype=torch.float32, **options):
     torch.manual_seed(0)
     size = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 3, "vocab_size": 50}
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
-    return tf.LlamaModel._from_config(tf.LlamaConfig(**size, **heads), dtype=dtype, **options).eval()
+    return tf.LlamaModel._from_config(tf.LlamaConfig(**size, **heads), **options).to(dtype).eval()
 
 
 def open_files():

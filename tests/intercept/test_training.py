@@ -39,9 +39,9 @@ def build(name, dtype=torch.float32):
         return Encoder().to(dtype).train()
     if family == "llama":
         config = tf.LlamaConfig(**SIZE, num_key_value_heads=2, attention_dropout=0.2)
-        return tf.LlamaModel._from_config(config, attn_implementation=implementation, dtype=dtype).train()
+        return tf.LlamaModel._from_config(config, attn_implementation=implementation).to(dtype).train()
     config = tf.BertConfig(**SIZE, attention_probs_dropout_prob=0.2)
-    return tf.BertModel._from_config(config, attn_implementation=implementation, dtype=dtype).train()
+    return tf.BertModel._from_config(config, attn_implementation=implementation).to(dtype).train()
 
 
 def step(model, watch=None, *, inside=True, autocast=None):

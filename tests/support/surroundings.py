@@ -6,15 +6,21 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._dynamo import eval_frame
 from torch.overrides import _get_current_function_mode_stack
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.gpt2 import modeling_gpt2
 from transformers.models.llama import modeling_llama
 
-from attnwidget.intercept import interface, trails
+from attnwidget.intercept import replaced, trails
 from attnwidget.intercept.recorder import ACTIVE
 
-_IDENTICAL = {"get_interface", "getitem", "sdpa", "multihead", "eager", "eager of GPT-2"}
+try:
+    from torch.nn.attention import flex_attention
+except ImportError:  # torch 2.4
+    flex_attention = None
+
+_IDENTICAL = {"get_interface", "getitem", "sdpa", "multihead", "eager", "eager of GPT-2", "flex", "stance"}
 
 
 def surroundings() -> dict[str, Any]:
@@ -28,9 +34,11 @@ def surroundings() -> dict[str, Any]:
         "functions": {name: ALL_ATTENTION_FUNCTIONS[name] for name in ALL_ATTENTION_FUNCTIONS},
         "sdpa": torch.nn.functional.scaled_dot_product_attention,
         "multihead": torch.nn.functional.multi_head_attention_forward,
+        "flex": getattr(flex_attention, "setup_compilation_env", None),
+        "stance": getattr(eval_frame, "_stance", None),
         "modes": _get_current_function_mode_stack(),
         "active": ACTIVE.get(),
-        "watchers": (trails._local.watchers, interface._watchers),
+        "watchers": (trails._local.watchers, replaced._watchers),
         "hooks": (dict(nn.modules.module._global_forward_hooks), dict(nn.modules.module._global_forward_pre_hooks)),
         "fastpath": torch.backends.mha.get_fastpath_enabled(),
     }
