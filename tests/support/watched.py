@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 import attnwidget as aw
+from attnwidget.attention import FramedAttention
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,6 +32,14 @@ def whole(cap: aw.AttentionCapture, layer: int = 0, stack: str = "self") -> NDAr
     """Every weight of a layer, (B, H, Tq, Tk)."""
     shown = cap.stacks[stack]
     return np.stack([cap.weights(layer, batch=example, stack=stack) for example in range(shown.n_examples)])
+
+
+def as_it_ran(cap: aw.AttentionCapture, layer: int = 0, stack: str = "self") -> NDArray[np.float32]:
+    """Every weight of a layer, (E, H, Tq, Tk), windows one by one as the model ran them."""
+    shown = cap.stacks[stack].layers[layer]
+    shown = shown.windows if isinstance(shown, FramedAttention) else shown
+    every = slice(0, shown.n_heads), slice(0, shown.n_queries), slice(0, shown.n_keys)
+    return np.stack([shown.weights(example, *every) for example in range(shown.n_examples)])
 
 
 def allowed(cap: aw.AttentionCapture, layer: int = 0, stack: str = "self") -> NDArray[np.bool_]:
