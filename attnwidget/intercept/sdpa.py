@@ -9,9 +9,9 @@ import torch
 from torch.nn import functional
 
 from attnwidget.attention import FactoredAttention
-from attnwidget.attention.protocol import shape_text
 from attnwidget.intercept.dropout import keep_dropped, run_showing_weights
 from attnwidget.intercept.framing import framed
+from attnwidget.intercept.kernelaxes import with_four_axes
 from attnwidget.intercept.kernels import MATH, PROBATION, Facts, additive_mask, call_kernel, kernel_of
 from attnwidget.intercept.recorder import dropout_is_asked_for, record_call
 from attnwidget.intercept.records import InterfaceCall, KernelCall
@@ -39,7 +39,7 @@ def watched(func: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> tor
     else:
         notes: list[str] = []
         record_call(
-            lambda keeper: framed(_factors(call, keeper), call.query, call.key, keeper.places, notes),
+            lambda keeper: _framed(call, keeper, notes),
             implementation="sdpa",
             notes=notes,
         )
@@ -190,17 +190,20 @@ def check_readable(tensor: torch.Tensor) -> None:
         raise ValueError("it ran inside a function transform (torch.func.vmap, grad ...); run the module without")
 
 
+def _framed(call: KernelCall, keeper: Keeper, notes: list[str]) -> Attention:
+    found = _factors(call, keeper)
+    if call.query.ndim != _NDIM:
+        return found  # which windows its examples are is not asked
+    return framed(found, call.query, call.key, keeper.places, notes)
+
+
 def _factors(call: KernelCall, keeper: Keeper) -> Attention:
     if call.query.is_nested or call.key.is_nested:
         raise ValueError(
             "its queries or keys are nested tensors, whose examples differ in length; pass a padded tensor and a mask "
             "(nested.to_padded_tensor(0.0))"
         )
-    if call.query.ndim != _NDIM or call.key.ndim != _NDIM:
-        raise ValueError(
-            f"queries have shape {shape_text(call.query)} and keys {shape_text(call.key)}; "
-            "expected 4-D (batch, heads, tokens, head size): add the missing axes with unsqueeze"
-        )
+    call = with_four_axes(call)
     check_readable(call.query)
     query, key = as_kernel_saw(call.query), as_kernel_saw(call.key)
     mask = keeper.masks.recognise(call.mask, n_queries=query.shape[2], n_keys=key.shape[2], is_causal=call.is_causal)
