@@ -1,4 +1,4 @@
-"""Route 4: a softmax written by hand, between a product of queries and keys and a product with values.
+"""Route 5: a softmax written by hand, between a product of queries and keys and a product with values.
 
 The data is followed from the first product on, tensor by tensor, so that a shape alone never makes an attention.
 """

@@ -9,9 +9,9 @@ import torch
 from torch.nn import functional
 
 from attnwidget.attention import FactoredAttention
-from attnwidget.attention.protocol import shape_text
 from attnwidget.intercept.dropout import keep_dropped, run_showing_weights
 from attnwidget.intercept.framing import frame_shadows
+from attnwidget.intercept.kernelaxes import with_four_axes
 from attnwidget.intercept.kernels import MATH, PROBATION, Facts, additive_mask, call_kernel, kernel_of
 from attnwidget.intercept.leading import in_four_axes
 from attnwidget.intercept.recorder import dropout_is_asked_for, record_call
@@ -189,7 +189,10 @@ def check_readable(tensor: torch.Tensor) -> None:
 
 def _attention(call: KernelCall, keeper: Keeper, notes: list[str]) -> Attention:
     call, query, key = in_four_axes(call, keeper.places)
-    return frame_shadows(_factors(call, keeper), query, key, keeper.places, notes)
+    found = _factors(call, keeper)
+    if call.query.ndim != _NDIM:
+        return found  # its axes were told by how its tensors lie in memory, not by where their rows come from
+    return frame_shadows(found, query, key, keeper.places, notes)
 
 
 def _factors(call: KernelCall, keeper: Keeper) -> Attention:
@@ -198,11 +201,7 @@ def _factors(call: KernelCall, keeper: Keeper) -> Attention:
             "its queries or keys are nested tensors, whose examples differ in length; pass a padded tensor and a mask "
             "(nested.to_padded_tensor(0.0))"
         )
-    if call.query.ndim != _NDIM or call.key.ndim != _NDIM:
-        raise ValueError(
-            f"queries have shape {shape_text(call.query)} and keys {shape_text(call.key)}; "
-            "expected 4-D (batch, heads, tokens, head size): add the missing axes with unsqueeze"
-        )
+    call = with_four_axes(call)
     check_readable(call.query)
     query, key = as_kernel_saw(call.query), as_kernel_saw(call.key)
     mask = keeper.masks.recognise(call.mask, n_queries=query.shape[2], n_keys=key.shape[2], is_causal=call.is_causal)
