@@ -196,7 +196,7 @@ def _linear(
     options: Mapping[str, Any],
 ) -> Any:  # noqa: ANN401
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to the running frames
-    while frame is not None and frame.f_code is not _CALLED:
+    while frame is not None and frame.f_code is not _WATCHING:
         frame = frame.f_back
     caller = None if frame is None or frame.f_back is None else owner_of(frame.f_back)  # whose weights these are
     for recorder in ACTIVE.get():
@@ -204,7 +204,7 @@ def _linear(
     return byhand.follow(func, args, options) if trails.trails() else func(*args, **options)
 
 
-_CALLED = WatchCalls.__torch_function__.__code__
+_WATCHING = WatchCalls.__torch_function__.__code__
 _followed = _by_hand(byhand.follow)
 _plain = _by_hand(lambda func, args, options: func(*args, **options))
 _HANDLERS: dict[Any, Callable[..., Any]] = {

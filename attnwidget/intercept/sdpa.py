@@ -11,8 +11,9 @@ from torch.nn import functional
 from attnwidget.attention import FactoredAttention
 from attnwidget.attention.protocol import shape_text
 from attnwidget.intercept.dropout import keep_dropped, run_showing_weights
-from attnwidget.intercept.framing import framed
+from attnwidget.intercept.framing import frame_shadows
 from attnwidget.intercept.kernels import MATH, PROBATION, Facts, additive_mask, call_kernel, kernel_of
+from attnwidget.intercept.leading import in_four_axes
 from attnwidget.intercept.recorder import dropout_is_asked_for, record_call
 from attnwidget.intercept.records import InterfaceCall, KernelCall
 
@@ -38,11 +39,7 @@ def watched(func: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> tor
         inside.kernels.append(call)
     else:
         notes: list[str] = []
-        record_call(
-            lambda keeper: framed(_factors(call, keeper), call.query, call.key, keeper.places, notes),
-            implementation="sdpa",
-            notes=notes,
-        )
+        record_call(lambda keeper: _attention(call, keeper, notes), implementation="sdpa", notes=notes)
     return output
 
 
@@ -188,6 +185,11 @@ def check_readable(tensor: torch.Tensor) -> None:
         )
     if _in_transform():
         raise ValueError("it ran inside a function transform (torch.func.vmap, grad ...); run the module without")
+
+
+def _attention(call: KernelCall, keeper: Keeper, notes: list[str]) -> Attention:
+    call, query, key = in_four_axes(call, keeper.places)
+    return frame_shadows(_factors(call, keeper), query, key, keeper.places, notes)
 
 
 def _factors(call: KernelCall, keeper: Keeper) -> Attention:

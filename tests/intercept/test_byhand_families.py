@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 import transformers as tf
-from watched import is_factored, watch, whole
+from watched import as_it_ran, is_factored, watch, whole
 
 import attnwidget as aw
 
@@ -223,9 +223,10 @@ def test_weights_equal_their_own(name):
     assert len(ran) == len(wanted)
     for place, reference in zip(ran, wanted, strict=True):
         stack, layer = layers[place]
-        found = whole(cap, layer, stack)
+        found = as_it_ran(cap, layer, stack)
         assert found.shape == tuple(reference.shape)
         shown = cap.stacks[stack].layers[layer]
+        shown = getattr(shown, "windows", shown)
         every = slice(0, shown.n_heads), slice(0, shown.n_queries), slice(0, shown.n_keys)
         for example in range(len(found)):  # rows that see nothing are padding, and spread evenly by the model
             rows = np.broadcast_to(shown.allowed(example, *every), found.shape[1:]).any(-1)

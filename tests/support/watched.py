@@ -33,6 +33,14 @@ def whole(cap: aw.AttentionCapture, layer: int = 0, stack: str = "self") -> NDAr
     return np.stack([cap.weights(layer, batch=example, stack=stack) for example in range(shown.n_examples)])
 
 
+def as_it_ran(cap: aw.AttentionCapture, layer: int = 0, stack: str = "self") -> NDArray[np.float32]:
+    """Every weight of a layer as the model computed it: of each window, where it attends within windows."""
+    shown = cap.stacks[stack].layers[layer]
+    ran = getattr(shown, "windows", shown)
+    every = slice(0, ran.n_heads), slice(0, ran.n_queries), slice(0, ran.n_keys)
+    return np.stack([ran.weights(example, *every) for example in range(ran.n_examples)])
+
+
 def allowed(cap: aw.AttentionCapture, layer: int = 0, stack: str = "self") -> NDArray[np.bool_]:
     """Which pairs count as allowed, (B, H, Tq, Tk)."""
     shown = cap.stacks[stack]
