@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sweep.lenses import PLAIN, Match, best_match
+from sweep.lenses import KEYS, PLAIN, SEGMENT, Match, best_match
+from sweep.reference import is_weights
 
 if TYPE_CHECKING:
     import torch
@@ -93,6 +94,7 @@ class Comparison:
         matched: captured layer by place in the reference's modules.
         by_output: captured layers by the name of the output that holds their weights.
         missing: what the reference has and the capture has not.
+        odd: outputs that hold no weights, whatever they are called.
         problems: what else does not agree, in words.
     """
 
@@ -100,6 +102,7 @@ class Comparison:
     matched: dict[int, Layer] = field(default_factory=dict)
     by_output: dict[str, list[Layer | None]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    odd: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
@@ -140,8 +143,11 @@ def compare(cap: AttentionCapture, reference: Reference, padding: NDArray[np.boo
         for tensor in tensors:
             found.append(_of_output(tensor, reference, result, found))
         result.by_output[name] = found
-        if None in found:
-            result.missing.append(f"{found.count(None)} of {len(found)} {name}")
+        lost = [tensor for tensor, layer in zip(tensors, found, strict=True) if layer is None]
+        if lost and not any(is_weights(tensor) for tensor in lost):
+            result.odd.append(name)
+        elif lost:
+            result.missing.append(f"{len(lost)} of {len(found)} {name}")
         result.problems.extend(_order(name, found, set(cap.stacks)))
     listed = {id(tensor) for tensors in reference.outputs.values() for tensor in tensors}
     result.missing.extend(
@@ -193,9 +199,9 @@ def _of_output(
             return result.matched[place]
     # The model made another tensor of it: the layer is known by its values.
     for layer in result.layers:
-        if any(layer is other for other in taken):
-            continue
         match = layer.look(tensor)
+        if any(layer is other for other in taken) and (match is None or match.lens != SEGMENT):
+            continue
         if match is not None and match.error <= _CLOSE:
             layer.match = layer.match or match
             return layer
@@ -210,19 +216,25 @@ def _order(name: str, layers: list[Layer | None], stacks: set[str]) -> list[str]
     problems = [
         f"order: {name} are layers {numbers} of stack {stack!r}"
         for stack, numbers in places.items()
-        if numbers != sorted(numbers)
+        if list(dict.fromkeys(numbers)) != sorted(set(numbers))
     ]
-    problems += [f"stack: {name} are in stack {stack!r}" for stack in places if not _may_hold(stack, name, stacks)]
+    for layer in filter(None, layers):
+        if not _may_hold(layer, name, stacks):
+            problems.append(f"stack: {name} are in stack {layer.stack!r}")
+            break
     return problems
 
 
-def _may_hold(stack: str, name: str, stacks: set[str]) -> bool:
+def _may_hold(layer: Layer, name: str, stacks: set[str]) -> bool:
     """Whether a stack of this name may hold what the output calls `name`."""
     *parts, last = name.split(".")
+    if layer.match is not None and layer.match.lens in KEYS:  # one softmax over the keys of both sides
+        return True
     sides = {"cross_attentions": "cross", "encoder_attentions": "encoder", "decoder_attentions": "decoder"}
     if last in sides:
-        return sides[last] in stack
+        # Where the other side has no attention that could be told apart, there are no sides.
+        return sides[last] in layer.stack or not any(side in stack for side in sides.values() for stack in stacks)
     for tower, words in (("vision", ("vision", "image")), ("audio", ("audio",)), ("text", ("text", "language"))):
         if any(word in part for part in (*parts, last) for word in words) and any(tower in one for one in stacks):
-            return tower in stack
-    return last != "attentions" or "cross" not in stack
+            return tower in layer.stack
+    return "cross" not in layer.stack or "cross" in layer.path.lower()

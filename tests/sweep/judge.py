@@ -154,7 +154,9 @@ def _look(result: Result, kind: Any, config: Any, model: nn.Module, given: dict[
     result.compared, result.error = len(comparison.compared), comparison.error
     result.flat = sum(layer.flatness > FLAT for layer in comparison.compared)
     result.notes += [f"the model hands out its own weights {lens}" for lens in comparison.lenses]
-    result.checked_by = "outputs" if any(reference.outputs.values()) else "modules" if reference.modules else "values"
+    result.notes += [f"the model's own {name} hold no weights" for name in comparison.odd]
+    told = set(reference.outputs) - set(comparison.odd)
+    result.checked_by = "values" if not comparison.compared else "outputs" if told else "modules"
     result.problems += comparison.problems
     if comparison.error > TOLERANCE or comparison.missing:
         other = _by_itself(result, twin, given, reference, plain, cap)

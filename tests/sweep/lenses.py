@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from numpy.typing import NDArray
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _NDIM = 4
 PLAIN = "as they are"
+KEYS = ("for the first keys only", "for the last keys only")
+SEGMENT = "sequence by sequence, where it packs them into one row"
 
 
 @dataclass(frozen=True)
@@ -63,9 +66,14 @@ def best_match(weights: Array, given: Array, skipped: NDArray[np.bool_], good: f
 def _plain(weights: Array, given: Array) -> Pair | None:
     if given.shape == weights.shape:
         return weights, given
-    # Heads and examples, or windows and examples, on one axis.
-    fits = given.ndim != _NDIM and given.size == weights.size and given.shape[-2:] == weights.shape[-2:]
-    return (weights, given.reshape(weights.shape)) if fits else None
+    # Heads and examples on one axis, or windows on one of their own, anywhere before the queries.
+    if given.ndim == _NDIM or given.size != weights.size or given.shape[-2:] != weights.shape[-2:]:
+        return None
+    count = given.ndim - 2
+    orders = (
+        given.transpose(*order, count, count + 1).reshape(weights.shape) for order in permutations(range(count))
+    )
+    return weights, min(orders, key=lambda one: float(np.abs(weights - one).mean()))
 
 
 def _mean(weights: Array, given: Array) -> Pair | None:
@@ -103,6 +111,18 @@ def _cut(rows: slice, columns: slice) -> Callable[[Array, Array], Pair | None]:
     return look
 
 
+def _segment(weights: Array, given: Array) -> Pair | None:
+    """Sequences packed into one row, handed out one by one."""
+    length = given.shape[-1]
+    if given.ndim != _NDIM or given.shape[:2] != weights.shape[:2] or given.shape[-2] != length:
+        return None
+    starts = range(0, weights.shape[-1] - length + 1)
+    if weights.shape[-1] != weights.shape[-2] or not 1 < length < weights.shape[-1]:
+        return None
+    blocks = [weights[..., at : at + length, at : at + length] for at in starts]
+    return min(blocks, key=lambda block: float(np.abs(block - given).mean())), given
+
+
 def _part(weights: Array, given: Array, rows: slice, columns: slice) -> Array:
     n_rows, n_columns = given.shape[2:]
     part = weights[:, :, -n_rows:] if rows == _LAST else weights[:, :, :n_rows]
@@ -116,12 +136,9 @@ _LENSES: dict[str, Callable[[Array, Array], Pair | None]] = {
     "the mean of the heads, for each": _mean_for_each,
     "before the sink takes its share": _before_sink,
     "as scores, before the softmax": _scores,
+    SEGMENT: _segment,
     "for the last tokens only": _cut(_LAST, _LAST),
-    "for the first keys only": _cut(_FIRST, _FIRST),
-    "for the last keys only": _cut(_FIRST, _LAST),
+    KEYS[0]: _cut(_FIRST, _FIRST),
+    KEYS[1]: _cut(_FIRST, _LAST),
 }
 
-
-def lenses() -> Iterator[str]:
-    """Their names."""
-    yield from _LENSES
