@@ -8,7 +8,7 @@ import torch
 
 from attnwidget.attention import DenseAttention
 from attnwidget.attention.protocol import shape_text
-from attnwidget.intercept.axes import Axis, Part, align, fresh, leaves, told_heads
+from attnwidget.intercept.axes import Axis, Part, align, fresh, leaves, length, told_heads
 from attnwidget.intercept.dropout import keep_dropped
 from attnwidget.intercept.handfactors import factors_of
 from attnwidget.intercept.handframes import Frame, framed_by_hand, with_windows
@@ -69,7 +69,10 @@ def _whole(trail: Weights, frame: Frame) -> Axis | None:
     while root is not None and root.source is not None:
         root = root.source[0]
     keys = next((axis for axis in trail.whole.axes if root is not None and root in leaves(axis)), None)
-    weights = None if keys is None else align(trail.whole, (*frame[:3], keys))
+    # A single key without a value is a sink; what is cut off beside it stands for tokens.
+    if keys is None or length(keys) - length(frame[3]) <= 1:
+        return None
+    weights = align(trail.whole, (*frame[:3], keys))
     part = align(trail.whole, frame)
     if weights is None or part is None:
         return None
