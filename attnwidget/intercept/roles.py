@@ -50,6 +50,8 @@ def name_roles(records: Sequence[Record]) -> list[str]:
         "cross" if across else "decoder" if two_sided and decodes else "encoder" if two_sided and encodes else ""
         for across, decodes, encodes in zip(cross, decoding, encoding, strict=True)
     ]
+    if len({tower for tower, side in zip(towers, sides, strict=True) if side == "encoder"}) > 1:
+        sides = ["" if side == "encoder" and tower else side for tower, side in zip(towers, sides, strict=True)]
     if len(set(towers)) == 1:
         towers = [""] * len(towers)
     elif all(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from sweep.shrink import FIRST_SPECIAL, VOCABULARY, is_config
+from sweep.shrink import FIRST_SPECIAL, VOCABULARY, WIDTH, is_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 BATCH, TEXT, PADDING, SHORT = 2, 12, 3, 7
 """Examples, tokens of text, of which the last example pads some, and tokens of a decoder."""
 _MISMATCH = re.compile(r"tokens: (\d+),[^\d]*features:?[^\d]*(\d+)")
+_MANY = 600
 _TOWERS = {"image": ("vision_config", "vit_config", "image_config", "backbone_config", "encoder"), "audio": ("audio_config", "encoder_config", "audio_encoder")}
 
 
@@ -55,7 +56,7 @@ def parameters(model: Any) -> dict[str, inspect.Parameter]:  # noqa: ANN401 - an
 def styles(model: Any) -> Iterator[Style]:  # noqa: ANN401
     """What to try, likeliest first."""
     names = parameters(model)
-    images = ["one", "list", "tiles"]
+    images = ["one", "list", "crops", "tiles"]
     if any(name.endswith("grid_thw") or name in {"image_grids", "grid_thw"} for name in names):
         images.insert(0, "packed")
     if isinstance(of(model.config, "num_frames"), int):
@@ -75,8 +76,11 @@ def adapted(style: Style, error: Exception) -> Style | None:
     if found is None:
         return None
     kind = next((word for word in ("image", "video", "audio") if word in str(error).lower()), "image")
-    count = -(-int(found[2]) // BATCH)
-    if style.counts.get(kind) == count or count > 600:
+    tokens, features = int(found[1]), int(found[2])
+    if tokens == features or features > _MANY:  # numbers, not tokens, were counted
+        features = features // WIDTH
+    count = -(-features // BATCH)
+    if style.counts.get(kind) == count or not 0 < count < _MANY:
         return None
     return replace(style, counts={**style.counts, kind: count})
 
@@ -227,6 +231,7 @@ class Maker:
         shape = {
             "one": (BATCH, channels, height, width),
             "list": (BATCH, 1, channels, height, width),
+            "crops": (BATCH, 2, channels, height, width),
             "tiles": (BATCH, 1, 2, channels, height, width),
             "frames": (BATCH, frames, channels, height, width),
             "channels first": (BATCH, channels, frames, height, width),
@@ -262,6 +267,13 @@ class Maker:
         positions = of(self.config, "max_source_positions", tower="audio")
         frames = 2 * positions if isinstance(positions, int) and positions <= 64 else 64
         return torch.randn((BATCH, mels, frames) if self.style.audio == "mels first" else (BATCH, frames, mels))
+
+    def input_features_mask(self) -> torch.Tensor | None:
+        """(B, frames)."""
+        features = self.input_features() if self.has_audio and "input_features" in self.names else None
+        return None if features is None else torch.ones(BATCH, max(features.shape[1:]) if 64 not in features.shape[1:] else 64, dtype=torch.long)
+
+    feature_attention_mask = input_features_mask
 
     def input_values(self) -> torch.Tensor | None:
         """(B, samples)."""

@@ -41,6 +41,7 @@ FLAT = 0.98
 _TRIES = 60
 _CALLED = re.compile(r"attention|attn|multihead", re.IGNORECASE)
 _LARGEST = 120_000_000
+_MEDIA = re.compile(r"pixel_values|input_features$|input_values$|flattened_patches")
 _APART, _WILD = 1e-2, 1e3
 
 
@@ -84,6 +85,8 @@ def judge(model_type: str) -> Result:
 
 
 def _judge(result: Result) -> None:
+    if result.model_type in NEEDS_TIMM:
+        bring_in()  # before the model's own module is loaded, which looks for it once
     kind = special_class(result.model_type) or model_class(result.model_type)
     result.model = kind.__name__
     model, config, given = build(result.model_type, kind)
@@ -91,10 +94,11 @@ def _judge(result: Result) -> None:
     result.inputs = {
         name: list(value.shape) if hasattr(value, "shape") else repr(value)[:60] for name, value in given.items()
     }
+    result.notes = _left_out(model, given)
     made = {name: value.clone() for name, value in model.state_dict().items()}
     tries = []
     for gain in LADDER:
-        attempt = replace(result, notes=[], problems=[])
+        attempt = replace(result, notes=[*result.notes], problems=[])
         model.load_state_dict(made)
         sharpen(model, gain)
         try:
@@ -107,6 +111,12 @@ def _judge(result: Result) -> None:
     # All of them tell the truth; the first is the likeliest to show what is wrong.
     best = min(tries, key=lambda one: (one.category == NOT_BUILT, one.category == WRONG, one.flat))
     vars(result).update(vars(best))
+
+
+def _left_out(model: nn.Module, given: dict[str, Any]) -> list[str]:
+    """Whether no way was found to pass what a tower looks at or listens to."""
+    media = [name for name in making.parameters(model) if _MEDIA.search(name)]
+    return ["run on text alone"] if media and not set(media) & set(given) else []
 
 
 class _Wild(ValueError):
@@ -186,8 +196,6 @@ def build(model_type: str, kind: Any) -> tuple[nn.Module, Any, dict[str, Any]]: 
     Raises:
         Exception: whatever the first try ended with, if none works.
     """
-    if model_type in NEEDS_TIMM:
-        bring_in()
     first: Exception | None = None
     configs = tiny_configs(model_type)
     while True:

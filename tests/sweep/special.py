@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _SECTIONS = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [2, 3, 3]}}
+_SERIES = {"prediction_length": 8, "context_length": 16, "lags_sequence": [1, 2, 3], "num_time_features": 2}
 _RESNET = {"model_type": "resnet", "embedding_size": 16, "hidden_sizes": [16, 32, 64, 128], "depths": [1, 1, 1, 1]}
 FIELDS: dict[str, dict[str, Any]] = {
     **dict.fromkeys(
@@ -26,9 +27,6 @@ FIELDS: dict[str, dict[str, Any]] = {
     **dict.fromkeys(("swin", "swinv2", "donut-swin", "maskformer-swin"), {"window_size": 4, "image_size": 128}),
     "swin2sr": {"window_size": 4},
     "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1, "num_hidden_layers": 4},
-    "autoformer": {"prediction_length": 8, "context_length": 16, "lags_sequence": [1, 2, 3], "num_time_features": 2},
-    "informer": {"prediction_length": 8, "context_length": 16, "lags_sequence": [1, 2, 3], "num_time_features": 2},
-    "time_series_transformer": {"prediction_length": 8, "context_length": 16, "lags_sequence": [1, 2, 3], "num_time_features": 2},
     "audio-spectrogram-transformer": {"max_length": 48, "num_mel_bins": 32},
     "mllama_vision_model": {"intermediate_layers_indices": [0, 1], "num_global_layers": 2, "vision_output_dim": 192},
     "perceiver": {"d_latents": 64, "d_model": 64, "num_self_attends_per_block": 2, "num_latents": 8, "num_self_attention_heads": 4, "num_cross_attention_heads": 4},
@@ -82,6 +80,11 @@ FIELDS: dict[str, dict[str, Any]] = {
     "sam2_mask_decoder": {"attention_downsample_rate": 2},
     "timm_backbone": {"backbone": "resnet18", "use_pretrained_backbone": False},
     "timm_wrapper": {"architecture": "vit_tiny_patch16_224", "model_args": {"img_size": 64, "depth": 2}},
+    **dict.fromkeys(("llava_next", "llava_onevision", "llava_next_video"), {"image_grid_pinpoints": [[56, 56]]}),
+    "voxtral": {"audio_token_id": 97},
+    "mllama_text_model": {"cross_attention_layers": [1], "num_hidden_layers": 3},
+    "aria": {"projector_patch_to_query_dict": {"16": 8}},
+    "informer": {**_SERIES, "decoder_layers": 3}, "autoformer": {**_SERIES, "decoder_layers": 3}, "time_series_transformer": {**_SERIES, "decoder_layers": 3},
     "bamba": {"attn_layer_indices": [1]},
     "granitemoehybrid": {"layer_types": ["mamba", "attention"], "num_hidden_layers": 2},
     "recurrent_gemma": {"num_hidden_layers": 3},
