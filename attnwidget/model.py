@@ -234,7 +234,7 @@ class AttentionModel:
                 )
 
 
-def _roles(axis: Axis | None) -> dict[str, Axis]:
+def _roles(axis: Axis | None) -> dict[str, Axis | None]:
     return {} if axis is None else {"encoder": axis}
 
 

@@ -41,12 +41,12 @@ class Naming:
     Attributes:
         queries: tokens of the sequence; of the decoder in an encoder-decoder.
         keys: tokens of the other sequence: the encoder's, where there is one.
-        roles: tokens for one stack only, by its name.
+        roles: tokens for one stack only, by its name; None: numbered.
     """
 
     queries: Axis | None = None
     keys: Axis | None = None
-    roles: dict[str, Axis] = field(default_factory=dict)
+    roles: dict[str, Axis | None] = field(default_factory=dict)
 
     @classmethod
     def from_names(
@@ -64,7 +64,7 @@ def names_of_run(names: Naming, outcome: Outcome | None) -> Naming:
         return names
     queries = names.queries or Axis((Tokens.numbered(outcome.n_rows),))
     axis = Axis(queries.tokens, tuple((0, int(end)) for end in outcome.ends))
-    return Naming(axis, names.keys, names.roles)
+    return Naming(axis, names.keys, {"encoder": names.keys or names.queries, **names.roles})
 
 
 def name_axis(names: TokenNames | Sequence[TokenNames] | None) -> Axis | None:

@@ -99,7 +99,7 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
             return factored
     weights = result[1] if len(result) > 1 else None
     if isinstance(weights, torch.Tensor) and tuple(weights.shape[:3]) == (factored.n_examples, *query.shape[1:3]):
-        return DenseAttention(keeper.keep(weights), factored.mask)
+        return DenseAttention(keeper.keep(weights), factored.mask, factored.probe)
     raise ValueError(
         "its queries, keys and mask do not explain its output, and it returned no weights; "
         'load the model with attn_implementation="sdpa" or "eager"'

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from attnwidget.attention import CaptureError, DenseAttention, FactoredAttention, Probe
+from attnwidget.attention import DenseAttention, FactoredAttention, Probe
 from attnwidget.attention.joining import StepMask, join_masks
-from attnwidget.attention.maskparts import Tail, compact, cut, take
+from attnwidget.attention.maskparts import Tail, compact, cut, same_mask, take
 from attnwidget.attention.segmented import SegmentedAttention
 from attnwidget.intercept.pieces import weights_of
 
@@ -64,8 +64,16 @@ class Stitcher:
 
         Returns:
             Factors; in segments where keys changed on the way; weights where only they are known.
+
+        Raises:
+            ValueError: a pass did not call the layer, or one that changed keys was taken back.
         """
         rows = _spans(((piece, row, piece.place.n_rows) for piece, row in _placed(thread)), self.lineage.n_rows)
+        held = {id(span.piece) for span in rows}
+        if any(
+            piece.whole is not None and id(piece) not in held for piece, row in _placed(thread) if row < rows[-1].stop
+        ):
+            raise ValueError("keys changed in a pass of which every token was taken back")
         growing = thread.kind == "growing"
         n_keys = thread.past + self.lineage.n_rows if growing else thread.pieces[0].place.used
         mask = self._mask(rows, n_keys)
@@ -164,6 +172,8 @@ class Stitcher:
         if key not in self._masks:
             steps = [self._step(span, n_keys) for span in rows]
             joined = join_masks(steps, n_rows=self.lineage.n_rows, n_keys=n_keys, ends=self.lineage.ends)
+            # Some layers made masks of their own and the same: they are told from each other no longer.
+            joined = next((other for other, _ in self._masks.values() if same_mask(joined, other)), joined)
             self._masks[key] = joined, masks  # kept, so that no other gets the place in memory that it is known by
         return self._masks[key][0]
 
@@ -234,7 +244,7 @@ def _spans(pieces: Iterable[tuple[Piece, int, int]], total: int) -> list[_Span]:
     spans = [span._replace(stop=min(span.stop, total)) for span in spans if span.start < total]
     held = [(span.start, span.stop) for span in spans]
     if [start for start, _ in held] + [total] != [0, *(stop for _, stop in held)]:
-        raise CaptureError(f"a layer was not called in every pass: it holds positions {held} of {total}")
+        raise ValueError(f"it was not called in all of them, and holds positions {held} of {total}")
     return spans
 
 

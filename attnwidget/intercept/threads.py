@@ -10,7 +10,16 @@ import torch
 from attnwidget.attention import FactoredAttention
 from attnwidget.attention.maskparts import compact, cut
 from attnwidget.intercept.marks import apart, apart_in_place, chosen, marks_of
-from attnwidget.intercept.pieces import Piece, Place, first_piece, later_piece, seen_keys, sees, visible_keys
+from attnwidget.intercept.pieces import (
+    Piece,
+    Place,
+    first_piece,
+    implied_mask,
+    later_piece,
+    seen_keys,
+    sees,
+    visible_keys,
+)
 from attnwidget.intercept.runs import AstrayError
 
 if TYPE_CHECKING:
@@ -80,7 +89,7 @@ class Thread:
         tried = []
         for place in self._places(attention, keys, run):
             match = self._match(place, attention, keys, run, everything=top.reordered)
-            if match.worst <= _tolerance(place, keys) ** 2:
+            if match.worst <= _tolerance(place, keys) ** 2 and self._agrees(place, run):
                 self._accept(place, match, attention, run, keeper, lender)
                 return
             tried.append((place, match))
@@ -105,6 +114,13 @@ class Thread:
         if unwritten or (n > 1 and not sees(first, (0, 1), (n_keys - n + 1, n_keys))):
             self._begin_to_grow()
 
+    def _agrees(self, place: Place, run: Run) -> bool:
+        """Whether other layers of the run have found their rows in the same place."""
+        if run.row is None or not place.n_keys or place.n_rows != run.n_rows:
+            return True
+        past = visible_keys(self._first) - self._first.n_queries if self.kind == "open" else self.past
+        return place.key - past == run.row
+
     def _check(self, attention: Attention) -> None:
         first = self._first
         shapes = [(type(one).__name__, one.n_heads, one.n_key_heads, one.head_size) for one in (attention, first)]
@@ -127,11 +143,12 @@ class Thread:
     def _forward(self, attention: Attention, run: Run) -> Iterator[Place]:
         """Places behind all that was seen."""
         n, m = attention.n_queries, attention.n_keys
-        if self.kind != "growing" and m == self._n_keys:
+        seen = visible_keys(self._first) if self.kind == "open" else self._n_keys
+        # Room for keys to come, and nothing to know them by: then it is a cache that grows.
+        if self.kind != "growing" and m == self._n_keys and (self._marks is not None or seen == m):
             yield Place((run.repeated(n), n), (m, m), m, 0, m)
         if self.kind == "fixed":
             return
-        seen = visible_keys(self._first) if self.kind == "open" else self._n_keys
         if m >= seen + n:
             if not sees(attention, (0, n), (seen + n, m)):  # room in a static cache that nothing is written to yet
                 yield Place((0, n), (seen, seen + n), seen, 0, seen + n)
@@ -177,7 +194,7 @@ class Thread:
         new, fresh = marks[:, :, : marks.shape[2] - place.n_keys], marks[:, :, marks.shape[2] - place.n_keys :]
         if known.shape[1:] != new.shape[1:]:
             return _Match(np.inf)
-        # Decoders of two prompts may have run the same tokens: where examples moved, what they look at tells them apart.
+        # Decoders of two prompts may have run the same tokens: then what they look at tells who moved where.
         if new.shape[0] == known.shape[0] and (place.n_keys or not run.moved):
             worst = float(apart_in_place(new, known, seen).max())
             if worst <= _tolerance(place, keys) ** 2:
@@ -242,6 +259,7 @@ class Thread:
             first.k = first.k[:, :, :n_keys]
         if first.weights is not None:
             first.weights = first.weights[..., :n_keys]
+            first.mask = first.mask or implied_mask(first.weights)
 
     def _catch_up(self, run: Run, top: Top) -> None:
         """Bring the marks into the order that the examples of the run before had."""
