@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from attnwidget.intercept import capture
     from attnwidget.model import AttentionModel
+    from attnwidget.ranks import gathered
     from attnwidget.widget import AttentionWidget
 
     __version__: str
@@ -40,6 +41,7 @@ __all__ = [
     "Tokens",
     "__version__",
     "capture",
+    "gathered",
 ]
 
 # Loaded when first asked for: importing this package must load neither torch, transformers nor ipywidgets.
@@ -54,6 +56,7 @@ _ROOMS = {
     "FactoredAttention": "attnwidget.attention",
     "Tokens": "attnwidget.attention",
     "capture": "attnwidget.intercept",
+    "gathered": "attnwidget.ranks",
 }
 
 

@@ -8,8 +8,8 @@ import torch
 
 from attnwidget.attention import CaptureError
 from attnwidget.inputs.generated import describe_generated, name_generated
-from attnwidget.intercept.assemble import Naming, assemble
-from attnwidget.intercept.session import watching
+from attnwidget.intercept.assemble import Naming
+from attnwidget.intercept.session import fill, watching
 
 if TYPE_CHECKING:
     from attnwidget.attention import AttentionCapture
@@ -34,7 +34,7 @@ def generate(model: AttentionModel, prepared: Prepared, options: dict[str, Any])
     """
     two_sided = bool(getattr(getattr(model.model, "config", None), "is_encoder_decoder", False))
     prompt = prepared.naming.queries
-    with watching(model.model, model=model.name) as (result, recorder), torch.no_grad():
+    with watching(model.model, model=model.name, store=model.store) as (result, recorder), torch.no_grad():
         model.model.generate(*prepared.args, **{**prepared.kwargs, **options})  # type: ignore[operator]
 
     def naming(outcome: Outcome | None) -> Naming:
@@ -42,10 +42,9 @@ def generate(model: AttentionModel, prepared: Prepared, options: dict[str, Any])
             return Naming()
         return name_generated(prompt, outcome, model.tokenizer, two_sided=two_sided)
 
-    stacks = assemble(recorder, naming)
+    fill(result, recorder, naming)
     if recorder.outcome is not None:
         result.generation = describe_generated(prompt, recorder.outcome, model.tokenizer, two_sided=two_sided)
-    result.fill(stacks, notes=recorder.notes)
     return result
 
 

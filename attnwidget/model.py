@@ -13,15 +13,19 @@ from torch import nn
 
 from attnwidget.generate import check_generates, generate
 from attnwidget.inputs import prepare
+from attnwidget.inputs.placement import input_device, placement_text
 from attnwidget.inputs.prepare import as_names, decoder_axis
-from attnwidget.intercept.assemble import Axis, Naming, assemble
-from attnwidget.intercept.session import watching
+from attnwidget.intercept.assemble import Axis, Naming
+from attnwidget.intercept.session import fill, watching
+from attnwidget.intercept.store import check_where
+from attnwidget.intercept.written import as_written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from attnwidget.attention import AttentionCapture
     from attnwidget.attention.tokens import TokenNames
+    from attnwidget.intercept.store import Where
 
 _TOKENIZER_FILES = ("*token*", "vocab*", "*.model", "*.tiktoken", "tekken*")
 _SHARED = ("revision", "token", "cache_dir", "local_files_only", "trust_remote_code")
@@ -37,13 +41,22 @@ class AttentionModel:
         model: any PyTorch module.
         tokenizer: a transformers tokenizer; without one, pass ids or tensors.
         name: what to call the model; read from its config if None.
+        store: where captures keep queries and keys: "device" (where they were computed), "cpu" (in memory), "disk" (in
+            memory-mapped temporary files) or a folder (in such files there).
 
     Examples:
         >>> model = AttentionModel.from_pretrained("bert-base-uncased")  # doctest: +SKIP
         >>> cap = model.capture("The cat sat on the mat")  # doctest: +SKIP
     """
 
-    def __init__(self, model: nn.Module, tokenizer: Any = None, *, name: str | None = None) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Any = None,  # noqa: ANN401
+        *,
+        name: str | None = None,
+        store: Where = "device",
+    ) -> None:
         if not isinstance(model, nn.Module):
             raise TypeError(
                 f"model is {type(model).__name__} {model!r:.60}; expected a torch.nn.Module, "
@@ -54,6 +67,8 @@ class AttentionModel:
         self.model = model
         self.tokenizer = tokenizer
         self.name = name or _name(model)
+        check_where(store)
+        self.store = store
 
     @classmethod
     def from_pretrained(
@@ -107,9 +122,13 @@ class AttentionModel:
         *args: Any,  # noqa: ANN401
         tokens: TokenNames | Sequence[TokenNames] | None = None,
         key_tokens: TokenNames | Sequence[TokenNames] | None = None,
+        store: Where | None = None,
+        dropout: bool = False,
         **forward_kwargs: Any,  # noqa: ANN401
     ) -> AttentionCapture:
         """Run the model once, without gradients, and keep its attention. Padding is cut off each example.
+
+        The model runs in the mode and precision it is in. In training mode weights are those before dropout.
 
         Args:
             inputs: a str, a pair (str, str), a list of either, token ids (list, list of lists, int tensor or array), a
@@ -117,6 +136,9 @@ class AttentionModel:
             *args: passed on to the model.
             tokens: names of the tokens, instead of the tokenizer's; numbered where there is neither.
             key_tokens: names of the keys where they are others (cross attention).
+            store: where to keep queries and keys, as for the model; where the model says if None.
+            dropout: the weights after dropout, where the model is in training mode; all of them are kept, see
+                `aw.capture`.
             **forward_kwargs: passed on to the model.
 
         Returns:
@@ -124,13 +146,14 @@ class AttentionModel:
 
         Raises:
             TypeError: the inputs are none of these.
-            ValueError: an empty text, one that is too long for the model, or ids it does not have.
+            ValueError: an empty text, one that is too long for the model, or ids it does not have; or a model whose
+                parameters hold no values.
             CaptureError: no attention was seen, or some that cannot be shown.
 
         Warns:
             AttentionWarning: the model overflowed, and some weights are not numbers.
         """
-        device = self._device()
+        device = input_device(self.model)
         prepared = prepare(inputs, self.tokenizer, device=device, parameters=self._parameters())
         kwargs = {**prepared.kwargs, **forward_kwargs}
         kwargs = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in kwargs.items()}
@@ -143,9 +166,11 @@ class AttentionModel:
             naming = Naming(decoder_axis(kwargs, self.tokenizer), naming.queries, _roles(naming.queries))
         if key_tokens is not None:
             naming = Naming(naming.queries, as_names(key_tokens, naming.keys), naming.roles)
-        with watching(self.model, model=self.name) as (result, recorder), torch.no_grad():
+        where = self.store if store is None else store
+        watch = watching(self.model, model=self.name, store=where, dropout=dropout)
+        with watch as (result, recorder), torch.no_grad():
             self.model(*prepared.args, *args, **kwargs)
-        result.fill(assemble(recorder, naming), notes=recorder.notes)
+        fill(result, recorder, naming)
         return result
 
     def generate(self, inputs: Any, **options: Any) -> AttentionCapture:  # noqa: ANN401 - see below
@@ -172,7 +197,7 @@ class AttentionModel:
         check_generates(self.model, self.name)
         two_sided = getattr(getattr(self.model, "config", None), "is_encoder_decoder", False)
         prepared = prepare(
-            inputs, self.tokenizer, device=self._device(), parameters=self._parameters(), left=not two_sided
+            inputs, self.tokenizer, device=input_device(self.model), parameters=self._parameters(), left=not two_sided
         )
         kwargs = self._accepted(prepared.kwargs)
         if "token_type_ids" not in self._parameters():  # which generate() refuses where forward would not mind
@@ -187,13 +212,9 @@ class AttentionModel:
         )
         implementation = getattr(getattr(self.model, "config", None), "_attn_implementation", None)
         attention = f", attention {implementation}" if implementation else ""
-        return f"AttentionModel({self.name!r}, {kind} on {self._device()}{attention}, tokenizer {tokenizer})"
-
-    def _device(self) -> torch.device:
-        for tensors in (self.model.parameters(), self.model.buffers()):
-            for tensor in tensors:
-                return tensor.device
-        return torch.device("cpu")
+        return (
+            f"AttentionModel({self.name!r}, {kind} on {placement_text(self.model)}{attention}, tokenizer {tokenizer})"
+        )
 
     def _parameters(self) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(self.model.forward).parameters
@@ -261,7 +282,7 @@ def _vocabulary(model: nn.Module) -> int | None:
 def _name(model: nn.Module) -> str:
     known = Path(str(getattr(getattr(model, "config", None), "_name_or_path", "") or ""))
     # A folder called model says nothing; the one it is in does.
-    return (known.parent if known.name == "model" else known).name or type(model).__name__
+    return (known.parent if known.name == "model" else known).name or type(as_written(model)).__name__
 
 
 def _load_tokenizer(loader: Any, source: str, model: nn.Module, kwargs: dict[str, Any]) -> Any:  # noqa: ANN401

@@ -1,9 +1,11 @@
 """What capturing costs: a forward with capture against the plain forward and against eager with output_attentions=True.
 
-GPT-2-small shape (12 layers, 12 heads, width 768), random weights, float32. The three run in turn in one process, so
-that the ratios hold on a busy machine; peak memory is taken in a process of its own for each.
+Shapes of GPT-2-small, of a Llama with grouped queries and of BERT-base, random weights, with and without a padding
+mask. The modes run in turn in one process, so that the ratios hold on a busy machine; peak memory is taken in a process
+of its own for each. Eager is left out where its weights alone would take more than a third of the free memory.
 
-    python benchmarks/capture.py [--lengths 256 1024 2048] [--runs 7]
+    python benchmarks/capture.py [--shapes gpt2 llama bert] [--lengths 256 512 ...] [--padding no yes] [--runs 9]
+    python benchmarks/capture.py --device cuda --dtype bfloat16 --lengths 1024 4096 16384 32768
 """
 
 from __future__ import annotations
@@ -15,12 +17,13 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
-import transformers
+import transformers as tf
 
 import attnwidget as aw
 
@@ -28,37 +31,84 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MODES = ("plain", "capture", "eager")
+LENGTHS = (256, 512, 1024, 2048, 4096)
+LONG = 1024
+"""Tokens from which fewer runs are timed."""
 RESULTS = Path(__file__).parent / "results" / "capture.json"
 
 
-def build(mode: str, length: int) -> torch.nn.Module:
-    """A GPT-2 of the small shape, the same weights for every mode."""
-    torch.manual_seed(0)
-    config = transformers.GPT2Config(n_positions=length, attn_implementation="eager" if mode == "eager" else "sdpa")
-    return transformers.GPT2Model(config).eval()
+@dataclass(frozen=True)
+class Case:
+    """One row of the table."""
+
+    shape: str
+    length: int
+    padded: bool
+    device: str
+    dtype: str
 
 
-def runner(mode: str, length: int) -> Callable[[], Any]:
+def config(shape: str, length: int) -> Any:  # noqa: ANN401 - a transformers config
+    """The shapes that are measured."""
+    if shape == "gpt2":  # 12 layers, 12 heads of 64
+        return tf.GPT2Config(n_positions=length, use_cache=False)
+    if shape == "bert":  # 12 layers, 12 heads of 64
+        return tf.BertConfig(max_position_embeddings=length)
+    # As Llama 3.2 1B: 32 heads on 8 key-value heads of 64, width 2048; 4 of its 16 layers, a small vocabulary.
+    return tf.LlamaConfig(
+        vocab_size=32000,
+        hidden_size=2048,
+        intermediate_size=8192,
+        num_hidden_layers=4,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        max_position_embeddings=length,
+        use_cache=False,
+    )
+
+
+def runner(mode: str, case: Case) -> Callable[[], Any]:
     """A function that runs one forward; what it returns holds what the run left behind."""
-    model = build(mode, length)
-    ids = torch.randint(0, 50257, (1, length), generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    implementation = "eager" if mode == "eager" else "sdpa"
+    model = tf.AutoModel.from_config(
+        config(case.shape, case.length), attn_implementation=implementation, dtype=getattr(torch, case.dtype)
+    )
+    model = model.eval().to(case.device)
+    ids = torch.randint(0, 30000, (1, case.length), generator=torch.Generator().manual_seed(0))
+    inputs = {"input_ids": ids.to(case.device)}
+    if case.padded:
+        inputs["attention_mask"] = torch.ones_like(inputs["input_ids"])
+        inputs["attention_mask"][:, : case.length // 8] = 0
 
     def run() -> Any:  # noqa: ANN401 - each mode leaves something else behind
+        left = None
         with torch.no_grad():
             if mode == "capture":
-                with aw.capture(model) as capture:
-                    model(input_ids=ids, use_cache=False)
-                return capture
-            output = model(input_ids=ids, use_cache=False, output_attentions=mode == "eager")
-            return output.attentions if mode == "eager" else None
+                with aw.capture(model) as left:
+                    model(**inputs)
+            else:
+                output = model(**inputs, output_attentions=mode == "eager")
+                left = output.attentions if mode == "eager" else None
+        if case.device == "cuda":
+            torch.cuda.synchronize()
+        return left
 
     return run
 
 
-def times(length: int, runs: int) -> dict[str, float]:
-    """Median seconds of each mode, run in turn, and the medians of the ratios taken run by run."""
-    runners = {mode: runner(mode, length) for mode in MODES}
-    seconds: dict[str, list[float]] = {mode: [] for mode in MODES}
+def modes(case: Case) -> tuple[str, ...]:
+    """Eager only where it fits."""
+    shape = config(case.shape, case.length)
+    dense = shape.num_hidden_layers * shape.num_attention_heads * case.length**2 * 4
+    free = torch.cuda.mem_get_info()[0] if case.device == "cuda" else psutil.virtual_memory().available
+    return MODES if dense < free / 3 else MODES[:2]
+
+
+def times(case: Case, runs: int) -> dict[str, Any]:
+    """Seconds of each mode, run in turn, and the ratios taken run by run."""
+    runners = {mode: runner(mode, case) for mode in modes(case)}
+    seconds: dict[str, list[float]] = {mode: [] for mode in runners}
     for turn in range(runs + 1):
         for mode, run in runners.items():
             start = time.perf_counter()
@@ -66,66 +116,100 @@ def times(length: int, runs: int) -> dict[str, float]:
             if turn:  # the first turn warms up
                 seconds[mode].append(time.perf_counter() - start)
     ratios = {
-        f"{mode}/plain": statistics.median(a / b for a, b in zip(seconds[mode], seconds["plain"], strict=True))
-        for mode in ("capture", "eager")
+        mode: statistics.median(one / plain for one, plain in zip(seconds[mode], seconds["plain"], strict=True))
+        for mode in runners
     }
-    return {**{mode: statistics.median(values) for mode, values in seconds.items()}, **ratios}
+    return {"plain": statistics.median(seconds["plain"]), "ratios": ratios}
 
 
-def memory(mode: str, length: int) -> dict[str, float]:
-    """MB above the loaded model: at the peak of one forward, and held after it."""
-    run = runner(mode, length)
+def memory(mode: str, case: Case) -> dict[str, float]:
+    """MB above the loaded model: at the peak of one forward, and held after it; what a capture holds, taken apart."""
+    run = runner(mode, case)
+    done = threading.Event()
     process = psutil.Process()
     before = peak = process.memory_info().rss
-    done = threading.Event()
 
     def watch() -> None:
         nonlocal peak
         while not done.wait(0.001):
             peak = max(peak, process.memory_info().rss)
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    left = run()
-    done.set()
-    watcher.join()
-    dense = sum(layer.numel() * layer.element_size() for layer in left) if mode == "eager" else 0
-    held = left.nbytes if mode == "capture" else dense
-    return {"peak": (max(peak, process.memory_info().rss) - before) / 1e6, "held": held / 1e6}
+    if case.device == "cuda":
+        run()
+        torch.cuda.reset_peak_memory_stats()
+        base = torch.cuda.memory_allocated()
+        left = run()
+        top = float(torch.cuda.max_memory_allocated() - base)
+    else:
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        left = run()
+        done.set()
+        watcher.join()
+        top = float(max(peak, process.memory_info().rss) - before)
+    result = {"peak": top / 1e6, "held": 0.0, "factors": 0.0}
+    if mode == "eager":
+        result["held"] = sum(layer.numel() * layer.element_size() for layer in left) / 1e6
+    elif mode == "capture":
+        result["held"] = left.nbytes / 1e6
+        for layer in left.stacks["self"].layers:
+            size = layer.q.element_size() * (layer.q.numel() + layer.k.numel())
+            result["factors"] += (size + 4 * layer.n_examples * layer.n_heads * layer.n_queries) / 1e6
+    return result
 
 
-def measure(length: int, runs: int) -> dict[str, Any]:
+def measure(case: Case, runs: int) -> dict[str, Any]:
     """One row of the table."""
     usage = {}
-    for mode in MODES:
-        command = [sys.executable, __file__, "--memory", mode, "--lengths", str(length)]
+    for mode in modes(case):
+        command = [sys.executable, __file__, "--memory", mode, "--case", json.dumps(asdict(case))]
         usage[mode] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return {"tokens": length, "seconds": times(length, runs), "megabytes": usage}
+    return {**asdict(case), **times(case, runs), "megabytes": usage}
+
+
+def show(row: dict[str, Any]) -> str:
+    """A row as a line."""
+    usage, ratios = row["megabytes"], row["ratios"]
+    layers = config(row["shape"], row["length"]).num_hidden_layers
+    held = usage["capture"]["held"]
+    eager = usage.get("eager")
+    dense = eager["peak"] if eager else float("nan")
+    return (
+        f"{row['shape']:6} {row['length']:6} {'yes' if row['padded'] else 'no':>7} {row['plain']:8.3f} "
+        f"{ratios['capture']:8.3f} {ratios['eager'] if eager else float('nan'):6.2f} "
+        f"{usage['plain']['peak']:9.0f} {usage['capture']['peak']:7.0f} {dense:7.0f} "
+        f"{held:9.1f} {1e6 * held / row['length'] / layers:12.0f} {held / usage['capture']['factors']:10.3f}"
+    )
 
 
 def main() -> None:
     """Measure, print the table, write the JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lengths", type=int, nargs="+", default=[256, 1024, 2048], help="tokens")
-    parser.add_argument("--runs", type=int, default=7, help="timed runs of each mode")
+    parser.add_argument("--shapes", nargs="+", default=["gpt2", "llama", "bert"], choices=["gpt2", "llama", "bert"])
+    parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, help="tokens")
+    parser.add_argument("--padding", nargs="+", default=["no", "yes"], choices=["no", "yes"], help="an eighth, left")
+    parser.add_argument("--runs", type=int, default=9, help=f"timed runs of each mode; a third from {LONG} tokens on")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--dtype", default="float32")
     parser.add_argument("--memory", choices=MODES, help=argparse.SUPPRESS)
+    parser.add_argument("--case", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.memory:
-        print(json.dumps(memory(options.memory, options.lengths[0])))
+        print(json.dumps(memory(options.memory, Case(**options.case))))
         return
-    rows = [measure(length, options.runs) for length in options.lengths]
-    print("GPT-2-small shape, one forward, median of", options.runs)
-    print("tokens   plain s  capture/plain  eager/plain   peak MB: plain capture   eager   held MB: capture   eager")
-    for row in rows:
-        seconds, usage = row["seconds"], row["megabytes"]
-        print(
-            f"{row['tokens']:6}  {seconds['plain']:8.3f}  {seconds['capture/plain']:13.2f}"
-            f"  {seconds['eager/plain']:11.2f}"
-            f"  {usage['plain']['peak']:14.0f} {usage['capture']['peak']:7.0f} {usage['eager']['peak']:7.0f}"
-            f"  {usage['capture']['held']:16.0f} {usage['eager']['held']:7.0f}"
-        )
+    print("                          plain   capture  eager   peak MB                     held MB  bytes per    over")
+    print("shape  tokens padding        s   / plain /plain     plain capture   eager   capture  token, layer q+k+lse")
+    rows = []
+    for shape in options.shapes:
+        for length in options.lengths:
+            for padded in options.padding:
+                case = Case(shape, length, padded == "yes", options.device, options.dtype)
+                rows.append(measure(case, max(3, options.runs // (3 if length >= LONG else 1))))
+                print(show(rows[-1]), flush=True)
+    ratios = [row["ratios"]["capture"] for row in rows]
+    print(f"capture / plain: median {statistics.median(ratios):.3f}, worst {max(ratios):.3f}")
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps({"torch": torch.__version__, "rows": rows}, indent=1) + "\n")
+    RESULTS.write_text(json.dumps({"torch": torch.__version__, "transformers": tf.__version__, "rows": rows}, indent=1))
 
 
 if __name__ == "__main__":

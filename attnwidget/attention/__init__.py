@@ -9,15 +9,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attnwidget.attention.capture import AttentionCapture
+from attnwidget.attention.combining import combine_masks, without_bias
 from attnwidget.attention.dense import DenseAttention
 from attnwidget.attention.errors import AttentionWarning, CaptureError
+from attnwidget.attention.framed import FramedAttention
 from attnwidget.attention.generation import Generation
 from attnwidget.attention.layertable import ranges
 from attnwidget.attention.masks import Mask
+from attnwidget.attention.memo import MaskMemo
 from attnwidget.attention.pooling import Tile
 from attnwidget.attention.probe import Probe
 from attnwidget.attention.protocol import Attention
-from attnwidget.attention.recognise import MaskMemo, recognise_mask
+from attnwidget.attention.recognise import recognise_mask
 from attnwidget.attention.stack import AttentionStack, LayerInfo
 from attnwidget.attention.tokens import Tokens
 from attnwidget.attention.verify import Verification
@@ -33,6 +36,7 @@ __all__ = [
     "CaptureError",
     "DenseAttention",
     "FactoredAttention",
+    "FramedAttention",
     "Generation",
     "LayerInfo",
     "Mask",
@@ -41,8 +45,10 @@ __all__ = [
     "Tile",
     "Tokens",
     "Verification",
+    "combine_masks",
     "ranges",
     "recognise_mask",
+    "without_bias",
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from attnwidget.attention.errors import CaptureError
 from attnwidget.attention.from_weights import stack_from_weights
-from attnwidget.attention.memory import check_fits, size_text
+from attnwidget.attention.memory import check_fits, held_text, not_on_disk
 from attnwidget.attention.pooling import Reduce, Tile, check_pooling, pool
 from attnwidget.attention.protocol import Bools, Floats, Index, length_of
 from attnwidget.attention.selection import Select, check_index, check_range, check_select, shifted
@@ -46,6 +47,7 @@ class AttentionCapture:
         self.notes: tuple[str, ...] = ()
         self.generation: Generation | None = None
         self._stacks: Mapping[str, AttentionStack] | None = None
+        self._closed = False
         if stacks is not None:
             self.fill(stacks)
 
@@ -95,6 +97,8 @@ class AttentionCapture:
     @property
     def stacks(self) -> Mapping[str, AttentionStack]:
         """Stacks by name, in the order they ran."""
+        if self._closed:
+            raise CaptureError("this capture was closed, and holds nothing any more: capture the model again")
         if self._stacks is None:
             raise CaptureError(
                 "this capture is not filled: it is when the `with` block ends without an exception; use it after the "
@@ -108,9 +112,21 @@ class AttentionCapture:
         return list(self._stack(None).query_tokens[0].pieces)
 
     @property
+    def held(self) -> Mapping[str, int]:
+        """Bytes held, by where they are: "memory", "disk", or a device such as "cuda:0"."""
+        held: Counter[str] = Counter()
+        for stack in self.stacks.values():
+            held.update(stack.held)
+        return {place: nbytes for place, nbytes in held.items() if nbytes}
+
+    @property
     def nbytes(self) -> int:
-        """Bytes held."""
-        return sum(stack.nbytes for stack in self.stacks.values())
+        """Bytes held in memory and on devices, without what is on disk; `held` tells them apart."""
+        return not_on_disk(self.held)
+
+    def close(self) -> None:
+        """Let go of everything: memory, and files on disk. Without it that happens when nobody holds the capture."""
+        self._stacks, self._closed = None, True
 
     def weights(
         self,
@@ -298,8 +314,8 @@ class AttentionCapture:
 
     def __repr__(self) -> str:
         if self._stacks is None:
-            return f"AttentionCapture({self.model!r}, not filled yet)"
-        lines = [f"AttentionCapture({self.model!r}, {size_text(self.nbytes)})"]
+            return f"AttentionCapture({self.model!r}, {'closed' if self._closed else 'not filled yet'})"
+        lines = [f"AttentionCapture({self.model!r}, {held_text(self.held)})"]
         names = max(len(name) for name in self.stacks)
         for name, stack in self.stacks.items():
             first, *table = stack.summary()

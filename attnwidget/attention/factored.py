@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from attnwidget.attention.mapped import place_of
+from attnwidget.attention.memory import MEMORY, not_on_disk
 from attnwidget.attention.protocol import Bools, Floats, Index, positions_of, shape_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from attnwidget.attention.masks import Mask
+    from attnwidget.attention.modifier import ScoreModifier
     from attnwidget.attention.probe import Probe
 
 _NDIM = 4
@@ -41,6 +45,7 @@ class FactoredAttention:
         sinks: (H,), logits that join each row's denominator; the row then sums to less than 1.
         mask: which pairs are allowed, and what is added to their scores.
         probe: what to check the weights by.
+        modifier: what is done to the scores after scale and soft cap, before the mask (flex attention's score_mod).
 
     Raises:
         ValueError: shapes that do not fit each other.
@@ -62,9 +67,11 @@ class FactoredAttention:
         sinks: torch.Tensor | None = None,
         mask: Mask | None = None,
         probe: Probe | None = None,
+        modifier: ScoreModifier | None = None,
     ) -> None:
         _check_shapes(q, k, lse, sinks, mask)
         self.q, self.k, self.sinks, self.mask, self.probe = q, k, sinks, mask, probe
+        self.modifier = modifier
         self.scale = float(q.shape[-1] ** -0.5 if scale is None else scale)
         self.softcap = softcap
         self._lock = threading.Lock()
@@ -109,11 +116,27 @@ class FactoredAttention:
         return self._lse if self._known.all() else None
 
     @property
+    def window(self) -> int | None:
+        """The most keys in a row that a query may look at; None where nothing bounds them."""
+        return None if self.mask is None else self.mask.window
+
+    @property
+    def held(self) -> Mapping[str, int]:
+        """Bytes held, by where they are."""
+        held = Counter({MEMORY: 0 if self.mask is None else self.mask.nbytes})
+        if self.probe is not None:
+            held[place_of(self.probe.values)] += self.probe.nbytes
+        if self.modifier is not None:
+            held.update(self.modifier.held)
+        for tensor in (self.q, self.k, self._lse, self.sinks):
+            if tensor is not None:
+                held[place_of(tensor)] += tensor.untyped_storage().nbytes()
+        return held
+
+    @property
     def nbytes(self) -> int:
-        """Bytes held."""
-        tensors = (self.q, self.k, self._lse, self.sinks)
-        held = sum(tensor.untyped_storage().nbytes() for tensor in tensors if tensor is not None)
-        return held + sum(part.nbytes for part in (self.mask, self.probe) if part is not None)
+        """Bytes held in memory and on devices, without what is on disk."""
+        return not_on_disk(self.held)
 
     @property
     def detail(self) -> str:
@@ -123,12 +146,14 @@ class FactoredAttention:
             words.append(self.mask.describe())
         if self.softcap:
             words.append(f"soft cap {self.softcap:g}")
+        if self.modifier is not None:
+            words.append(self.modifier.words)
         if self.sinks is not None:
             words.append("sinks")
         return ", ".join(words)
 
     def scores(self, example: int, heads: Index, queries: Index, keys: Index) -> Floats:
-        """Scores before the softmax, scale and soft cap applied, mask and bias not, (h, q, k)."""
+        """Scores before the softmax, scale, soft cap and modifier applied, mask and bias not, (h, q, k)."""
         with _plain_maths(self.q.device):
             scores: Floats = self._scores(example, heads, queries, keys).cpu().numpy()
         return scores
@@ -147,11 +172,28 @@ class FactoredAttention:
         result: Floats = weights.cpu().numpy()
         return result
 
+    def rows(self, example: int, heads: Index, queries: Index) -> Floats:
+        """Weights of whole rows, (h, q, Tk): of a few of them cheaply, where the denominators are not known yet."""
+        with _plain_maths(self.q.device):
+            logits, forbidden = self._logits(example, heads, queries, slice(0, self.n_keys))
+            lse = torch.logsumexp(logits, dim=-1)  # (h, q)
+            empty = torch.isneginf(lse)[:, :, None]
+            if self.sinks is not None:
+                lse = torch.logaddexp(lse, self.sinks[_torch_index(heads, self.sinks.device)].float()[:, None])
+            weights = torch.exp_(logits.sub_(lse[:, :, None])).clamp_(max=1).masked_fill_(empty, 0)
+            if forbidden is not None:
+                weights.masked_fill_(forbidden, 0)
+        result: Floats = weights.cpu().numpy()
+        return result
+
     def allowed(self, example: int, heads: Index, queries: Index, keys: Index) -> Bools:
-        """Which pairs the mask allows, broadcastable to (h, q, k)."""
-        if self.mask is None:
-            return np.ones((1, 1, 1), dtype=np.bool_)
-        return self.mask.allowed(example, heads, queries, keys)
+        """Which pairs the mask and the modifier allow, broadcastable to (h, q, k)."""
+        allowed: Bools = np.ones((1, 1, 1), dtype=np.bool_)
+        if self.mask is not None:
+            allowed = self.mask.allowed(example, heads, queries, keys)
+        if self.modifier is not None and self.modifier.may_forbid:
+            allowed = allowed & (self.scores(example, heads, queries, keys) != -np.inf)
+        return allowed
 
     def sink_share(self, example: int, heads: Index, queries: Index) -> Floats:
         """What of each row goes to an attention sink that is no token: exp(sink - lse), (h, q). 0 without sinks."""
@@ -172,6 +214,10 @@ class FactoredAttention:
         assert self._lse is not None  # noqa: S101 - computed above; this is for the type checker
         return self._lse[example][_torch_index(heads, self._lse.device)]
 
+    def probe_errors(self) -> Floats | None:
+        """(B, H, r), how far softmax(...) v is from the output of the run; None without a probe."""
+        return None if self.probe is None else self.probe.errors(self)
+
     def has_nan(self) -> bool:
         """Whether weights that the mask allows are not numbers: q or k hold NaN or infinity, or their product does."""
         if not (self.q.numel() and self.k.numel()):
@@ -186,7 +232,13 @@ class FactoredAttention:
                 return False
         # Only a suspicion: the numbers may belong to masked keys. Kernels disagree on the lse of such rows.
         again = FactoredAttention(
-            self.q, self.k, scale=self.scale, softcap=self.softcap, sinks=self.sinks, mask=self.mask
+            self.q,
+            self.k,
+            scale=self.scale,
+            softcap=self.softcap,
+            sinks=self.sinks,
+            mask=self.mask,
+            modifier=self.modifier,
         )
         self._lse = torch.stack([again.lse(example, slice(0, self.n_heads)) for example in range(self.n_examples)])
         self._known[:] = True
@@ -224,6 +276,9 @@ class FactoredAttention:
         scores = torch.matmul(q, k.transpose(1, 2)).mul_(self.scale)
         if self.softcap:
             scores.div_(self.softcap).tanh_().mul_(self.softcap)
+        if self.modifier is not None:
+            rows, columns = positions_of(queries, self.n_queries), positions_of(keys, self.n_keys)
+            scores = self.modifier(scores, example, head_list, rows, columns)
         return scores
 
     def _logits(

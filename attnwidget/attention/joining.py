@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from attnwidget.attention.combining import spread
 from attnwidget.attention.maskparts import Tail
 from attnwidget.attention.masks import CLOSED, OPEN, RULE, Mask
 from attnwidget.attention.recognise import recognise_mask
@@ -56,13 +57,12 @@ def join_masks(steps: Sequence[StepMask], *, n_rows: int, n_keys: int, ends: Int
     found = rows.rules() if rows.plain else None
     if found is None:
         found = recognise_mask(_expand(steps, n_rows, n_keys, ends), n_queries=n_rows, n_keys=n_keys)
-    bias = _join_bias(steps, n_rows, n_keys)
-    if bias is None:
+    relative = _join_relative(steps, n_rows, n_keys)
+    bias = None if relative is not None else _join_bias(steps, n_rows, n_keys)
+    if bias is None and relative is None:
         nothing = found is None or (found.highest is None and found.lowest is None and found.nbytes == 0)
         return None if nothing else found
-    if found is None:
-        return Mask(n_rows, n_keys, bias=bias)
-    return Mask(n_rows, n_keys, found.lowest, found.highest, found.keys, found.rows, found.bits, bias)
+    return replace(found or Mask(n_rows, n_keys), bias=bias, relative=relative)
 
 
 class _Rows:
@@ -93,6 +93,14 @@ class _Rows:
         if mask.bits is not None or (mask.rows is not None and (mask.rows == OPEN).any()):
             self.plain = False
             return
+        if mask.ranges is not None:
+            if mask.ranges.shape[1] > 1 or mask.ranges.shape[3] > 1:  # heads of their own, or more than one range
+                self.plain = False
+                return
+            self._widen(len(mask.ranges))
+            start, stop = mask.ranges[:, 0, :, 0, 0], mask.ranges[:, 0, :, 0, 1]  # (B | 1, rows)
+            self.low[:, rows] = step.key + start
+            self.high[:, rows] = np.where(start < stop, step.key + stop - 1, -1)
         numbers = np.arange(step.n_rows)
         if mask.lowest is not None:
             self.low[:, rows] = np.maximum(self.low[:, rows], step.key + numbers + mask.lowest)
@@ -112,7 +120,7 @@ class _Rows:
             self.low, self.high = (part.repeat(examples, axis=0) for part in (self.low, self.high))
 
     def rules(self) -> Mask | None:
-        """A band and key padding that reproduce every row exactly, as `recognise_mask` finds them."""
+        """A band, or a range for each row, and key padding, that reproduce every row exactly."""
         low, high = self.low.copy(), self.high.copy()
         for rows, keys in self.hidden:  # to the first and the last key that is not hidden
             low[:, rows], high[:, rows] = _trim(keys, low[:, rows], high[:, rows])
@@ -128,7 +136,18 @@ class _Rows:
             if kinds is not None:
                 exceptions = None if not kinds.any() else kinds[:1] if (kinds == kinds[0]).all() else kinds
                 return Mask(self.n_rows, self.n_keys, first, last, padding, exceptions)
-        return None
+        return self._ranges(seen, low, high, padding)
+
+    def _ranges(self, seen: Bools, low: Ints, high: Ints, padding: Bools | None) -> Mask | None:
+        """A range for each row, and padding; None if some row hides keys that others see."""
+        same = _count(seen, low, high) == high - low + 1
+        for rows, keys in self.hidden:
+            same[:, rows] = _count(seen != keys, low[:, rows], high[:, rows]) == 0
+        filled = low <= high
+        if not (same | ~filled).all():
+            return None
+        ranges = np.where(filled[..., None], np.stack([low, high + 1], axis=-1), 0).astype(np.int32)
+        return Mask(self.n_rows, self.n_keys, keys=padding, ranges=ranges[:, None, :, None])
 
     def _seen(self) -> Bools:
         """(B, n_keys): which keys any row sees."""
@@ -202,11 +221,10 @@ def _covered(low: Ints, high: Ints, n_keys: int) -> Bools:
 def _expand(steps: Sequence[StepMask], n_rows: int, n_keys: int, ends: Ints | None) -> Bools:
     """All of it, (B | 1, H | 1, n_rows, n_keys)."""
     masks = [step.mask.whole() if isinstance(step.mask, Tail) else step.mask for step in steps]
-    parts = [
-        part for mask in masks if mask is not None for part in (mask.keys, mask.rows, mask.bits) if part is not None
-    ]
+    known = [mask for mask in masks if mask is not None]
+    parts = [part for mask in known for part in (mask.keys, mask.rows, mask.bits, mask.ranges) if part is not None]
     examples = max([1 if ends is None else len(ends), *(len(part) for part in parts)])
-    heads = max([1, *(mask.bits.shape[1] for mask in masks if mask is not None and mask.bits is not None)])
+    heads = max([1, *(part.shape[1] for mask in known for part in (mask.bits, mask.ranges) if part is not None)])
     whole = np.zeros((examples, heads, n_rows, n_keys), np.bool_)
     for step, mask in zip(steps, masks, strict=True):
         rows, columns = slice(step.row, step.row + step.n_rows), slice(step.key, step.key + step.n_keys)
@@ -221,9 +239,33 @@ def _expand(steps: Sequence[StepMask], n_rows: int, n_keys: int, ends: Ints | No
     return whole
 
 
+def _join_relative(steps: Sequence[StepMask], n_rows: int, n_keys: int) -> Floats | None:
+    """A number for each distance that every step adds, (B | 1, H | 1, n_rows + n_keys - 1); None if there is none."""
+    found: list[tuple[int, Floats]] = []
+    for step in steps:
+        if step.mask is None or isinstance(step.mask, Tail):
+            return None
+        table, bias = step.mask.relative, step.mask.bias
+        if table is None and bias is not None and step.n_rows == 1:
+            table = np.broadcast_to(bias, (*bias.shape[:3], step.n_keys))[
+                :, :, 0
+            ]  # one row: a number for each distance
+        if table is None:
+            return None
+        found.append((step.key - step.row - step.n_rows + n_rows, table))  # where the first of its numbers goes
+    examples, heads = (max(table.shape[axis] for _, table in found) for axis in (0, 1))
+    joined = np.full((examples, heads, n_rows + n_keys - 1), np.nan, np.float32)
+    for first, table in found:
+        part = joined[:, :, first : first + table.shape[2]]
+        if not (np.isnan(part) | (part == table)).all():
+            return None
+        part[:] = table
+    return np.nan_to_num(joined, nan=0.0, posinf=np.inf, neginf=-np.inf)
+
+
 def _join_bias(steps: Sequence[StepMask], n_rows: int, n_keys: int) -> Floats | None:
     """What is added to the scores, (B | 1, H | 1, n_rows | 1, n_keys); None for nothing."""
-    biases = [None if step.mask is None or isinstance(step.mask, Tail) else step.mask.bias for step in steps]
+    biases = [None if step.mask is None or isinstance(step.mask, Tail) else _bias_of(step.mask) for step in steps]
     known = [bias for bias in biases if bias is not None]
     if not known:
         return None
@@ -245,3 +287,7 @@ def _join_bias(steps: Sequence[StepMask], n_rows: int, n_keys: int) -> Floats | 
         if part is not None:
             whole[:, :, step.row : step.row + step.n_rows, step.key : step.key + step.n_keys] = part
     return whole
+
+
+def _bias_of(mask: Mask) -> Floats | None:
+    return mask.bias if mask.relative is None else spread(mask)

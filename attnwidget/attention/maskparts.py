@@ -36,7 +36,8 @@ def compact(mask: Mask | None) -> Mask | Tail | None:
     """A smaller form of a mask that is to be joined with others, where there is one."""
     if mask is None or mask.keys is None or mask.n_queries != 1 or not mask.n_keys:
         return mask
-    if any(part is not None for part in (mask.rows, mask.bits, mask.bias, mask.lowest, mask.highest)):
+    others = (mask.rows, mask.bits, mask.bias, mask.lowest, mask.highest, mask.ranges, mask.relative)
+    if any(part is not None for part in others):
         return mask
     starts = mask.keys.argmax(axis=1)
     return Tail(starts, mask.n_keys) if (mask.keys == (np.arange(mask.n_keys) >= starts[:, None])).all() else mask
@@ -46,30 +47,39 @@ def cut(mask: Mask | None, rows: tuple[int, int], keys: tuple[int, int]) -> Mask
     """The part of a mask over some rows (start, stop) and keys (start, stop)."""
     if mask is None or (rows, keys) == ((0, mask.n_queries), (0, mask.n_keys)):
         return mask
-    shift = rows[0] - keys[0]
-    bits, bias = mask.bits, mask.bias
+    shift, size = rows[0] - keys[0], (rows[1] - rows[0], keys[1] - keys[0])
+    bits, bias, ranges, relative = mask.bits, mask.bias, mask.ranges, mask.relative
     if bits is not None:
-        bits = np.packbits(
-            np.unpackbits(bits[:, :, slice(*rows)], axis=-1, count=mask.n_keys)[..., slice(*keys)], axis=-1
-        )
+        bits = bits if bits.shape[2] == 1 else bits[:, :, slice(*rows)]
+        bits = np.packbits(np.unpackbits(bits, axis=-1, count=mask.n_keys)[..., slice(*keys)], axis=-1)
     if bias is not None:
         bias = bias if bias.shape[2] == 1 else bias[:, :, slice(*rows)]
         bias = bias if bias.shape[3] == 1 else bias[..., slice(*keys)]
+    if ranges is not None:
+        ranges = np.clip(ranges[:, :, slice(*rows)] - keys[0], 0, size[1], dtype=np.int32)
+    if relative is not None:
+        first = keys[0] + mask.n_queries - rows[1]  # of the last row and the first key
+        relative = relative[..., first : first + sum(size) - 1]
+    # A band that reaches over the whole part says nothing about it.
+    highest = None if mask.highest is None or mask.highest + shift >= size[1] - 1 else mask.highest + shift
+    lowest = None if mask.lowest is None or mask.lowest + shift <= 1 - size[0] else mask.lowest + shift
     found = Mask(
-        rows[1] - rows[0],
-        keys[1] - keys[0],
-        None if mask.lowest is None else mask.lowest + shift,
-        None if mask.highest is None else mask.highest + shift,
+        *size,
+        lowest,
+        highest,
         None if mask.keys is None or mask.keys[:, slice(*keys)].all() else mask.keys[:, slice(*keys)],
         None if mask.rows is None or not mask.rows[:, slice(*rows)].any() else mask.rows[:, slice(*rows)],
         bits,
         bias,
+        ranges,
+        relative,
     )
-    # A band that reaches over the whole part says nothing about it.
-    highest = None if found.highest is None or found.highest >= found.n_keys - 1 else found.highest
-    lowest = None if found.lowest is None or found.lowest <= 1 - found.n_queries else found.lowest
-    parts = (lowest, highest, found.keys, found.rows, bits, bias)
-    return None if all(part is None for part in parts) else Mask(found.n_queries, found.n_keys, *parts)
+    says_something = lowest is not None or highest is not None
+    return found if says_something or any(part is not None for part in _arrays(found)) else None
+
+
+def _arrays(mask: Mask) -> tuple[NDArray[Any] | None, ...]:
+    return mask.keys, mask.rows, mask.bits, mask.bias, mask.ranges, mask.relative
 
 
 def take(mask: Mask | Tail | None, examples: Ints) -> Mask | Tail | None:
@@ -82,8 +92,7 @@ def take(mask: Mask | Tail | None, examples: Ints) -> Mask | Tail | None:
 
     if isinstance(mask, Tail):
         return Tail(picked(mask.starts), mask.n_keys)
-    parts = (mask.keys, mask.rows, mask.bits, mask.bias)
-    return Mask(mask.n_queries, mask.n_keys, mask.lowest, mask.highest, *map(picked, parts))
+    return Mask(mask.n_queries, mask.n_keys, mask.lowest, mask.highest, *map(picked, _arrays(mask)))
 
 
 def same_mask(one: Mask | None, other: Mask | None) -> bool:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _KILO = 1024
+MEMORY, DISK = "memory", "disk"
+"""Where bytes are, if not on a device."""
 
 
 def size_text(nbytes: float) -> str:
@@ -15,6 +21,21 @@ def size_text(nbytes: float) -> str:
             return f"{nbytes:.0f} {unit}" if unit == "bytes" else f"{nbytes:.1f} {unit}"
         nbytes /= _KILO
     raise AssertionError
+
+
+def held_text(held: Mapping[str, int]) -> str:
+    """Bytes by where they are, as people read them: "3.2 MB", "0.1 MB in memory, 3.2 MB on disk"."""
+    places = {place: nbytes for place, nbytes in held.items() if nbytes}
+    if places.keys() <= {MEMORY}:
+        return size_text(places.get(MEMORY, 0))
+    return ", ".join(
+        f"{size_text(nbytes)} {'in' if place == MEMORY else 'on'} {place}" for place, nbytes in places.items()
+    )
+
+
+def not_on_disk(held: Mapping[str, int]) -> int:
+    """Of bytes by where they are, those in memory and on devices."""
+    return sum(nbytes for place, nbytes in held.items() if place != DISK)
 
 
 def free_bytes() -> int | None:

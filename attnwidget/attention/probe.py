@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from attnwidget.attention.arrays import to_numpy
+from attnwidget.attention.protocol import positions_of
 
-    from attnwidget.attention.protocol import Attention, Floats
+if TYPE_CHECKING:
+    from attnwidget.attention.protocol import Attention, Floats, Index
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,21 +23,21 @@ class Probe:
     time", 1977).
 
     Attributes:
-        values: (B | 1, Hkv, Tk) float32, v r.
-        rows: (r,) the checked queries.
-        outputs: (B, H, r) float32, o r.
+        values: (B | 1, Hkv, Tk) float32, v r; NumPy or torch, on any device.
+        rows: the checked queries.
+        outputs: (B, H, r) float32, o r; likewise.
         epsilon: relative rounding of the type the run computed in.
     """
 
-    values: Floats
-    rows: NDArray[np.intp]
-    outputs: Floats
+    values: Any
+    rows: Index
+    outputs: Any
     epsilon: float
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return self.values.nbytes + self.rows.nbytes + self.outputs.nbytes
+        return int(self.values.nbytes + self.outputs.nbytes)
 
     def errors(self, attention: Attention) -> Floats:
         """How far softmax(...) v is from the output of the run, in units of the largest value.
@@ -48,16 +49,18 @@ class Probe:
             (B, H, r) float32, 0 in rows that may look at nothing.
         """
         heads, keys = slice(0, attention.n_heads), slice(0, attention.n_keys)
-        group = attention.n_heads // self.values.shape[1]
-        errors = np.zeros(self.outputs.shape, dtype=np.float32)
+        rows = positions_of(self.rows, attention.n_queries)
+        known, outputs = to_numpy(self.values), to_numpy(self.outputs)
+        group = attention.n_heads // known.shape[1]
+        errors = np.zeros(outputs.shape, dtype=np.float32)
         for example in range(attention.n_examples):
             seen = np.broadcast_to(
-                attention.allowed(example, heads, self.rows, keys),
-                (attention.n_heads, len(self.rows), len(range(keys.stop))),
+                attention.allowed(example, heads, rows, keys),
+                (attention.n_heads, len(rows), len(range(keys.stop))),
             ).any(-1)  # (H, r)
-            weights = attention.weights(example, heads, self.rows, keys)  # (H, r, Tk)
-            values = self.values[example if self.values.shape[0] > 1 else 0].repeat(group, axis=0)  # (H, Tk)
+            weights = attention.weights(example, heads, rows, keys)  # (H, r, Tk)
+            values = known[example if known.shape[0] > 1 else 0].repeat(group, axis=0)  # (H, Tk)
             expected = np.einsum("hrk,hk->hr", weights, values)
             scale = max(float(np.abs(values).max(initial=0)), np.finfo(np.float32).tiny)
-            errors[example] = np.where(seen, np.abs(expected - self.outputs[example]) / scale, 0)
+            errors[example] = np.where(seen, np.abs(expected - outputs[example]) / scale, 0)
         return errors

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from attnwidget.attention.masks import Mask
     from attnwidget.attention.probe import Probe
 
@@ -53,8 +55,16 @@ class Attention(Protocol):
         """What to check the weights by, where values and output of the run were seen."""
 
     @property
+    def window(self) -> int | None:
+        """The most keys in a row that a query may look at; None where nothing bounds them."""
+
+    @property
+    def held(self) -> Mapping[str, int]:
+        """Bytes held, by where they are: "memory", "disk", or a device such as "cuda:0"; shared masks included."""
+
+    @property
     def nbytes(self) -> int:
-        """Bytes held."""
+        """Bytes held in memory and on devices, without what is on disk."""
 
     @property
     def detail(self) -> str:
@@ -71,6 +81,9 @@ class Attention(Protocol):
 
     def allowed(self, example: int, heads: Index, queries: Index, keys: Index) -> Bools:
         """Which pairs the mask allows, broadcastable to (h, q, k)."""
+
+    def probe_errors(self) -> Floats | None:
+        """(B, H, r), how far softmax(...) v is from the output of the run; None without a probe."""
 
     def has_nan(self) -> bool:
         """Whether weights that the mask allows are not numbers, as an overflow in the model leaves them."""

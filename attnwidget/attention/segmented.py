@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attnwidget.attention.memory import MEMORY, not_on_disk
 from attnwidget.attention.protocol import Bools, Floats, Index, length_of, positions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from attnwidget.attention.factored import FactoredAttention
     from attnwidget.attention.masks import Mask
@@ -69,9 +71,22 @@ class SegmentedAttention:
         return self.parts[0].n_keys
 
     @property
+    def window(self) -> int | None:
+        """The most keys in a row that a query may look at; None where nothing bounds them."""
+        return None if self.mask is None else self.mask.window
+
+    @property
+    def held(self) -> Mapping[str, int]:
+        """Bytes held, by where they are."""
+        held = Counter({MEMORY: sum(part.nbytes for part in (self.mask, self.probe) if part is not None)})
+        for part in self.parts:
+            held.update(part.held)
+        return held
+
+    @property
     def nbytes(self) -> int:
-        """Bytes held."""
-        return sum(part.nbytes for part in (*self.parts, self.mask, self.probe) if part is not None)
+        """Bytes held in memory and on devices, without what is on disk."""
+        return not_on_disk(self.held)
 
     @property
     def detail(self) -> str:
@@ -102,6 +117,10 @@ class SegmentedAttention:
         if self.mask is None:
             return np.ones((1, 1, 1), dtype=np.bool_)
         return self.mask.allowed(example, heads, queries, keys)
+
+    def probe_errors(self) -> Floats | None:
+        """(B, H, r), how far softmax(...) v is from the output of the run; None without a probe."""
+        return None if self.probe is None else self.probe.errors(self)
 
     def has_nan(self) -> bool:
         """Whether weights that the mask allows are not numbers."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from attnwidget.attention.layertable import layer_table
-from attnwidget.attention.memory import size_text
+from attnwidget.attention.memory import MEMORY, held_text, not_on_disk
 from attnwidget.attention.tokens import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from attnwidget.attention.protocol import Attention
 
@@ -30,6 +31,7 @@ class LayerInfo:
         key_heads: key-value heads, fewer under grouped queries; None where only weights are known.
         head_size: numbers in a query of one head; None where only weights are known.
         window: the most keys in a row that a query may look at; None without a window.
+        ranks: the processes that share its heads, where they do (tensor parallelism).
     """
 
     path: str = ""
@@ -40,11 +42,13 @@ class LayerInfo:
     key_heads: int | None = None
     head_size: int | None = None
     window: int | None = None
+    ranks: tuple[int, ...] = ()
 
     def of(self, layer: Attention) -> LayerInfo:
         """The same place, with what the layer itself knows."""
-        window = None if layer.mask is None else layer.mask.window
-        return replace(self, heads=layer.n_heads, key_heads=layer.n_key_heads, head_size=layer.head_size, window=window)
+        return replace(
+            self, heads=layer.n_heads, key_heads=layer.n_key_heads, head_size=layer.head_size, window=layer.window
+        )
 
 
 class AttentionStack:
@@ -100,24 +104,45 @@ class AttentionStack:
         self.query_tokens = _trim("tokens", query_tokens, self.query_spans, n_queries, name)
         self.key_tokens = _trim("key_tokens", key_tokens, self.key_spans, n_keys, name)
 
+    def with_layers(self, layers: Sequence[Attention]) -> AttentionStack:
+        """The same tokens and places, with other layers."""
+        twin = AttentionStack(self.name, layers, infos=self.infos)
+        twin.query_tokens, twin.key_tokens = self.query_tokens, self.key_tokens
+        twin.query_spans, twin.key_spans = self.query_spans, self.key_spans
+        return twin
+
     @property
     def n_layers(self) -> int:
         """Layers."""
         return len(self.layers)
 
     @property
-    def nbytes(self) -> int:
-        """Bytes held by the layers; a mask that layers share is counted once."""
+    def held(self) -> Mapping[str, int]:
+        """Bytes held by the layers, by where they are; a mask or modifier that layers share is counted once."""
+        held: Counter[str] = Counter()
+        for layer in self.layers:
+            held.update(layer.held)
         masks = [layer.mask for layer in self.layers if layer.mask is not None]
         shared = {id(mask): mask.nbytes for mask in masks}
-        return sum(layer.nbytes for layer in self.layers) - sum(mask.nbytes for mask in masks) + sum(shared.values())
+        held[MEMORY] += sum(shared.values()) - sum(mask.nbytes for mask in masks)
+        met = set()
+        for modifier in (found for layer in self.layers if (found := getattr(layer, "modifier", None)) is not None):
+            if id(modifier) in met:
+                held.subtract(modifier.held)
+            met.add(id(modifier))
+        return held
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held in memory and on devices, without what is on disk."""
+        return not_on_disk(self.held)
 
     def __repr__(self) -> str:
         return f"AttentionStack({self.name!r}, {self.n_layers} layers x {self.n_heads} heads, {self.size_text()})"
 
     def summary(self) -> list[str]:
         """Lines: how many layers and heads, of what size; then a row for each group of layers that are alike."""
-        first = f"{self.n_layers} layers x {self.n_heads} heads, {self.size_text()}, {size_text(self.nbytes)}"
+        first = f"{self.n_layers} layers x {self.n_heads} heads, {self.size_text()}, {held_text(self.held)}"
         return [first, *layer_table(self.infos, [layer.detail for layer in self.layers])]
 
     def size_text(self) -> str:

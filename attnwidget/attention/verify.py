@@ -108,11 +108,11 @@ def verify(stacks: Mapping[str, AttentionStack]) -> Verification:
 
 def _checks(stack: AttentionStack) -> Iterable[LayerCheck]:
     for number, (layer, info) in enumerate(zip(stack.layers, stack.infos, strict=True)):
-        probe = layer.probe
-        error = None if probe is None else float(probe.errors(layer).max(initial=0))
+        errors = layer.probe_errors()
+        error = None if errors is None else float(errors.max(initial=0))
         # An error that is no number is no agreement.
         error = np.inf if error is not None and np.isnan(error) else error
-        yield LayerCheck(stack.name, number, info.path, error, _tolerance(probe))
+        yield LayerCheck(stack.name, number, info.path, error, _tolerance(layer.probe))
 
 
 def _tolerance(probe: Probe | None) -> float:

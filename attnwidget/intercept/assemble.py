@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from attnwidget.attention import AttentionStack, AttentionWarning, CaptureError, LayerInfo, Tokens
 from attnwidget.attention.tokens import TokenNames, each_tokens
 from attnwidget.intercept.nothing import nothing_seen
-from attnwidget.intercept.outcome import join_runs
+from attnwidget.intercept.roles import name_roles
 from attnwidget.intercept.unseen import unseen
 
 if TYPE_CHECKING:
@@ -19,11 +19,6 @@ if TYPE_CHECKING:
     from attnwidget.intercept.outcome import Outcome
     from attnwidget.intercept.recorder import Recorder
     from attnwidget.intercept.records import Record
-
-_TOWERS = {"vision": ("vision", "visual"), "audio": ("audio",), "text": ("text_model", "language_model")}
-_CROSS = ("cross", "encdecattention", "encoder_attn")
-_TORCH_CROSS, _TORCH_SELF = "multihead_attn", "self_attn"
-"""What nn.TransformerDecoderLayer, and many a layer modelled on it, calls its two; alone the first may be either."""
 
 
 @dataclass(frozen=True)
@@ -90,11 +85,10 @@ def assemble(recorder: Recorder, naming: Naming | Callable[[Outcome | None], Nam
     if recorder.problem is not None:
         raise recorder.problem
     if not recorder.records:
-        raise CaptureError(nothing_seen(recorder.root))
-    recorder.outcome = join_runs(recorder)
+        raise CaptureError(nothing_seen(recorder))
     naming = naming if isinstance(naming, Naming) else naming(recorder.outcome)
     groups: dict[str, list[list[Record]]] = {}
-    roles = _roles(recorder.records)
+    roles = name_roles(recorder.records)
     for record, role in zip(recorder.records, roles, strict=True):
         shaped = groups.setdefault(role, [])
         for group in shaped:
@@ -148,51 +142,13 @@ def _tell_broken(stacks: Sequence[AttentionStack]) -> None:
                 "activations that overflow (load the model in bfloat16 or float32 instead of float16), or parameters "
                 "that are not numbers",
                 AttentionWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
 
 def _shape(record: Record) -> tuple[int, int, int, int, tuple[str, ...]]:
     attention = record.attention
     return attention.n_examples, attention.n_heads, attention.n_queries, attention.n_keys, record.extra_keys
-
-
-def _roles(records: Sequence[Record]) -> list[str]:
-    """What each call is to the model: self, encoder, decoder, cross, or a tower of a multimodal model."""
-    parts = [record.path.lower().split(".") for record in records]
-    layers = {(*path[:-1], _TORCH_CROSS) for path in parts if path[-1] == _TORCH_SELF}
-    cross = [_is_cross(record, path) or tuple(path) in layers for record, path in zip(records, parts, strict=True)]
-    decoding = [not is_cross and "decoder" in path for is_cross, path in zip(cross, parts, strict=True)]
-    towers = [_tower(path) for path in parts]
-    has_towers = len(set(towers)) > 1
-    # BERT keeps its layers in a module called encoder: that word means something only beside a decoder.
-    two_sided = any(cross) or (any(decoding) and not all(decoding))
-    roles = []
-    for number, path in enumerate(parts):
-        tower = towers[number] if has_towers else ""
-        side = ""
-        if cross[number]:
-            side = "cross"
-        elif two_sided and decoding[number]:
-            side = "decoder"
-        elif two_sided and "encoder" in path and any(decoding):
-            side = "encoder"
-        roles.append("-".join(word for word in (tower, side) if word) or "self")
-    return roles
-
-
-def _is_cross(record: Record, path: Sequence[str]) -> bool:
-    told = getattr(record.module, "is_cross_attention", None)
-    if isinstance(told, bool) and told:
-        return True
-    return any(word in part for part in path for word in _CROSS)
-
-
-def _tower(path: Sequence[str]) -> str:
-    for tower, words in _TOWERS.items():
-        if any(word in part for part in path for word in words):
-            return tower
-    return ""
 
 
 def _stack(name: str, role: str, group: list[Record], naming: Naming, *, aside: bool) -> AttentionStack:
@@ -202,7 +158,8 @@ def _stack(name: str, role: str, group: list[Record], naming: Naming, *, aside: 
         known = keys or (queries if n_queries == n_keys - len(extra) else None)
         keys = _followed(known or Axis((Tokens.numbered(n_keys - len(extra)),)), extra)
     infos = [
-        LayerInfo(record.path, type(record.module).__name__, record.implementation, record.call) for record in group
+        LayerInfo(record.path, type(record.module).__name__, record.implementation, record.call, ranks=record.ranks)
+        for record in group
     ]
     try:
         return AttentionStack(

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from attnwidget.attention import DenseAttention, FactoredAttention, Mask
+from attnwidget.attention.arrays import to_numpy
 from attnwidget.attention.protocol import shape_text
-from attnwidget.intercept.sdpa import as_kernel_saw
+from attnwidget.intercept.dropout import keep_dropped
+from attnwidget.intercept.flex import from_flex, mask_of
+from attnwidget.intercept.handmade import from_hand
+from attnwidget.intercept.packing import is_packed, packed_masks
+from attnwidget.intercept.sdpa import as_kernel_saw, check_readable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
     from attnwidget.attention import Attention, Probe
     from attnwidget.intercept.keeping import Keeper
-    from attnwidget.intercept.records import InterfaceCall, KernelCall
+    from attnwidget.intercept.records import FlexCall, InterfaceCall, KernelCall
 
 _NDIM = 4
 _PADDING_NDIM = 2
-_PACKED = ("cu_seq_lens_q", "cu_seqlens_q", "cu_seq_lens_k")
 
 
 def from_interface(call: InterfaceCall, result: Any, keeper: Keeper) -> Attention:  # noqa: ANN401
@@ -37,31 +45,43 @@ def from_interface(call: InterfaceCall, result: Any, keeper: Keeper) -> Attentio
     Raises:
         ValueError: neither is to be had.
     """
+    check_readable(call.query)
     if call.query.ndim != _NDIM or call.key.ndim != _NDIM:
         raise ValueError(
             f"queries have shape {shape_text(call.query)} and keys {shape_text(call.key)}; expected (batch, heads, "
             "tokens, head size)"
         )
-    if any(call.options.get(name) is not None for name in _PACKED):
-        raise ValueError("several sequences are packed into one row; pass them as a padded batch")
     if len(call.kernels) == 1:
         return _from_kernel(call, call.kernels[0], result, keeper)
     if call.kernels:
         raise ValueError(
             f"{len(call.kernels)} calls of scaled_dot_product_attention in one attention call; expected one"
         )
+    if len(call.flexes) == 1:
+        return _from_flex(call, call.flexes[0], result, keeper)
     return _from_arguments(call, result, keeper)
 
 
-def _from_kernel(call: InterfaceCall, kernel: KernelCall, result: Any, keeper: Keeper) -> FactoredAttention:  # noqa: ANN401
+def _from_flex(call: InterfaceCall, flex: FlexCall, result: Any, keeper: Keeper) -> Attention:  # noqa: ANN401
+    """flex_attention ran inside, with a score_mod that transformers made of the arguments, and sinks afterwards."""
+    if isinstance(call.mask, torch.Tensor) or call.options.get("position_bias") is not None:
+        # The score_mod reads whole matrices, which are kept smaller as masks.
+        with suppress(ValueError):
+            return _from_arguments(call, result, keeper)
+    probe = _probe(call, result, call.key.shape[2], keeper)
+    return from_flex(replace(flex, key=call.key), keeper, sinks=call.options.get("s_aux"), probe=probe)
+
+
+def _from_kernel(call: InterfaceCall, kernel: KernelCall, result: Any, keeper: Keeper) -> Attention:  # noqa: ANN401
     """SDPA ran inside: its mask, causality and scale are what counts, the keys those before heads were repeated."""
-    query, key, lse, mask = call.query, call.key, kernel.lse, kernel.mask
+    query, key, lse, mask, dropped = call.query, call.key, kernel.lse, kernel.mask, kernel.dropped
     n_keys = kernel.key.shape[2]
     if kernel.query.shape == query.shape and kernel.key.shape[1] in (key.shape[1], query.shape[1]):
         query, key = kernel.query, key[:, :, :n_keys]  # a static cache is longer than what the kernel saw of it
     elif kernel.query.shape[2] * kernel.query.shape[1] == query.shape[1] and query.shape[2] == 1:
         # One query with grouped heads, packed as (B, Hkv, group, d): unpack what came with it.
         lse = None if lse is None else lse.reshape(*query.shape[:3])
+        dropped = None if dropped is None else dropped.reshape(*query.shape[:3], n_keys)
         if mask is not None and mask.ndim == _NDIM and mask.shape[1] > 1:
             mask = mask.reshape(mask.shape[0], query.shape[1], 1, mask.shape[3])
     else:
@@ -70,6 +90,8 @@ def _from_kernel(call: InterfaceCall, kernel: KernelCall, result: Any, keeper: K
         )
     query, key = as_kernel_saw(query), as_kernel_saw(key)
     found = keeper.masks.recognise(mask, n_queries=query.shape[2], n_keys=key.shape[2], is_causal=kernel.is_causal)
+    if kernel.dropout and keeper.dropout:
+        return keep_dropped(dropped, found, keeper, _probe(call, result, n_keys, keeper))
     return FactoredAttention(
         keeper.keep(query),
         keeper.keep(key),
@@ -84,26 +106,67 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
     """No kernel seen (eager, or one of its own): what the arguments say is believed only if it explains the output."""
     sinks = call.options.get("s_aux")
     softcap = call.options.get("softcap")
+    dropout = float(call.options.get("dropout") or 0)
+    weights = _returned(call, result)
     query, key = keeper.keep(call.query), keeper.keep(call.key)
+    sinks = None if sinks is None else keeper.keep(sinks.reshape(-1))
+    keeper.settle()
     for mask in _masks(call, keeper):
         factored = FactoredAttention(
             query,
             key,
             scale=call.options.get("scaling"),
             softcap=None if softcap is None else float(softcap),
-            sinks=None if sinks is None else keeper.keep(sinks.reshape(-1)),
+            sinks=sinks,
             mask=mask,
-            probe=None if call.options.get("dropout") else _probe(call, result, key.shape[2], keeper),
+            probe=None if dropout else _probe(call, result, key.shape[2], keeper),
         )
-        if call.options.get("dropout") or _explains(factored, call.value, result[0]):
+        if not dropout and _explains(factored, call.value, result[0]):
             return factored
-    weights = result[1] if len(result) > 1 else None
-    if isinstance(weights, torch.Tensor) and tuple(weights.shape[:3]) == (factored.n_examples, *query.shape[1:3]):
+        if dropout and weights is not None and _survive(factored, weights, dropout):
+            return _dropped(call, result, weights, mask, keeper) if keeper.dropout else factored
+    if len(call.by_hand) == 1:
+        return from_hand(call.by_hand[0], keeper, [])
+    if dropout:
+        raise ValueError(
+            "dropout took part in its output, and it returned no weights that tell whether its queries, keys and mask "
+            'are understood; run the model in eval mode, or load it with attn_implementation="sdpa" or "eager"'
+        )
+    if weights is not None:
         return DenseAttention(keeper.keep(weights), factored.mask, factored.probe)
+    if is_packed(call.options):
+        raise ValueError(
+            "several sequences are packed into one row, and none of the ways to attend within them that are known "
+            'explains its output; pass them as a padded batch, or load the model with attn_implementation="sdpa"'
+        )
     raise ValueError(
         "its queries, keys and mask do not explain its output, and it returned no weights; "
         'load the model with attn_implementation="sdpa" or "eager"'
     )
+
+
+def _returned(call: InterfaceCall, result: Any) -> torch.Tensor | None:  # noqa: ANN401
+    """The weights (B, H, Tq, Tk) the function returned beside its output."""
+    weights = result[1] if len(result) > 1 else None
+    expected = (max(call.query.shape[0], call.key.shape[0]), *call.query.shape[1:3])
+    fits = isinstance(weights, torch.Tensor) and weights.ndim == _NDIM and tuple(weights.shape[:3]) == expected
+    return weights if fits else None
+
+
+def _dropped(
+    call: InterfaceCall,
+    result: Any,  # noqa: ANN401
+    weights: torch.Tensor,
+    mask: Mask | None,
+    keeper: Keeper,
+) -> Attention:
+    """The returned weights, if they are those that met the values."""
+    if not _explains(DenseAttention(weights, mask), call.value, result[0]):
+        raise ValueError(
+            "dropout=True, and the weights it returned are not those after dropout; leave dropout=True out for the "
+            "weights before it"
+        )
+    return keep_dropped(weights, mask, keeper, _probe(call, result, call.key.shape[2], keeper))
 
 
 def _probe(call: InterfaceCall, result: Any, n_keys: int, keeper: Keeper) -> Probe | None:  # noqa: ANN401
@@ -119,6 +182,9 @@ def _masks(call: InterfaceCall, keeper: Keeper) -> Iterator[Mask | None]:
     """What the mask may have been, likeliest first."""
     n_queries, n_keys = call.query.shape[2], call.key.shape[2]
     mask, bias = call.mask, call.options.get("position_bias")
+    if hasattr(mask, "mask_mod"):  # flex attention's own kind
+        yield _with_bias(mask_of(mask, n_queries, n_keys, keeper, fused=not call.flexes), bias, keeper, call)
+        return
     if mask is not None and mask.ndim == _PADDING_NDIM:
         mask = mask[:, None, None, :].bool()
     if mask is not None and mask.ndim == _NDIM:
@@ -130,19 +196,56 @@ def _masks(call: InterfaceCall, keeper: Keeper) -> Iterator[Mask | None]:
     yield keeper.masks.recognise(mask, n_queries=n_queries, n_keys=n_keys)
     if n_queries == n_keys:
         yield keeper.masks.recognise(mask, n_queries=n_queries, n_keys=n_keys, is_causal=True)
+    if is_packed(call.options) and call.query.shape[0] == 1:
+        yield from map(keeper.masks.share, packed_masks(call.options, n_queries, n_keys))
 
 
-def _explains(attention: FactoredAttention, value: torch.Tensor, output: torch.Tensor) -> bool:
+def _with_bias(found: Mask | None, bias: torch.Tensor | None, keeper: Keeper, call: InterfaceCall) -> Mask | None:
+    """A mask, and what is added to the scores beside it."""
+    n_queries, n_keys = call.query.shape[2], call.key.shape[2]
+    added = keeper.masks.recognise(bias, n_queries=n_queries, n_keys=n_keys)
+    if found is None or added is None:
+        return found or added
+    # What the bias forbids, if anything, is lost here; the output then tells.
+    return keeper.masks.share(replace(found, bias=added.bias, relative=added.relative))
+
+
+def _survive(attention: FactoredAttention, dropped: torch.Tensor, dropout: float) -> bool:
+    """Whether weights that dropout left over are those of the factors, in a few rows of every head of two examples."""
+    if dropped.shape[3] != attention.n_keys or dropout >= 1:
+        return False
+    rows = _some_rows(attention.n_queries)
+    tolerance = max(1e-4, 16 * torch.finfo(dropped.dtype).eps)
+    where = slice(0, attention.n_heads), rows, slice(0, attention.n_keys)
+    for example in {0, attention.n_examples - 1}:
+        left = to_numpy(dropped[example][:, torch.from_numpy(rows).to(dropped.device)].float())  # (H, rows, Tk)
+        # Rows that may look at nothing are padding, and eager attention spreads them evenly.
+        seen = np.broadcast_to(attention.allowed(example, *where), left.shape).any(-1, keepdims=True)
+        error = np.abs(left * (1 - dropout) - attention.weights(example, *where))
+        if (error[seen & (left != 0)] > tolerance).any():
+            return False
+    return True
+
+
+def _some_rows(n_queries: int) -> NDArray[np.intp]:
+    return np.unique([0, n_queries // 3, n_queries // 2, n_queries - 1])
+
+
+def _explains(attention: Attention, value: torch.Tensor, output: torch.Tensor) -> bool:
     """Whether softmax(...) @ v is the output (B, Tq, H, dv), looking at a few rows of every head of two examples."""
     n_queries, n_keys, n_heads = attention.n_queries, attention.n_keys, attention.n_heads
     if tuple(output.shape[:3]) != (attention.n_examples, n_queries, n_heads) or value.shape[2] < n_keys:
         return False
-    rows = np.unique([0, n_queries // 3, n_queries // 2, n_queries - 1])
+    rows = _some_rows(n_queries)
     heads, keys = slice(0, n_heads), slice(0, n_keys)
     coarse = torch.finfo(output.dtype).eps
     for example in {0, attention.n_examples - 1}:
         seen = np.broadcast_to(attention.allowed(example, heads, rows, keys), (n_heads, len(rows), n_keys)).any(-1)
-        weights = torch.from_numpy(attention.weights(example, heads, rows, keys)).to(output.device)
+        weights = torch.from_numpy(
+            attention.rows(example, heads, rows)
+            if isinstance(attention, FactoredAttention)
+            else attention.weights(example, heads, rows, keys)
+        ).to(output.device)
         values = value[example if value.shape[0] > 1 else 0, :, :n_keys].detach().float()
         values = values.repeat_interleave(n_heads // values.shape[0], dim=0)
         expected = torch.matmul(weights, values)  # (H, rows, dv)

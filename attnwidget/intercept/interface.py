@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import functools
 import sys
-import threading
 from typing import TYPE_CHECKING, Any
 
 from attnwidget.intercept import generating
 from attnwidget.intercept.factors import from_interface
+from attnwidget.intercept.framing import framed
 from attnwidget.intercept.recorder import ACTIVE, record_call
 from attnwidget.intercept.records import InterfaceCall
 from attnwidget.intercept.sdpa import CURRENT
@@ -20,62 +20,46 @@ if TYPE_CHECKING:
     from torch import nn
 
     AttentionFunction = Callable[..., Any]
+    Undo = Callable[[], None]
 
 _EAGER = "eager_attention_forward"
-_lock = threading.Lock()
-_watchers = 0
-_undo: list[Callable[[], None]] = []
 
 
-def watch() -> None:
-    """Wrap the look-up, if nobody has yet and transformers is in use."""
-    global _watchers  # noqa: PLW0603 - what is wrapped is global too, and the count must stand beside it
-    with _lock:
-        if not _undo:
-            _wrap_lookups()
-            generating.wrap(_undo)
-        _watchers += 1
+def install() -> list[Undo]:
+    """Wrap the look-up, where transformers is in use.
 
-
-def unwatch() -> None:
-    """Put everything back as it was, if nobody watches any more."""
-    global _watchers  # noqa: PLW0603
-    with _lock:
-        _watchers -= 1
-        if _watchers == 0:
-            while _undo:
-                _undo.pop()()
-
-
-def _wrap_lookups() -> None:
+    Returns:
+        What puts everything back.
+    """
     modeling = sys.modules.get("transformers.modeling_utils")
     if modeling is None:  # no model of transformers can be running
-        return
+        return []
+    undo: list[Undo] = []
+    generating.wrap(undo)
     functions = modeling.ALL_ATTENTION_FUNCTIONS
     kind = type(functions)
     if kind is dict:  # 4.48 and 4.49: there is no look-up to wrap, so the entries are
         for name, original in list(functions.items()):
             functions[name] = watched(original)
-            _undo.append(functools.partial(functions.__setitem__, name, original))
+            undo.append(functools.partial(functions.__setitem__, name, original))
     else:
-        _wrap_method(kind, "__getitem__", _looking_up)
+        undo.append(_wrap_method(kind, "__getitem__"))
     if hasattr(kind, "get_interface"):  # 5.x
-        _wrap_method(kind, "get_interface", _looking_up)
-        return
+        undo.append(_wrap_method(kind, "get_interface"))
+        return undo
     for name, module in list(sys.modules.items()):
         # Up to 4.57 eager attention is a function beside each model, which is not looked up anywhere.
         original = getattr(module, "__dict__", {}).get(_EAGER) if name.startswith("transformers") else None
         if original is not None:
             setattr(module, _EAGER, watched(original))
-            _undo.append(functools.partial(setattr, module, _EAGER, original))
+            undo.append(functools.partial(setattr, module, _EAGER, original))
+    return undo
 
 
-def _wrap_method(kind: type, name: str, wrap: Callable[[AttentionFunction], AttentionFunction]) -> None:
+def _wrap_method(kind: type, name: str) -> Undo:
     own = kind.__dict__.get(name)
-    setattr(kind, name, wrap(getattr(kind, name)))
-    _undo.append(
-        functools.partial(setattr, kind, name, own) if own is not None else functools.partial(delattr, kind, name)
-    )
+    setattr(kind, name, _looking_up(getattr(kind, name)))
+    return functools.partial(setattr, kind, name, own) if own is not None else functools.partial(delattr, kind, name)
 
 
 def _looking_up(lookup: Callable[..., AttentionFunction]) -> Callable[..., AttentionFunction]:
@@ -110,8 +94,12 @@ def watched(original: AttentionFunction) -> AttentionFunction:
             result = original(module, query, key, value, attention_mask, *args, **kwargs)
         finally:
             CURRENT.reset(token)
+        notes: list[str] = []
         record_call(
-            lambda keeper: from_interface(call, result, keeper), module=module, implementation=call.implementation
+            lambda keeper: framed(from_interface(call, result, keeper), query, key, keeper.places, notes),
+            module=module,
+            implementation=call.implementation,
+            notes=notes,
         )
         return result
 

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
-from attnwidget.attention import MaskMemo, Probe
+from attnwidget.attention import Mask, MaskMemo, Probe, combine_masks, without_bias
+from attnwidget.attention.memo import TensorMemo, key_of
+from attnwidget.intercept.places import Places
+from attnwidget.intercept.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable
 
 _SEED = 20170612
 _ROWS = 8
@@ -17,28 +23,79 @@ _ROWS = 8
 class Keeper:
     """Handed to whoever builds an attention while a run is watched.
 
+    Args:
+        store: where what is kept goes; on the device where it is if None.
+        dropout: weights are wanted as they are after dropout, where there is any.
+
     Attributes:
         masks: masks met before in this run.
+        made: what routes made of other things in this run, by keys of their own.
+        keep_once: as `keep`, with one copy for all layers that ask for a tensor with the same values.
+        copy_once: likewise, with copies that stay on the device, for what is only needed while the run lasts.
+        places: places of windows met before in this run.
     """
 
-    def __init__(self) -> None:
-        self.masks = MaskMemo()
+    def __init__(self, store: Store | None = None, *, dropout: bool = False) -> None:
+        self.store = store or Store()
+        self.dropout = dropout
+        self._clear()
+
+    @property
+    def key(self) -> Hashable:
+        """Keepers with equal keys keep the same things in the same place."""
+        return self.store.key, self.dropout
 
     def forget(self) -> None:
         """Let go of what is only needed while the run lasts."""
+        self._clear()
+        self.store.close()
+
+    def settle(self) -> None:
+        """Wait until all that was kept can be read: copies from a device to memory are made while the model runs on."""
+        self.store.settle()
+
+    def _clear(self) -> None:
         self.masks = MaskMemo()
+        self.made: dict[Hashable, Any] = {}
+        self.keep_once = _Once(self.keep)
+        self.copy_once = _Once(lambda tensor: tensor.detach().clone())
+        self.places = Places()
+        self._combined: dict[tuple[int, ...], tuple[list[Mask], Mask]] = {}
+        self._unbiased: dict[int, tuple[Mask, Mask | None]] = {}
+        self._large_biases: dict[tuple[int, ...], Mask] = {}
+
+    def combine(self, masks: Iterable[Mask | None]) -> Mask | None:
+        """One mask for all of them, the same for the same ones, so that layers share it."""
+        found = [mask for mask in masks if mask is not None]
+        if len(found) <= 1:
+            return found[0] if found else None
+        key = tuple(id(mask) for mask in found)
+        if key not in self._combined:
+            self._combined[key] = found, combine_masks(found)
+        return self._combined[key][1]
+
+    def without_bias(self, mask: Mask) -> Mask | None:
+        """Which pairs a mask allows, the same for the same one."""
+        if id(mask) not in self._unbiased:
+            self._unbiased[id(mask)] = mask, without_bias(mask)
+        return self._unbiased[id(mask)][1]
+
+    def is_shared_bias(self, mask: Mask) -> bool:
+        """Whether no other bias of this size has been met: one per layer would cost as much as the weights."""
+        assert mask.bias is not None  # noqa: S101 - the caller has looked; this is for the type checker
+        return self._large_biases.setdefault(mask.bias.shape, mask) is mask
 
     def keep(self, tensor: torch.Tensor) -> torch.Tensor:
         """A copy with a storage of its own: later writes cannot reach it, and it keeps nothing larger alive."""
-        return tensor.detach().clone(memory_format=torch.contiguous_format)
+        return self.store.keep(tensor)
 
     def keep_lse(self, lse: torch.Tensor | None) -> torch.Tensor | None:
-        """The kernel's own result needs no copy if nothing else is in its storage; (B, H, Tq) float32."""
+        """The kernel's own result needs no copy if it stays where it is, alone in its storage; (B, H, Tq) float32."""
         if lse is None:
             return None
-        lse = lse.detach()
+        lse = lse.detach().float()
         own = lse.untyped_storage().nbytes() == lse.numel() * lse.element_size()
-        return (lse if own else lse.clone()).float()
+        return lse if own and self.store.leaves(lse) else self.store.keep(lse)
 
     def probe(self, value: torch.Tensor, output: torch.Tensor) -> Probe | None:
         """What is needed to check weights against the output later.
@@ -52,18 +109,22 @@ class Keeper:
         """
         if not (value.numel() and output.numel()):
             return None
-        with torch.no_grad(), torch.autocast(value.device.type, enabled=False):
-            value, output = value.detach(), output.detach()
-            along = direction(value.shape[-1]).to(value.device)
-            count = output.shape[2]
-            rows = np.arange(count) if count <= _ROWS else np.unique(np.linspace(0, count - 1, _ROWS).astype(np.intp))
-            picked = output[:, :, torch.from_numpy(rows).to(output.device)]  # (B, H, r, dv)
-            values, outputs = (torch.matmul(part.float(), along).squeeze(-1).cpu().numpy() for part in (value, picked))
-        return Probe(values, rows, outputs, float(torch.finfo(output.dtype).eps))
+        value, output = value.detach(), output.detach()
+        step = max(1, -(-output.shape[2] // _ROWS))
+        rows = slice((output.shape[2] - 1) % step, None, step)  # the last query among them
+        if torch.is_autocast_enabled(value.device.type):
+            with torch.autocast(value.device.type, enabled=False):
+                values, outputs = _along(value), _along(output[:, :, rows])
+        else:
+            values, outputs = _along(value), _along(output[:, :, rows])
+        return Probe(self.store.aside(values), rows, self.store.aside(outputs), torch.finfo(output.dtype).eps)
 
 
 class Lender(Keeper):
     """Hands tensors on as they are, for calls of which only what is new will be kept, by whoever asked.
+
+    Args:
+        keeper: of the capture, whose memos are used.
 
     Attributes:
         value: (B | 1, Hkv, Tk, dv), what a probe would be made from; None if none was.
@@ -71,7 +132,7 @@ class Lender(Keeper):
     """
 
     def __init__(self, keeper: Keeper) -> None:
-        self.masks = keeper.masks
+        self.__dict__.update(keeper.__dict__)
         self.value: torch.Tensor | None = None
         self.output: torch.Tensor | None = None
 
@@ -88,8 +149,37 @@ class Lender(Keeper):
         self.value, self.output = value.detach(), output.detach()
 
 
-@lru_cache(maxsize=8)
-def direction(size: int) -> torch.Tensor:
-    """(size, 1), of unit length, always the same; the generators of the run are left alone."""
-    along: torch.Tensor = torch.randn(size, 1, generator=torch.Generator().manual_seed(_SEED))
-    return along.div_(along.norm())
+class _Once:
+    """Copies, one for all tensors with the same values as far as that can be seen."""
+
+    def __init__(self, copy: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        self._copy = copy
+        self._known: TensorMemo[torch.Tensor] = TensorMemo()
+        self._alike: dict[Hashable, list[torch.Tensor]] = {}
+
+    def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
+        key = key_of(tensor)
+        known = None if key is None else self._known.get(key)
+        if known is not None:
+            return known[0]
+        met = self._alike.setdefault((tuple(tensor.shape), tensor.dtype, tensor.device), [])
+        # Copies elsewhere may still be on their way.
+        found = next((copy for copy in met if copy.device == tensor.device and torch.equal(copy, tensor)), None)
+        if found is None:
+            found = self._copy(tensor)
+            met.append(found)
+        if key is not None:
+            self._known.put(key, tensor, found)
+        return found
+
+
+def _along(vectors: torch.Tensor) -> torch.Tensor:
+    """(..., d) -> (...) float32, the part of each vector along the direction of its size."""
+    return torch.matmul(vectors.float(), direction(vectors.shape[-1], vectors.device))
+
+
+@lru_cache(maxsize=16)
+def direction(size: int, device: torch.device) -> torch.Tensor:
+    """(size,), of unit length, always the same; the generators of the run are left alone."""
+    direction: torch.Tensor = torch.randn(size, generator=torch.Generator().manual_seed(_SEED), device="cpu")
+    return direction.div_(direction.norm()).to(device)

@@ -12,6 +12,8 @@ from attnwidget.intercept.keeping import direction
 if TYPE_CHECKING:
     from attnwidget.attention.protocol import Bools, Floats
 
+ROUNDING = 1e-4
+"""How far keys of a cache may be from what they were, in units of their size."""
 _ALL = 128
 _LATEST = 32
 _SPREAD = 64
@@ -24,7 +26,7 @@ def marks_of(keys: torch.Tensor) -> Floats:
     (Freivalds 1977). Multiplied and summed rather than by a matrix product, which may round more coarsely on request.
     """
     with torch.inference_mode(False), torch.no_grad(), torch.autocast(keys.device.type, enabled=False):
-        along = direction(keys.shape[-1]).to(keys.device).squeeze(-1)
+        along = direction(keys.shape[-1], keys.device)
         marks: Floats = (keys.detach().float() * along).sum(-1).cpu().numpy()
     return marks if np.isfinite(marks.sum()) else np.nan_to_num(marks)
 

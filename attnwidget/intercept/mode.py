@@ -9,19 +9,23 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
-from torch.utils._device import DeviceContext
 
-from attnwidget.intercept import multihead, sdpa
+from attnwidget.intercept import byhand, casting, multihead, sdpa, trails
 from attnwidget.intercept.frames import owner_of
 from attnwidget.intercept.recorder import ACTIVE, refuse_call
+from attnwidget.intercept.shadows import shadows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
+    from types import FrameType
+
+    from typing_extensions import Self
 
 _BUSY: ContextVar[bool] = ContextVar("attnwidget_busy", default=False)
 """A call is being handled: the mode of an outer capture, which sees what is called inside, has nothing to add."""
 
 _FUSED = {torch._native_multi_head_attention, torch._transformer_encoder_layer_fwd}  # noqa: SLF001
+_MULTIHEAD = torch.nn.MultiheadAttention.forward.__code__
 _PLAIN = {torch.Tensor, torch.nn.Parameter}
 
 
@@ -29,7 +33,48 @@ class WatchCalls(TorchFunctionMode):
     """Sees every attention call of this thread and passes everything else on unchanged.
 
     While any function mode is on, torch.nn takes no fused inference path, since a mode could not see into it.
+
+    Torch's modes form a stack, and whoever leaves one takes the topmost off, whatever it is. That holds as long as
+    blocks end in the order they began, which captures in generators and tasks need not do. So this mode goes in below
+    everybody else's and comes out from wherever it is: others always find on top what they put there. There it also
+    sees what really runs, after others have had their say.
+
+    Attributes:
+        left: its block has ended; it is to be taken away.
+
+    Args:
+        follows: write down where the rows of tensors come from.
     """
+
+    attnwidget_watches = True
+
+    def __init__(self, *, follows: bool = False) -> None:
+        super().__init__()
+        self.left = False
+        self._follows = follows
+        self._shadows = shadows()
+
+    def __enter__(self) -> Self:
+        trails.begin()
+        self._shadows = shadows()
+        self._shadows.captures += self._follows
+        stack = _stack()
+        others = _without_left(stack)
+        # Torch's default device insists on the lowest place.
+        default = getattr(torch._GLOBAL_DEVICE_CONTEXT, "device_context", None)  # noqa: SLF001
+        place = int(bool(others) and others[0] is default)
+        _replace(stack, [*others[:place], self, *others[place:]])
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.left = True
+        self._shadows.captures -= self._follows
+        if not self._shadows.captures:
+            self._shadows.clear()
+        # Usually this one. One that was left in another thread, as by a generator that the garbage collector closed
+        # there, waits for the next capture of its own thread: nobody else can reach that thread's stack.
+        stack = _stack()
+        _replace(stack, _without_left(stack))
 
     def __torch_function__(
         self,
@@ -40,13 +85,47 @@ class WatchCalls(TorchFunctionMode):
     ) -> Any:  # noqa: ANN401 - whatever the function returns
         options = kwargs or {}
         handler = _HANDLERS.get(func)
-        if handler is None or _BUSY.get() or not ACTIVE.get():
+        casts = shadows().captures > 0 and func in casting.RULES
+        if handler is None:
+            if func in byhand.FOLLOWED and trails.trails():
+                handler = _followed
+            elif casts:
+                handler = _plain
+            else:
+                return func(*args, **options)
+        if _BUSY.get() or not ACTIVE.get():
             return func(*args, **options)
         token = _BUSY.set(True)
         try:
+            if casts:
+                return casting.watched(lambda: handler(func, types, args, options), func, args, options)
             return handler(func, types, args, options)
         finally:
             _BUSY.reset(token)
+
+
+def _stack() -> list[TorchFunctionMode]:
+    """The modes of this thread, topmost last, without those that are handling a call at the moment."""
+    stack: list[TorchFunctionMode] = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
+    return stack
+
+
+def _replace(old: list[TorchFunctionMode], new: list[TorchFunctionMode]) -> None:
+    """Take this thread's stack from one state to another."""
+    same = next((place for place, (a, b) in enumerate(zip(old, new)) if a is not b), min(len(old), len(new)))  # noqa: B905
+    # Not by the modes' own methods: the blocks of others go on.
+    for mode in reversed(old[same:]):
+        TorchFunctionMode.__exit__(mode, None, None, None)  # type: ignore[no-untyped-call]
+    for mode in new[same:]:
+        TorchFunctionMode.__enter__(mode)  # type: ignore[no-untyped-call]
+
+
+def _without_left(stack: list[TorchFunctionMode]) -> list[TorchFunctionMode]:
+    """The stack without those of ours whose block has ended: in this thread, it ends here."""
+    left = [mode for mode in stack if isinstance(mode, WatchCalls) and mode.left]
+    for _ in left:
+        trails.end()
+    return [mode for mode in stack if mode not in left]
 
 
 def _kernel(
@@ -58,18 +137,42 @@ def _kernel(
     return sdpa.watched(func, *args, **options)
 
 
+def _by_hand(run: Callable[..., Any]) -> Callable[..., Any]:
+    def handler(
+        func: Callable[..., Any],
+        types: Iterable[type],  # noqa: ARG001 - one signature for all of them
+        args: tuple[Any, ...],
+        options: Mapping[str, Any],
+    ) -> Any:  # noqa: ANN401
+        return run(func, args, options)
+
+    return handler
+
+
 def _multihead(
     func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...], options: Mapping[str, Any]
 ) -> Any:  # noqa: ANN401
-    below = _get_current_function_mode_stack()  # type: ignore[no-untyped-call]
-    others = [mode for mode in below if not isinstance(mode, WatchCalls)]
     odd = [kind.__name__ for kind in types if kind not in _PLAIN]
-    # Torch's default device is a mode too, and has no say in attention.
-    odd += [type(mode).__name__ for mode in others if not isinstance(mode, DeviceContext)]
     if odd:  # Its own rule for this function counts, and what runs inside then cannot be seen.
         refuse_call(f"{odd[0]} handles nn.MultiheadAttention by a rule of its own", implementation="multihead")
         return func(*args, **options)
-    return multihead.watched(func, args, options, alone=not others)
+    return multihead.watched(func, args, options, alone=not _others_are_on())
+
+
+def _others_are_on() -> bool:
+    """Whether a function mode of somebody else is on, as this thread handles a call of nn.MultiheadAttention."""
+    if any(not isinstance(mode, WatchCalls) for mode in _stack()):
+        return True
+    # Those above are off the stack while they pass the call on, and running.
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to the running frames
+    while frame is not None and frame.f_code is not _MULTIHEAD:
+        code = frame.f_code
+        if code.co_name == "__torch_function__" and code.co_argcount:
+            mode = frame.f_locals.get(code.co_varnames[0])
+            if isinstance(mode, TorchFunctionMode) and not isinstance(mode, WatchCalls):
+                return True
+        frame = frame.f_back
+    return False
 
 
 def _fused(
@@ -92,13 +195,24 @@ def _linear(
     args: tuple[Any, ...],
     options: Mapping[str, Any],
 ) -> Any:  # noqa: ANN401
-    caller = owner_of(sys._getframe(2))  # noqa: SLF001 - above this and __torch_function__: whose weights these are
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to the running frames
+    while frame is not None and frame.f_code is not _WATCHING:
+        frame = frame.f_back
+    caller = None if frame is None or frame.f_back is None else owner_of(frame.f_back)  # whose weights these are
     for recorder in ACTIVE.get():
         recorder.saw(caller)
-    return func(*args, **options)
+    return byhand.follow(func, args, options) if trails.trails() else func(*args, **options)
 
 
+_WATCHING = WatchCalls.__torch_function__.__code__
+_followed = _by_hand(byhand.follow)
+_plain = _by_hand(lambda func, args, options: func(*args, **options))
 _HANDLERS: dict[Any, Callable[..., Any]] = {
+    **dict.fromkeys(byhand.PRODUCTS, _by_hand(byhand.product)),
+    **dict.fromkeys(byhand.SOFTMAX, _by_hand(byhand.softmax)),
+    **dict.fromkeys(byhand.MERGES, _by_hand(byhand.merge)),
+    **dict.fromkeys(byhand.COPIES, _by_hand(byhand.copy)),
+    **dict.fromkeys(byhand.CASTS, _by_hand(byhand.cast)),
     **dict.fromkeys(sdpa.SDPA, _kernel),
     functional.multi_head_attention_forward: _multihead,
     **dict.fromkeys(_FUSED, _fused),

@@ -11,13 +11,16 @@ import torch
 from torch.nn import functional
 
 from attnwidget.attention import FactoredAttention, Mask
+from attnwidget.intercept.dropout import keep_dropped
+from attnwidget.intercept.framing import framed_rows
 from attnwidget.intercept.fused import fused_path_notes
 from attnwidget.intercept.recorder import record_call
-from attnwidget.intercept.sdpa import SDPA, as_kernel_saw, check_no_transform, probe_of, run_kernel
+from attnwidget.intercept.sdpa import SDPA, as_kernel_saw, check_readable, run_kernel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from attnwidget.attention import Attention
     from attnwidget.intercept.keeping import Keeper
     from attnwidget.intercept.records import KernelCall
 
@@ -56,7 +59,7 @@ class _Inside:
         self, product: torch.Tensor, added: torch.Tensor | None, left: torch.Tensor, right: torch.Tensor
     ) -> torch.Tensor:
         if self.confirmed:
-            self.result = right, product  # values and output
+            self.result = left, right, product  # weights after dropout, values and output
         else:
             self.product, self.factors = product, (added, left, right)
         return product
@@ -85,11 +88,14 @@ def watched(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
         for name, made in (("[bias]", arguments["bias_k"] is not None), ("[zero]", arguments["add_zero_attn"]))
         if made
     ]
+    notes = list(fused_path_notes()) if alone else []
     record_call(
-        lambda keeper: _factors(inside, arguments, len(extra), keeper),
+        lambda keeper: framed_rows(
+            _factors(inside, arguments, len(extra), keeper), arguments["query"], arguments["key"], keeper.places, notes
+        ),
         implementation="eager" if arguments.get("need_weights", True) else "sdpa",
         extra_keys=tuple(extra),
-        notes=fused_path_notes() if alone else (),
+        notes=notes,
     )
     return result
 
@@ -122,22 +128,20 @@ def _signature(func: Callable[..., Any]) -> inspect.Signature:
     return inspect.signature(func)
 
 
-def _factors(inside: _Inside, arguments: Mapping[str, Any], n_extra: int, keeper: Keeper) -> FactoredAttention:
-    check_no_transform()
+def _factors(inside: _Inside, arguments: Mapping[str, Any], n_extra: int, keeper: Keeper) -> Attention:
+    check_readable(arguments["query"])
     heads: int = arguments["num_heads"]
     kernel = inside.kernel
     if kernel is not None:
         mask, is_causal, scale, lse = kernel.mask, kernel.is_causal, kernel.scale, kernel.lse
         query, key = kernel.query, kernel.key
-        probe = probe_of(kernel, keeper)
-    elif inside.confirmed and inside.factors is not None:
+        weights, value, output = kernel.dropped, kernel.value, kernel.output
+    elif inside.result and inside.factors is not None:
         is_causal, scale, lse = False, 1.0, None  # the queries come scaled
         mask = inside.factors[0]
         query, key = (part.reshape(-1, heads, *part.shape[1:]) for part in inside.factors[1:])
         key = key.transpose(-2, -1)
-        dropped = arguments.get("training", True) and arguments["dropout_p"]
-        parts = () if dropped else inside.result
-        probe = keeper.probe(*(part.reshape(-1, heads, *part.shape[1:]) for part in parts)) if parts else None
+        weights, value, output = (part.reshape(-1, heads, *part.shape[1:]) for part in inside.result)
     else:
         raise ValueError(
             f"multi_head_attention_forward of torch {torch.__version__} computed its weights in a way that is not "
@@ -145,8 +149,16 @@ def _factors(inside: _Inside, arguments: Mapping[str, Any], n_extra: int, keeper
         )
     query, key = as_kernel_saw(query), as_kernel_saw(key)
     found = _mask(mask, arguments, query, key, n_extra, keeper, is_causal=is_causal)
+    dropped = arguments.get("training", True) and arguments["dropout_p"]
+    if dropped and keeper.dropout:
+        return keep_dropped(weights, found, keeper, keeper.probe(value, output))
     return FactoredAttention(
-        keeper.keep(query), keeper.keep(key), keeper.keep_lse(lse), scale=scale, mask=found, probe=probe
+        keeper.keep(query),
+        keeper.keep(key),
+        keeper.keep_lse(lse),
+        scale=scale,
+        mask=found,
+        probe=None if dropped else keeper.probe(value, output),
     )
 
 

@@ -108,7 +108,7 @@ def _join(recorder: Recorder, top: Top) -> Outcome | None:
     past = max((thread.past for thread in top.threads.values()), default=0)
     chosen = None if generated is None else chosen_sequences(top.runs, past, generated)
     lineage = chosen or last_examples(top.runs)
-    stitcher = Stitcher(lineage)
+    stitcher = Stitcher(lineage, recorder.keeper.store)
     changed = []
     for thread in top.threads.values():
         changed += [thread.record] if thread.changed else []

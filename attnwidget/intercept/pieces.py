@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from attnwidget.attention import FactoredAttention, Mask
 from attnwidget.attention.maskparts import compact, cut
+from attnwidget.intercept.marks import ROUNDING, apart_in_place, marks_of
 
 if TYPE_CHECKING:
-    import torch
-
     from attnwidget.attention import Attention, Probe
     from attnwidget.attention.maskparts import Tail
     from attnwidget.attention.protocol import Bools, Floats
@@ -196,3 +196,25 @@ def seen_keys(attention: Attention, rows: Span, count: int) -> Bools | None:
     for example in range(attention.n_examples):
         seen[example] = attention.allowed(example, heads, slice(*rows), slice(0, count)).any(axis=(0, 1))
     return seen
+
+
+def constants_of(attention: Attention) -> tuple[object, ...]:
+    """What else a layer's weights are made with."""
+    if not isinstance(attention, FactoredAttention):
+        return ()
+    sinks = None if attention.sinks is None else tuple(attention.sinks.detach().float().cpu().tolist())
+    return attention.scale, attention.softcap, sinks
+
+
+def same_rows(attention: Attention, first: Attention) -> bool:
+    """Whether the queries of a call are those of an earlier one."""
+    if attention.n_queries != first.n_queries or attention.n_examples != first.n_examples:
+        return False
+    if isinstance(attention, FactoredAttention) and isinstance(first, FactoredAttention):
+        far = apart_in_place(marks_of(attention.q), marks_of(first.q))
+        return bool(far.max() <= max(ROUNDING, 2 * torch.finfo(first.q.dtype).eps) ** 2)
+    everything = slice(0, first.n_heads), slice(0, first.n_queries), slice(0, first.n_keys)
+    return all(
+        np.allclose(attention.weights(example, *everything), first.weights(example, *everything), atol=ROUNDING)
+        for example in range(first.n_examples)
+    )

@@ -11,17 +11,23 @@ import torch
 from attnwidget.attention import CaptureError
 from attnwidget.intercept.frames import Caller, find_caller
 from attnwidget.intercept.keeping import Keeper, Lender
+from attnwidget.intercept.nothing import not_followed
+from attnwidget.intercept.outcome import Outcome, join_runs
+from attnwidget.intercept.portions import consistent, joined
 from attnwidget.intercept.records import Record
 from attnwidget.intercept.runs import AstrayError, Run, Top
+from attnwidget.intercept.spread import spread_over
 from attnwidget.intercept.threads import Thread
+from attnwidget.intercept.written import as_written, plain_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable, Sequence
 
     from torch import nn
 
     from attnwidget.attention import Attention
-    from attnwidget.intercept.outcome import Outcome
+    from attnwidget.intercept.store import Store
+    from attnwidget.intercept.trails import SoftmaxCall
 
     Build = Callable[[Keeper], Attention]
 
@@ -36,16 +42,23 @@ class Recorder:
 
     Args:
         root: the module watched.
+        store: where what is kept goes; on the device where it is if None.
+        dropout: weights are wanted as they are after dropout, where there is any.
+
+    Attributes:
+        ended: the block is over. Tasks and threads that were started inside it may still hold this recorder.
     """
 
-    def __init__(self, root: nn.Module) -> None:
+    def __init__(self, root: nn.Module, store: Store | None = None, *, dropout: bool = False) -> None:
         self.root = root
+        self.ended = False
         self.records: list[Record] = []
-        self.keeper = Keeper()
+        self.keeper = Keeper(store, dropout=dropout)
         self.problem: CaptureError | None = None
         self.notes: dict[str, None] = {}  # kept in order, each once
         self.ran: set[int] = set()  # ids of modules of the tree in which a linear map ran
-        self._paths: dict[int, str] = {id(module): path for path, module in root.named_modules()}
+        self.softmaxes: list[tuple[SoftmaxCall, nn.Module]] = []  # written by hand, with their callers
+        self._paths: dict[int, str] = {id(module): plain_path(path) for path, module in root.named_modules()}
         self.tops: dict[int, Top] = {}
         self.outcome: Outcome | None = None  # what generate() returned, once runs are joined
         self.loops: list[object] = []  # the models whose decoding loops (of generate()) are running
@@ -102,19 +115,19 @@ class Recorder:
             try:
                 if extra_keys:
                     raise AstrayError(f"it adds keys of its own, {', '.join(extra_keys)}")
-                with torch._C.DisableTorchFunction():  # noqa: SLF001 - our own mode need not look at what we do here
-                    place.thread.extend(attention, place.run, place.top, self.keeper, lender)
+                place.thread.extend(attention, place.run, place.top, self.keeper, lender)
             except AstrayError as error:
                 self.stray(place.top.module, f"{path or type(module).__name__}: {error}")
             return
         place.top.threads[place.key] = Thread(attention, place.run, len(self.records))
         number = self._calls[id(module)]
         self._calls[id(module)] += 1
-        self.records.append(Record(attention, path, module, number, implementation, extra_keys))
+        ranks = spread_over(module, attention.n_heads)
+        self.records.append(Record(attention, path, module, number, implementation, extra_keys, ranks))
 
     def stray(self, top: nn.Module, why: str) -> None:
         """A module ran again, on something else."""
-        name = self.path(top) or type(self.root).__name__
+        name = self.path(top) or type(as_written(self.root)).__name__
         text = (
             f"{name} ran more than once in one capture: expected one forward pass per `with` block, or passes that "
             f"continue one another over one cache, since others have no tokens in common ({why}). "
@@ -133,16 +146,50 @@ class Recorder:
         self.problem = self.problem or error
 
     def finish(self) -> None:
-        """The block has ended: let go of what was only needed while recording."""
+        """Record nothing more, let go of what was only needed while recording, note what could not be followed."""
+        self.ended = True
         for top in self.tops.values():
             self._finish(top)
+        if self.problem is None:
+            self._join_portions()
+            self._join_runs()
         self.keeper.forget()
+        self.notes.update(dict.fromkeys(not_followed(self)))
+
+    def release(self) -> None:
+        """Let go of what was recorded: a context that outlives the block must not keep it."""
+        self.records.clear()
+        self.tops.clear()
 
     def _finish(self, top: Top) -> None:
         try:
             top.finish()
         except AstrayError as error:
             self.stray(top.module, str(error))
+
+    def _join_runs(self) -> None:
+        self.keeper.settle()
+        try:
+            self.outcome = join_runs(self)
+        except CaptureError as error:
+            self.fail(error)
+
+    def _join_portions(self) -> None:
+        """Calls that look from portions of one sequence become one layer; who knows layers by number is told."""
+        old, self.records = self.records, list(consistent(joined(self.records, self.keeper)))
+        numbers = {id(record): number for number, record in enumerate(self.records)}
+        for top in self.tops.values():
+            for key, thread in list(top.threads.items()):
+                number = numbers.get(id(old[thread.record]))
+                if number is None:
+                    del top.threads[key]
+                else:
+                    thread.record = number
+
+
+def dropout_is_asked_for() -> bool:
+    """Whether any capture of this thread or task wants weights after dropout."""
+    return any(recorder.keeper.dropout and not recorder.ended for recorder in ACTIVE.get())
 
 
 class Place(NamedTuple):
@@ -173,44 +220,51 @@ def record_call(
     module: nn.Module | None = None,
     implementation: str,
     extra_keys: tuple[str, ...] = (),
-    notes: tuple[str, ...] = (),
+    notes: Sequence[str] = (),
 ) -> None:
     """Give one attention call to every recorder that watches its caller.
 
     Args:
-        build: makes the attention; called only if somebody wants it.
+        build: makes the attention; called only if somebody wants it, once for each way in which it is to be kept.
         module: the caller, where it is known.
         implementation: what computed it.
         extra_keys: names of keys after the last token's, which stand for no token.
-        notes: what the capture should tell.
+        notes: what the capture should tell, read after `build`.
     """
-    if _in_backward():  # gradient checkpointing runs the forward again; it has been seen
+    if in_backward():  # gradient checkpointing runs the forward again; it has been seen
         return
-    wanted = [
-        (recorder, caller)
-        for recorder in ACTIVE.get()
-        if recorder.problem is None and not recorder.drafting and (caller := recorder.caller(module)) is not None
-    ]
-    placed = [(recorder, recorder.place(caller)) for recorder, caller in wanted]
-    placed = [(recorder, place) for recorder, place in placed if recorder.problem is None]
-    # What a later run adds is little: it is copied by the layer it belongs to, and the rest is only lent.
-    for later in (False, True):
-        those = [(recorder, place) for recorder, place in placed if (place.thread is not None) is later]
-        if not those:
-            continue
+    wanted: dict[tuple[Hashable, bool], list[tuple[Recorder, Place]]] = {}
+    for recorder in ACTIVE.get():
+        open_to_it = recorder.problem is None and not recorder.ended and not recorder.drafting
+        if open_to_it and (caller := recorder.caller(module)) is not None:
+            place = recorder.place(caller)
+            if recorder.problem is None:
+                wanted.setdefault((recorder.keeper.key, place.thread is not None), []).append((recorder, place))
+    for (_, is_later), those in wanted.items():
         keeper = those[0][0].keeper
-        lender = Lender(keeper) if later else None
+        # What a later run adds is little: it is copied by the layer it belongs to, and the rest is only lent.
+        lender = Lender(keeper) if is_later else None
         try:
-            attention = build(lender or keeper)
-            for recorder, place in those:
-                recorder.add(attention, place, implementation, extra_keys, lender)
-                recorder.notes.update(dict.fromkeys(notes))
+            # What is done here is nobody else's business, and no part of what is trained: gradient checkpointing counts
+            # what is saved for the backward pass.
+            with torch.no_grad(), torch._C.DisableTorchFunction():  # noqa: SLF001
+                attention = build(lender or keeper)
+                for recorder, place in those:
+                    recorder.add(attention, place, implementation, extra_keys, lender)
+                    recorder.notes.update(dict.fromkeys(notes))
         except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on and the capture says so
             for recorder, place in those:
-                name = recorder.path(place.caller.module) or type(recorder.root).__name__
+                name = recorder.path(place.caller.module) or type(as_written(recorder.root)).__name__
                 wrapped = CaptureError(f"attention of {name} ({implementation}) could not be recorded: {error}")
                 wrapped.__cause__ = error
                 recorder.fail(wrapped)
+
+
+def tell(note: str) -> None:
+    """Have every recorder that watches the running code tell something."""
+    for recorder in ACTIVE.get():
+        if recorder.caller() is not None:
+            recorder.notes[note] = None
 
 
 def refuse_call(reason: str, *, implementation: str) -> None:
@@ -227,5 +281,14 @@ def refuse_call(reason: str, *, implementation: str) -> None:
     record_call(build, implementation=implementation)
 
 
-def _in_backward() -> bool:
+def watch_softmax(call: SoftmaxCall) -> None:
+    """Tell every recorder that watches the caller that a softmax was taken, which may or may not become a layer."""
+    for recorder in ACTIVE.get():
+        caller = recorder.caller()
+        if caller is not None:
+            recorder.softmaxes.append((call, caller.module))
+
+
+def in_backward() -> bool:
+    """Whether gradients are being computed: forward calls are then repetitions."""
     return torch._C._current_graph_task_id() != -1  # noqa: SLF001 - torch offers no other name for it

@@ -6,10 +6,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import torch
     from torch import nn
 
     from attnwidget.attention import Attention
+    from attnwidget.intercept.products import Product
+    from attnwidget.intercept.trails import Weights
 
 
 @dataclass
@@ -26,6 +30,7 @@ class KernelCall:
         lse: (B, H, Tq) where the kernel returned it.
         output: (B, H, Tq, dv).
         dropout: probability with which weights were dropped, after the softmax.
+        dropped: (B, H, Tq, Tk) the weights after that, where somebody asked for them and they were to be seen.
     """
 
     query: torch.Tensor
@@ -37,6 +42,62 @@ class KernelCall:
     lse: torch.Tensor | None
     output: torch.Tensor
     dropout: float = 0.0
+    dropped: torch.Tensor | None = None
+
+
+@dataclass
+class HandCall:
+    """One softmax written by hand, when its weights meet values.
+
+    Attributes:
+        trail: what is known of the weights.
+        product: of weights and values.
+        output: of that product.
+        weights_left: the weights are its left factor.
+    """
+
+    trail: Weights
+    product: Product
+    output: torch.Tensor
+    weights_left: bool
+
+    @property
+    def weights(self) -> torch.Tensor:
+        """As they were multiplied with values: after dropout."""
+        return self.product.left if self.weights_left else self.product.right
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Of the axes of the weights in the product."""
+        return self.product.left_labels if self.weights_left else self.product.right_labels
+
+
+@dataclass
+class FlexCall:
+    """One call of `flex_attention`.
+
+    Attributes:
+        query: (B, H, Tq, d).
+        key: (B | 1, Hkv, Tk, d), heads not repeated.
+        value: (B | 1, Hkv, Tk, dv).
+        score_mod: f(score, b, h, i, j), or None.
+        block_mask: torch's `BlockMask`, or None.
+        scale: None for 1 / sqrt(d).
+        lse: (B, H, Tq) where it was returned.
+        output: (B, H, Tq, dv); None where only the inputs could be seen.
+        fused: a compiled kernel ran, which skips what the block mask leaves out and asks its function only in blocks
+            that are partly masked; else the function was asked for every pair.
+    """
+
+    query: torch.Tensor
+    key: torch.Tensor
+    value: torch.Tensor
+    score_mod: Callable[..., torch.Tensor] | None
+    block_mask: Any
+    scale: float | None
+    lse: torch.Tensor | None
+    output: torch.Tensor | None
+    fused: bool
 
 
 @dataclass
@@ -52,6 +113,8 @@ class InterfaceCall:
         options: the keyword arguments: scaling, softcap, s_aux, position_bias ...
         implementation: name of the function.
         kernels: calls of `scaled_dot_product_attention` inside.
+        flexes: calls of `flex_attention` inside.
+        by_hand: softmaxes written by hand inside.
     """
 
     module: nn.Module
@@ -62,6 +125,8 @@ class InterfaceCall:
     options: dict[str, Any]
     implementation: str
     kernels: list[KernelCall] = field(default_factory=list)
+    flexes: list[FlexCall] = field(default_factory=list)
+    by_hand: list[HandCall] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -75,6 +140,7 @@ class Record:
         call: how often it had called before in this run.
         implementation: what computed it.
         extra_keys: names of keys after the last token's, which stand for no token.
+        ranks: the processes that share its heads, where they do.
     """
 
     attention: Attention
@@ -83,3 +149,4 @@ class Record:
     call: int
     implementation: str
     extra_keys: tuple[str, ...] = ()
+    ranks: tuple[int, ...] = ()

@@ -184,7 +184,8 @@ class Top:
 def _ids(unnamed: tuple[Any, ...], named: dict[str, Any]) -> NDArray[np.intp] | None:
     values = [*(named.get(name) for name in _IDS), *unnamed[:1]]
     for value in values:
-        if isinstance(value, torch.Tensor) and value.ndim == _IDS_NDIM and not value.is_floating_point():
+        is_ids = isinstance(value, torch.Tensor) and value.ndim == _IDS_NDIM and not value.is_floating_point()
+        if is_ids and not value.is_meta:
             ids: NDArray[np.intp] = value.detach().cpu().numpy()
             return ids
     return None

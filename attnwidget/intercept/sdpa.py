@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn import functional
 
 from attnwidget.attention import FactoredAttention
-from attnwidget.attention.protocol import shape_text
-from attnwidget.intercept.recorder import record_call
+from attnwidget.intercept.dropout import keep_dropped, run_showing_weights
+from attnwidget.intercept.framing import frame_shadows
+from attnwidget.intercept.kernelaxes import with_four_axes
+from attnwidget.intercept.kernels import MATH, PROBATION, Facts, additive_mask, call_kernel, kernel_of
+from attnwidget.intercept.leading import in_four_axes
+from attnwidget.intercept.recorder import dropout_is_asked_for, record_call
 from attnwidget.intercept.records import InterfaceCall, KernelCall
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from attnwidget.attention import Probe
+    from attnwidget.attention import Attention, Probe
     from attnwidget.intercept.keeping import Keeper
 
 CURRENT: ContextVar[InterfaceCall | None] = ContextVar("attnwidget_interface_call", default=None)
 """The interface call this thread or task is in: kernel calls inside belong to it and are not layers of their own."""
 
 SDPA = {functional.scaled_dot_product_attention, torch._C._nn.scaled_dot_product_attention}  # noqa: SLF001
-_FLASH = 1  # SDPBackend.FLASH_ATTENTION
+_CHOOSING = {"cpu", "cuda"}  # where torch chooses among kernels
 _NDIM = 4
 
 
@@ -34,7 +38,8 @@ def watched(func: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> tor
     if inside is not None:
         inside.kernels.append(call)
     else:
-        record_call(lambda keeper: _factors(call, keeper), implementation="sdpa")
+        notes: list[str] = []
+        record_call(lambda keeper: _attention(call, keeper, notes), implementation="sdpa", notes=notes)
     return output
 
 
@@ -49,20 +54,89 @@ def run_kernel(
     **options: Any,  # noqa: ANN401 - torch's signature: scale, enable_gqa
 ) -> tuple[torch.Tensor, KernelCall]:
     """Run a call as it would have run, keeping the kernel's lse where it gives one."""
-    scale, grouped = options.get("scale"), options.get("enable_gqa", False)
-    lse = None
-    if _is_flash_on_cpu(query, key, value, attn_mask, dropout_p, is_causal=is_causal, scale=scale, grouped=grouped):
-        # What the plain call does inside, with the second result kept: the output is the same to the bit.
-        output, lse = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001
-            query, key, value, dropout_p, is_causal, attn_mask=_additive(attn_mask, query.dtype), scale=scale
+    scale = options.get("scale")
+    lse = dropped = None
+    if dropout_p and dropout_is_asked_for():
+        output, dropped = _showing_weights(
+            func, query, key, value, attn_mask, dropout_p, is_causal=is_causal, options=options
         )
     else:
-        output = func(query, key, value, attn_mask, dropout_p, is_causal, **options)
-    output = cast("torch.Tensor", output)
-    return output, KernelCall(query, key, value, attn_mask, is_causal, scale, lse, output, dropout_p)
+        output, lse = _with_lse(func, query, key, value, attn_mask, dropout_p, is_causal=is_causal, options=options)
+    return output, KernelCall(query, key, value, attn_mask, is_causal, scale, lse, output, dropout_p, dropped)
 
 
-def _is_flash_on_cpu(
+def _showing_weights(
+    func: Callable[..., torch.Tensor],
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    dropout: float,
+    *,
+    is_causal: bool,
+    options: dict[str, Any],
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Run a call with dropout as it would have run; its weights too, where no fused kernel hides them."""
+    scale, grouped = options.get("scale"), options.get("enable_gqa", False)
+    q, k, v = (as_kernel_saw(tensor) for tensor in (query, key, value))
+    seen = None if mask is None else as_kernel_saw(mask)
+    if _backend(q, k, v, seen, dropout, is_causal=is_causal, scale=scale, grouped=grouped) != MATH:
+        return func(query, key, value, mask, dropout, is_causal, **options), None
+    with torch.autocast(q.device.type, enabled=False):
+        return run_showing_weights(
+            q,
+            k,
+            v,
+            None if seen is None else additive_mask(seen, q.dtype),
+            dropout,
+            is_causal=is_causal,
+            scale=scale,
+            grouped=grouped,
+        )
+
+
+def _with_lse(
+    func: Callable[..., torch.Tensor],
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    mask: torch.Tensor | None,
+    dropout: float,
+    *,
+    is_causal: bool,
+    options: dict[str, Any],
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Run a call as it would have run; lse too, where the kernel that it would end in also returns that."""
+    scale, grouped = options.get("scale"), options.get("enable_gqa", False)
+    device = query.device
+    facts = Facts(
+        device=device.type,
+        choice=_backend(query, key, value, mask, dropout, is_causal=is_causal, scale=scale, grouped=grouped),
+        dropout=dropout != 0,
+        autocast=torch.is_autocast_enabled(device.type) if device.type in _CHOOSING else False,
+        empty=not (query.numel() and key.numel() and value.numel()),
+        mask=None if mask is None else mask.dtype,
+        needs_grad=torch.is_grad_enabled() and any(part.requires_grad for part in (query, key, value)),
+        hip=torch.version.hip is not None,
+    )
+    kernel = kernel_of(facts)
+
+    def plain() -> torch.Tensor:
+        return func(query, key, value, mask, dropout, is_causal, **options)
+
+    def direct() -> tuple[torch.Tensor, torch.Tensor]:
+        assert kernel is not None  # noqa: S101 - looked at below; this is for the type checker
+        return call_kernel(kernel, query, key, value, mask, is_causal=is_causal, scale=scale)
+
+    if kernel is None:
+        return plain(), None
+    if kernel == "cpu flash":  # tested wherever the tests run
+        return direct()
+    kind = (kernel, device, query.dtype, query.shape[-1], value.shape[-1], facts, is_causal, grouped)
+    return PROBATION.run(kind, plain, direct)
+
+
+def _backend(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
@@ -72,53 +146,67 @@ def _is_flash_on_cpu(
     is_causal: bool,
     scale: float | None,
     grouped: bool,
-) -> bool:
-    """Whether the plain call would end in the CPU's flash kernel."""
+) -> int | None:
+    """What the plain call would choose for these tensors; None if something else decides."""
     tensors = (query, key, value) if mask is None else (query, key, value, mask)
     plain = all(
-        type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.device.type == "cpu" for tensor in tensors
+        type(tensor) in (torch.Tensor, torch.nn.Parameter)
+        and tensor.device.type in _CHOOSING
+        and not tensor.is_nested
+        and tensor.layout == torch.strided
+        for tensor in tensors
     )
-    if not plain or query.ndim != _NDIM or dropout != 0:
-        return False
-    # Autocast casts for the public function only, and function transforms have no rule for the kernel.
-    if torch.is_autocast_enabled("cpu") or _in_transform():
-        return False
+    # Function transforms have no rule for the kernels.
+    if not plain or query.ndim != _NDIM or _in_transform():
+        return None
     try:
         options = {"enable_gqa": True} if grouped else {}  # torch 2.4 does not know the word
-        choice = torch._fused_sdp_choice(  # noqa: SLF001
-            query, key, value, mask, dropout, is_causal, scale=scale, **options
+        return int(
+            torch._fused_sdp_choice(  # noqa: SLF001
+                query, key, value, mask, dropout, is_causal, scale=scale, **options
+            )
         )
     except (RuntimeError, TypeError):  # invalid arguments: the plain call has the better words
-        return False
-    return bool(choice == _FLASH)
+        return None
 
 
 def _in_transform() -> bool:
     return torch._C._functorch.peek_interpreter_stack() is not None  # noqa: SLF001 - torch offers no other name for it
 
 
-def check_no_transform() -> None:
-    """Raise if tensors here are those of a function transform, with no values to keep."""
+def check_readable(tensor: torch.Tensor) -> None:
+    """Raise if what ran here has no values to keep."""
+    if tensor.is_meta:
+        raise ValueError("it ran on the meta device, which holds no values; load the model's parameters")
+    if hasattr(tensor, "device_mesh"):
+        raise ValueError(
+            "its tensors are DTensors, spread over ranks by a rule of their own; let its projections return local "
+            "tensors (use_local_output=True)"
+        )
     if _in_transform():
         raise ValueError("it ran inside a function transform (torch.func.vmap, grad ...); run the module without")
 
 
-def _additive(mask: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
-    """A boolean mask as the plain call turns it into an additive one."""
-    if mask is None or mask.dtype != torch.bool:
-        return mask
-    return torch.zeros_like(mask, dtype=dtype).masked_fill_(mask.logical_not(), -torch.inf)
+def _attention(call: KernelCall, keeper: Keeper, notes: list[str]) -> Attention:
+    call, query, key = in_four_axes(call, keeper.places)
+    found = _factors(call, keeper)
+    if call.query.ndim != _NDIM:
+        return found  # its axes were told by how its tensors lie in memory, not by where their rows come from
+    return frame_shadows(found, query, key, keeper.places, notes)
 
 
-def _factors(call: KernelCall, keeper: Keeper) -> FactoredAttention:
-    if call.query.ndim != _NDIM or call.key.ndim != _NDIM:
+def _factors(call: KernelCall, keeper: Keeper) -> Attention:
+    if call.query.is_nested or call.key.is_nested:
         raise ValueError(
-            f"queries have shape {shape_text(call.query)} and keys {shape_text(call.key)}; "
-            "expected 4-D (batch, heads, tokens, head size): add the missing axes with unsqueeze"
+            "its queries or keys are nested tensors, whose examples differ in length; pass a padded tensor and a mask "
+            "(nested.to_padded_tensor(0.0))"
         )
-    check_no_transform()
+    call = with_four_axes(call)
+    check_readable(call.query)
     query, key = as_kernel_saw(call.query), as_kernel_saw(call.key)
     mask = keeper.masks.recognise(call.mask, n_queries=query.shape[2], n_keys=key.shape[2], is_causal=call.is_causal)
+    if keeper.dropout and call.dropout:
+        return keep_dropped(call.dropped, mask, keeper, keeper.probe(call.value, call.output))
     return FactoredAttention(
         keeper.keep(query),
         keeper.keep(key),

@@ -9,8 +9,10 @@ import numpy as np
 import torch
 
 from attnwidget.attention import DenseAttention, FactoredAttention, Probe
+from attnwidget.attention.arrays import to_numpy
 from attnwidget.attention.joining import StepMask, join_masks
 from attnwidget.attention.maskparts import Tail, compact, cut, same_mask, take
+from attnwidget.attention.protocol import positions_of
 from attnwidget.attention.segmented import SegmentedAttention
 from attnwidget.intercept.pieces import weights_of
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from attnwidget.attention.protocol import Floats
     from attnwidget.intercept.lineage import Lineage
     from attnwidget.intercept.pieces import Piece
+    from attnwidget.intercept.store import Store
     from attnwidget.intercept.threads import Thread
 
 _CHECKED = 24
@@ -49,9 +52,11 @@ class Stitcher:
 
     Attributes:
         lineage: the sequences to show.
+        store: where what is joined is kept.
     """
 
     lineage: Lineage
+    store: Store
 
     def __post_init__(self) -> None:
         self._masks: dict[tuple[object, ...], tuple[Mask | None, list[Mask | Tail | None]]] = {}
@@ -109,9 +114,9 @@ class Stitcher:
         lse = [self._of(span.piece, span.piece.lse)[:, :, span.part] for span in rows if span.piece.lse is not None]
         with torch.inference_mode(False), torch.no_grad():
             return FactoredAttention(
-                _laid(q),
-                _laid(k),
-                _laid(lse) if len(lse) == len(rows) else None,
+                self.store.move(_laid(q)),
+                self.store.move(_laid(k)),
+                self.store.move(_laid(lse)) if len(lse) == len(rows) else None,
                 scale=scale,
                 softcap=softcap,
                 sinks=sinks,
@@ -143,7 +148,7 @@ class Stitcher:
         values, marks = [], []
         for place, span in enumerate(keys):
             probe = span.piece.probe
-            held = probe.values if probe is not None else None
+            held = to_numpy(probe.values) if probe is not None else None
             held = held if place or span.piece.whole is None else span.piece.values
             if held is None:
                 return None
@@ -152,9 +157,10 @@ class Stitcher:
             probe = span.piece.probe
             if probe is None:
                 return None
-            mine = np.flatnonzero((probe.rows >= span.part.start) & (probe.rows < span.part.stop))
-            outputs = self._of(span.piece, probe.outputs)
-            marks += [(span.origin + int(probe.rows[row]), outputs[:, :, row], probe.epsilon) for row in mine]
+            checked = positions_of(probe.rows, span.piece.place.n_rows)
+            mine = np.flatnonzero((checked >= span.part.start) & (checked < span.part.stop))
+            outputs = self._of(span.piece, to_numpy(probe.outputs))
+            marks += [(span.origin + int(checked[row]), outputs[:, :, row], probe.epsilon) for row in mine]
         picked = [marks[place] for place in np.unique(np.linspace(0, len(marks) - 1, _CHECKED).astype(int))]
         return Probe(
             np.concatenate(values, axis=2),

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 import torch
 
-from attnwidget.attention import FactoredAttention
+from attnwidget.attention import FactoredAttention, FramedAttention
+from attnwidget.attention.arrays import to_numpy
 from attnwidget.attention.maskparts import compact, cut
-from attnwidget.intercept.marks import apart, apart_in_place, chosen, marks_of
+from attnwidget.intercept.marks import ROUNDING, apart, apart_in_place, chosen, marks_of
 from attnwidget.intercept.pieces import (
     Piece,
     Place,
+    constants_of,
     first_piece,
     implied_mask,
     later_piece,
+    same_rows,
     seen_keys,
     sees,
     visible_keys,
@@ -30,8 +33,8 @@ if TYPE_CHECKING:
     from attnwidget.intercept.keeping import Keeper, Lender
     from attnwidget.intercept.runs import Run, Top
 
-_ROUNDING, _RERUN = 1e-4, 1e-3
-"""How far keys may be from what they were, in units of their size: those of a cache, and those computed again."""
+_RERUN = 1e-3
+"""How far keys that are computed again may be from what they were, in units of their size."""
 _RELATED = 0.25
 """Mean squared difference up to which changed keys count as those from before: half of their size."""
 _MOST_CHANGES = 64
@@ -85,7 +88,7 @@ class Thread:
         """
         self._check(attention)
         keys = attention.k if isinstance(attention, FactoredAttention) else lender.value
-        self._catch_up(run, top)
+        self._catch_up(run, top, keeper)
         tried = []
         for place in self._places(attention, keys, run):
             match = self._match(place, attention, keys, run, everything=top.reordered)
@@ -123,6 +126,13 @@ class Thread:
 
     def _check(self, attention: Attention) -> None:
         first = self._first
+        if getattr(attention, "modifier", None) is not None:
+            raise AstrayError(
+                "its scores are changed by a function of positions (a score_mod of flex_attention), which begin anew "
+                'in each pass; load the model with attn_implementation="sdpa"'
+            )
+        if isinstance(attention, FramedAttention):
+            raise AstrayError("it attends within windows, whose places begin anew in each pass")
         shapes = [(type(one).__name__, one.n_heads, one.n_key_heads, one.head_size) for one in (attention, first)]
         if shapes[0] != shapes[1]:
             words = ["{} with {} heads, {} key heads of size {}".format(*shape) for shape in shapes]
@@ -222,7 +232,7 @@ class Thread:
             self._begin_to_grow()
         row = place.key - self.past
         run.place(row - place.rows[0], row, place.n_rows, attention.n_examples)
-        whole = changed or _constants(attention) != _constants(self._latest)
+        whole = changed or constants_of(attention) != constants_of(self._latest)
         self._changes += whole
         self.changed |= changed
         if self._changes > _MOST_CHANGES:
@@ -240,7 +250,7 @@ class Thread:
 
     def _accept_rows(self, place: Place, attention: Attention, run: Run, keeper: Keeper, lender: Lender) -> None:
         """New queries over keys that are known already."""
-        if len(self.pieces) == 1 and _same_rows(attention, self._first):  # an encoder that is run again
+        if len(self.pieces) == 1 and same_rows(attention, self._first):  # an encoder that is run again
             return
         self.kind = "fixed"
         row = run.row if run.n_rows == place.n_rows else None
@@ -261,14 +271,15 @@ class Thread:
             first.weights = first.weights[..., :n_keys]
             first.mask = first.mask or implied_mask(first.weights)
 
-    def _catch_up(self, run: Run, top: Top) -> None:
+    def _catch_up(self, run: Run, top: Top, keeper: Keeper) -> None:
         """Bring the marks into the order that the examples of the run before had."""
         if self._marks is None and self._newest == self._order and self._fresh is None:
             first = self.pieces[0]
+            keeper.settle()
             if first.k is not None:
                 self._marks = marks_of(first.k)
             elif first.probe is not None:
-                self._marks = first.probe.values
+                self._marks = to_numpy(first.probe.values)
         for earlier in top.runs[self._order + 1 : run.number]:
             parents = earlier.parents
             if self._marks is not None and parents is not None and self._marks.shape[0] > parents.max():
@@ -281,26 +292,4 @@ class Thread:
 def _tolerance(place: Place, keys: torch.Tensor | None) -> float:
     """How far rounding may have moved keys."""
     eps = torch.finfo(keys.dtype).eps if keys is not None and keys.is_floating_point() else 0.0
-    return max(_RERUN, 8 * eps) if place.rows[0] else max(_ROUNDING, 2 * eps)
-
-
-def _constants(attention: Attention) -> tuple[object, ...]:
-    """What else a layer's weights are made with."""
-    if not isinstance(attention, FactoredAttention):
-        return ()
-    sinks = None if attention.sinks is None else tuple(attention.sinks.detach().float().cpu().tolist())
-    return attention.scale, attention.softcap, sinks
-
-
-def _same_rows(attention: Attention, first: Attention) -> bool:
-    """Whether the queries of a call are those of an earlier one."""
-    if attention.n_queries != first.n_queries or attention.n_examples != first.n_examples:
-        return False
-    if isinstance(attention, FactoredAttention) and isinstance(first, FactoredAttention):
-        far = apart_in_place(marks_of(attention.q), marks_of(first.q))
-        return bool(far.max() <= max(_ROUNDING, 2 * torch.finfo(first.q.dtype).eps) ** 2)
-    everything = slice(0, first.n_heads), slice(0, first.n_queries), slice(0, first.n_keys)
-    return all(
-        np.allclose(attention.weights(example, *everything), first.weights(example, *everything), atol=_ROUNDING)
-        for example in range(first.n_examples)
-    )
+    return max(_RERUN, 8 * eps) if place.rows[0] else max(ROUNDING, 2 * eps)

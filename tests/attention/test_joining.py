@@ -70,7 +70,7 @@ def test_joined_steps_are_the_whole(run):
     n_rows, n_keys = array.shape[2:]
     joined = join_masks(list(steps_of(array, cuts, tight=tight)), n_rows=n_rows, n_keys=n_keys)
     np.testing.assert_array_equal(whole(joined, array.shape), array)
-    if kind in {"plain", "window"}:
+    if kind in {"plain", "window", "chunks", "prefix"}:
         assert joined is None or joined.bits is None
 
 
@@ -129,4 +129,34 @@ def test_the_same_bias_at_other_places_is_not_one_row():
         StepMask(1, 1, 0, 2, Mask(1, 2, bias=bias[..., -2:])),
     ]
     joined = join_masks(steps, n_rows=2, n_keys=2)
-    np.testing.assert_array_equal(joined.bias[0, 0], [[3, 0], [2, 3]])
+    assert joined.bias is None
+    added = joined.added(0, slice(0, 1), slice(0, 2), slice(0, 2))[0]
+    np.testing.assert_array_equal(np.tril(added), [[3, 0], [2, 3]])
+
+
+@pytest.mark.parametrize("differs", [False, True])
+def test_biases_by_distance_stay_so_if_the_steps_agree(differs):
+    """A prefill with one number for each distance, then single rows, as a relative bias gives them."""
+    table = np.random.default_rng(0).normal(size=(1, 2, 11)).astype(np.float32)  # from -5 to 5
+    offset = np.arange(6)[None] - np.arange(6)[:, None]
+    full = table[:, :, offset + 5] * np.tri(6, dtype=np.float32)
+    if differs:
+        full[0, 1, 4, 2] += 1
+    steps = []
+    for start, stop in ((0, 3), (3, 4), (4, 5), (5, 6)):
+        part = np.where(np.tri(6, dtype=bool), full, -np.inf)[:, :, start:stop, :stop]
+        steps.append(StepMask(start, stop - start, 0, stop, recognise_mask(part, n_queries=stop - start, n_keys=stop)))
+    joined = join_masks(steps, n_rows=6, n_keys=6)
+    assert (joined.relative is None, joined.highest) == (differs, 0)
+    added = joined.added(0, slice(0, 2), slice(0, 6), slice(0, 6))
+    np.testing.assert_array_equal(np.where(np.tri(6, dtype=bool), added, 0), full[0])
+
+
+def test_parts_of_a_bias_by_distance():
+    table = np.random.default_rng(0).normal(size=(1, 2, 13)).astype(np.float32)
+    mask = Mask(6, 8, relative=table)
+    everything = mask.added(0, slice(0, 2), slice(0, 6), slice(0, 8))
+    for rows, keys in itertools.product(itertools.combinations(range(7), 2), itertools.combinations(range(9), 2)):
+        part = cut(mask, rows, keys)
+        found = part.added(0, slice(0, 2), slice(0, rows[1] - rows[0]), slice(0, keys[1] - keys[0]))
+        np.testing.assert_array_equal(found, everything[:, slice(*rows), slice(*keys)])

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import BertConfig, GPT2Config, MistralConfig
 
-from attnwidget.attention import Mask, MaskMemo, recognise_mask
+from attnwidget.attention import Mask, recognise_mask
 
 ALL = slice(0, None)
 
@@ -137,21 +137,6 @@ def test_no_mask_and_a_mask_that_allows_everything_are_none():
     assert recognise_mask(None, n_queries=4, n_keys=4) is None
     assert recognise_mask(torch.ones(4, 4, dtype=torch.bool), n_queries=4, n_keys=4) is None
     assert recognise_mask(torch.zeros(2, 1, 4, 4), n_queries=4, n_keys=4) is None
-
-
-@pytest.mark.parametrize("inference", [False, True])
-def test_layers_that_share_a_mask_share_what_was_recognised(inference):
-    memo = MaskMemo()
-    with torch.inference_mode(inference):
-        mask = torch.rand(1, 1, 9, 9) > 0.5
-        first = memo.recognise(mask, n_queries=9, n_keys=9)
-        assert memo.recognise(mask[:, :, :, :9], n_queries=9, n_keys=9) is first
-        assert memo.recognise(mask.clone(), n_queries=9, n_keys=9) is first
-        before = mask.clone()
-        mask.logical_not_()
-        second = memo.recognise(mask, n_queries=9, n_keys=9)
-    np.testing.assert_array_equal(whole(first, (1, 1, 9, 9)), before.numpy())
-    np.testing.assert_array_equal(whole(second, (1, 1, 9, 9)), ~before.numpy())
 
 
 def test_a_long_mask_costs_a_few_bytes():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import sys
 from importlib.util import find_spec
 
 import numpy as np
@@ -78,11 +77,6 @@ def need(name, implementation="eager"):
         pytest.skip(f"{name} has no sdpa in transformers {tf.__version__}")
 
 
-def is_by_hand(model, implementation):
-    """Families that transformers has not moved to its interface yet compute eager attention where nobody sees it."""
-    return implementation == "eager" and not hasattr(sys.modules[type(model).__module__], "ALL_ATTENTION_FUNCTIONS")
-
-
 def build(name, implementation):
     torch.manual_seed(0)
     model = tf.AutoModel.from_config(CONFIGS[name](), attn_implementation=implementation).eval()
@@ -122,13 +116,6 @@ def test_weights_equal_eager_and_outputs_are_the_same_to_the_bit(name, implement
     with torch.no_grad():
         expected = eager(**inputs, output_attentions=True)
         plain = model(**inputs)
-        if is_by_hand(model, implementation):
-            advice = (
-                'load it with attn_implementation="sdpa"' if model._supports_sdpa else "AttentionCapture.from_weights"
-            )
-            with pytest.raises(aw.CaptureError, match=f"computes .* by hand, which cannot be seen: .*{advice}"):
-                aw.AttentionModel(model).capture(inputs)
-            return
         with aw.capture(model) as whole:
             seen = model(**inputs)
     assert all(torch.equal(one, other) for one, other in zip(tensors(plain), tensors(seen), strict=True))
@@ -175,6 +162,47 @@ def test_what_a_sink_takes_can_be_asked_for():
     with torch.no_grad(), aw.capture(plain := build("llama", "sdpa")) as cap:
         plain(**make_inputs("llama"))
     assert not cap.sink_share().any()
+
+
+ALTERNATING = {
+    "gemma3": (
+        lambda: tf.Gemma3TextModel(
+            tf.Gemma3TextConfig(**GROUPED, head_dim=8, sliding_window=5, sliding_window_pattern=3)
+        ),
+        {"causal, window 5": [0, 1], "causal": [2]},
+    ),
+    "llama4": (
+        lambda: tf.Llama4TextModel(
+            tf.Llama4TextConfig(
+                **GROUPED,
+                head_dim=8,
+                attention_chunk_size=6,
+                no_rope_layer_interval=3,
+                num_local_experts=2,
+                intermediate_size_mlp=32,
+                pad_token_id=0,
+            )
+        ),
+        {"causal in segments of 6": [0, 1], "causal": [2]},
+    ),
+}
+
+
+@pytest.mark.parametrize("padding", ["none", "left", "right"])
+@pytest.mark.parametrize("name", ALTERNATING)
+def test_layers_with_masks_of_several_kinds_share_those_of_their_kind(name, padding):
+    pytest.importorskip("transformers.masking_utils", reason="transformers makes these masks otherwise")
+    make, kinds = ALTERNATING[name]
+    model = make().eval()
+    with torch.no_grad(), aw.capture(model) as cap:
+        model(**make_inputs(name, padding))
+    masks = [layer.mask for layer in cap.stacks["self"].layers]
+    suffix = "" if padding == "none" else ", padding"
+    for words, layers in kinds.items():
+        assert {masks[layer].describe() for layer in layers} == {words + suffix}
+        assert len({id(masks[layer]) for layer in layers}) == 1
+    assert len({id(mask) for mask in masks}) == len(kinds)
+    assert all(mask.nbytes <= 2 * 12 * 10 for mask in masks)
 
 
 def test_layers_know_where_they_are():

@@ -8,14 +8,10 @@ import threading
 import pytest
 import torch
 import transformers as tf
-from torch import nn
-from torch.overrides import _get_current_function_mode_stack
+from surroundings import assert_same, surroundings
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
-from transformers.models.gpt2 import modeling_gpt2
-from transformers.models.llama import modeling_llama
 
 import attnwidget as aw
-from attnwidget.intercept.recorder import ACTIVE
 
 
 def tiny():
@@ -23,31 +19,6 @@ def tiny():
     return tf.BertModel(
         tf.BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16)
     ).eval()
-
-
-def surroundings():
-    return {
-        # What there is to wrap depends on the version of transformers.
-        "get_interface": type(ALL_ATTENTION_FUNCTIONS).__dict__.get("get_interface"),
-        "getitem": type(ALL_ATTENTION_FUNCTIONS).__dict__.get("__getitem__"),
-        "eager": modeling_llama.eager_attention_forward,
-        "eager of GPT-2": modeling_gpt2.eager_attention_forward,
-        "generate": dict(tf.GenerationMixin.__dict__),
-        "functions": {name: ALL_ATTENTION_FUNCTIONS[name] for name in ALL_ATTENTION_FUNCTIONS},
-        "sdpa": torch.nn.functional.scaled_dot_product_attention,
-        "modes": _get_current_function_mode_stack(),
-        "active": ACTIVE.get(),
-        "hooks": (dict(nn.modules.module._global_forward_hooks), dict(nn.modules.module._global_forward_pre_hooks)),
-        "fastpath": torch.backends.mha.get_fastpath_enabled(),
-    }
-
-
-def assert_same(before, after):
-    for name, value in before.items():
-        if name in {"get_interface", "getitem", "sdpa", "eager", "eager of GPT-2"}:
-            assert after[name] is value, name
-        else:
-            assert after[name] == value, name
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 import attnwidget as aw
+from attnwidget.intercept import session
 
 PLAIN = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
 IDS = torch.tensor([[3, 4, 5, 6]])
@@ -20,32 +21,74 @@ def refused(module, run):
     return str(error.value)
 
 
-class ByHand(nn.Module):
+class Sorted(nn.Module):
+    """Weights that no rule follows on their way to the values."""
+
     def forward(self, x):
-        return torch.softmax(x @ x.transpose(-1, -2), -1) @ x
+        return torch.softmax(x @ x.transpose(-1, -2), -1).sort(-1).values @ x
 
 
-def test_a_softmax_written_by_hand():
-    module = ByHand()
+class Distances(nn.Module):
+    """Scores that no product made."""
+
+    def forward(self, x):
+        return torch.softmax(-torch.cdist(x, x), -1) @ x
+
+
+def test_a_softmax_whose_weights_are_lost():
+    module = Sorted()
     text = refused(module, lambda: module(torch.randn(1, 4, 8)))
-    assert text.startswith("no attention call of ByHand was seen.")
-    assert (
-        "A softmax written by hand is not: return its weights and pass them to AttentionCapture.from_weights." in text
+    assert text.startswith(
+        "no attention call of Sorted was seen. A softmax in Sorted (Sorted) was taken of a product of two tensors and "
+        "not followed to a product with values."
+    )
+    assert "Anything else is not: return its weights and pass them to AttentionCapture.from_weights." in text
+
+
+def test_a_softmax_of_no_product():
+    module = nn.ModuleDict({"one": Distances(), "other": Distances()})
+    text = refused(module, lambda: [part(torch.randn(1, 4, 8)) for part in module.values()])
+    assert text.startswith(
+        "no attention call of ModuleDict was seen. 2 softmaxes, the first in one (Distances), were multiplied with "
+        "values, and not seen to be taken of a product of queries and keys."
     )
 
 
-def test_a_model_of_transformers_that_does_not_use_the_interface():
-    model = tf.BloomModel(tf.BloomConfig(vocab_size=50, hidden_size=16, n_layer=2, n_head=2)).eval()
+def test_beside_other_layers_what_was_not_followed_is_noted():
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.odd = Sorted()
+
+        def forward(self, x):
+            return functional.scaled_dot_product_attention(x[:, None], x[:, None], x[:, None])[:, 0] + self.odd(x)
+
+    module = Both()
+    with aw.capture(module) as cap:
+        module(torch.randn(1, 4, 8))
+    assert list(cap.notes) == [
+        (
+            "a softmax in odd (Sorted) was taken of a product of two tensors and not followed to a product with "
+            "values: if it is attention, it is not in this capture"
+        )
+    ]
+
+
+def test_a_model_of_transformers_whose_weights_are_cut_into_windows():
+    config = tf.LongformerConfig(**PLAIN, attention_window=[4, 4], max_position_embeddings=20)
+    model = tf.LongformerModel(config).eval()
     text = refused(model, lambda: model(IDS))
+    assert "2 softmaxes, the first in encoder.layer.0.attention.self (LongformerSelfAttention), were taken" in text
     assert "Its attention implementation is 'eager'." in text
-    assert "h.0.self_attention (BloomAttention) looks like attention." in text
+    assert "run it with output_attentions=True and pass its attentions to AttentionCapture.from_weights." in text
+    assert "encoder.layer.0.attention (LongformerAttention) looks like attention." in text
 
 
 def test_multihead_attention_that_is_not_called():
     module = nn.TransformerEncoderLayer(16, 2, batch_first=True).eval()
     text = refused(module, lambda: module.linear1(torch.randn(1, 4, 16)))
     assert "self_attn (MultiheadAttention) looks like attention." in text
-    assert "torch.nn.functional.scaled_dot_product_attention or torch.nn.MultiheadAttention." in text
+    assert "flex_attention, torch.nn.MultiheadAttention, or a softmax between a product of queries and keys" in text
 
 
 def test_a_block_that_does_not_call_the_module():
@@ -61,11 +104,15 @@ def test_two_runs_in_one_block():
     assert text.startswith("BertModel ran more than once in one capture: expected one forward pass per `with` block")
 
 
-def test_compiled_modules():
-    model = torch.compile(ByHand())
+def test_compiled_modules_where_torch_cannot_be_asked_to_run_them_uncompiled(monkeypatch):
+    monkeypatch.setattr(session, "can_run_eagerly", lambda: False)
+    model = torch.compile(Sorted())
     text = refused(model, lambda: None)
-    assert text.startswith("OptimizedModule is compiled by torch.compile, whose attention Python cannot see")
-    inner = nn.Sequential(ByHand())
+    assert text.startswith(
+        "OptimizedModule is compiled by torch.compile, whose attention Python cannot see, and this tor"
+    )
+    assert "capture the module it was made from (`compiled._orig_mod`, or the model before `.compile()`)" in text
+    inner = nn.Sequential(Sorted())
     inner[0].compile()
     assert refused(inner, lambda: None).startswith("0 is compiled by torch.compile")
 
@@ -103,8 +150,9 @@ def test_names_that_do_not_fit():
 
 
 def odd_attention(module, query, key, value, attention_mask, **_):
-    """Attention that looks at the square of the scores, which no factors explain."""
-    weights = torch.softmax((query @ key.transpose(-1, -2)).square(), dim=-1)
+    """Attention that looks at the square of the scores, which no factors explain, and takes no softmax of them."""
+    weights = (query @ key.transpose(-1, -2)).square()
+    weights = weights / weights.sum(dim=-1, keepdim=True)
     return (weights @ value).transpose(1, 2).contiguous(), weights if module.config.tells else None
 
 

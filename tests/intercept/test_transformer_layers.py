@@ -258,7 +258,8 @@ def test_blocks_written_by_hand(options, name):
     assert list(cap.stacks["self-2"].query_tokens[0]) == ["0"]
     with torch.no_grad(), aw.capture(module) as quick:
         module(x)
-    assert len(quick.notes) == 1
+    assert ROUNDING in quick.notes[0]
+    assert len(quick.notes) == 2, "that, and that one layer is a stack of its own"
 
 
 def test_beside_attention_of_other_kinds():

@@ -1,0 +1,119 @@
+"""What was made of tensors met before in a run: masks recognised, and copies kept."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import numpy as np
+
+from attnwidget.attention.recognise import recognise_mask
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+    from attnwidget.attention.masks import Mask
+
+    Key = tuple[Hashable, ...]
+
+Made = TypeVar("Made")
+_REMEMBERED = 64
+_SAMPLE = 256
+
+
+class TensorMemo(Generic[Made]):
+    """What was made of a tensor, as long as neither its memory nor what is in it has changed.
+
+    A tensor is known by its place in memory and its version counter, while that memory is in use; it is not kept alive.
+    """
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[Key, tuple[Any, Made]] = OrderedDict()
+
+    def get(self, key: Key) -> tuple[Made] | None:
+        """What was made, in a tuple; None where nothing is known."""
+        known = self._known.get(key)
+        if known is None or known[0].expired():
+            return None
+        self._known.move_to_end(key)
+        return (known[1],)
+
+    def put(self, key: Key, tensor: Any, made: Made) -> None:  # noqa: ANN401 - a torch tensor
+        """Remember what was made of a tensor with this key."""
+        self._known[key] = (_weakly(tensor), made)
+        if len(self._known) > _REMEMBERED:
+            self._known.popitem(last=False)
+
+
+def key_of(tensor: Any, *more: Hashable) -> Key | None:  # noqa: ANN401 - a torch tensor
+    """What identifies the contents of a tensor; None for inference tensors, which count no versions."""
+    if tensor.is_inference():
+        return None
+    place = (_weakly(tensor).cdata, tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+    return (*place, tensor._version, *more)  # noqa: SLF001 - torch offers no other name for it
+
+
+def _weakly(tensor: Any) -> Any:  # noqa: ANN401 - torch's own type
+    from torch.multiprocessing.reductions import StorageWeakRef
+
+    return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
+
+
+class MaskMemo:
+    """Masks already recognised: layers that share a mask, or build one with the same values, share one `Mask`.
+
+    A tensor that is not known is recognised again, which costs a few reads of it, and the result is compared with those
+    met before.
+    """
+
+    def __init__(self) -> None:
+        self._tensors: TensorMemo[Mask | None] = TensorMemo()
+        self._met: list[Mask] = []
+
+    def recognise(
+        self,
+        mask: Any,  # noqa: ANN401 - a torch tensor or None
+        *,
+        n_queries: int,
+        n_keys: int,
+        is_causal: bool = False,
+        forbids: float | None = None,
+    ) -> Mask | None:
+        """As `recognise_mask`, for a torch tensor or None."""
+        key = None if mask is None else key_of(mask, n_queries, n_keys, is_causal, forbids)
+        known = None if key is None else self._tensors.get(key)
+        if known is not None:
+            return known[0]
+        found = self.share(
+            recognise_mask(mask, n_queries=n_queries, n_keys=n_keys, is_causal=is_causal, forbids=forbids)
+        )
+        if key is not None:
+            self._tensors.put(key, mask, found)
+        return found
+
+    def share(self, mask: Mask | None) -> Mask | None:
+        """The mask met before that says the same, or this one."""
+        if mask is None:
+            return None
+        for met in self._met:
+            if _same(met, mask):
+                return met
+        self._met.append(mask)
+        return mask
+
+
+def _same(one: Mask, other: Mask) -> bool:
+    for part in fields(one):
+        mine, yours = getattr(one, part.name), getattr(other, part.name)
+        if type(mine) is not type(yours):
+            return False
+        if isinstance(mine, np.ndarray):
+            if mine.shape != yours.shape or mine.dtype != yours.dtype:
+                return False
+            some = slice(None, None, max(1, mine.size // _SAMPLE))  # most that differ do so soon
+            if not (np.array_equal(mine.flat[some], yours.flat[some]) and np.array_equal(mine, yours)):
+                return False
+        elif mine != yours:
+            return False
+    return True

@@ -1,0 +1,236 @@
+"""Which function does what to a tensor that is followed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+from torch.nn import functional
+
+from attnwidget.intercept import exponentials, scoring, weighing
+from attnwidget.intercept.axes import Axes, alike, length
+from attnwidget.intercept.recorder import watch_softmax
+from attnwidget.intercept.sdpa import CURRENT
+from attnwidget.intercept.steps import JOINS, Step
+from attnwidget.intercept.trails import Exponentials, Layout, Learned, Scores, SoftmaxCall, Total, Trail, Weights
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Rule: TypeAlias = Callable[[Step, torch.Tensor], Trail | None]
+
+
+def weights_of(scores: Scores | None, axes: Axes, dim: int) -> Weights:
+    """Weights that a softmax has just made; whose they are is asked now, in case they are lost on the way."""
+    if scores is not None and not scoring.may_attend(scores, dim):
+        scores = None
+    call = SoftmaxCall(from_product=scores is not None)
+    if scores is not None and CURRENT.get() is None:
+        watch_softmax(call)
+    return Weights(axes, axes[dim], call, scores)
+
+
+def mixed(trail: Scores | Weights, before: torch.Tensor, result: torch.Tensor, at: int) -> Scores | Weights | None:
+    """Multiplied with parameters, which sums over one axis and leaves the others where they are."""
+    axes = alike(trail.axes, result.shape)
+    if axes is None:
+        return None
+    if isinstance(trail, Weights):
+        return weighing.mixed(trail, before, axes, trail.axes[at])
+    return scoring.mixed(trail, axes, trail.axes[at])
+
+
+def reshaped(step: Step, trail: Trail, axes: Axes, number: int | None = None) -> Trail:
+    """Seen in another shape; or one of the pieces it was cut into."""
+    if isinstance(trail, Weights):
+        return weighing.reshaped(step, trail, axes, number)
+    return trail if isinstance(trail, Learned) else replace(trail, axes=axes)
+
+
+def drops_in_place(step: Step) -> bool:
+    """Whether a step overwrites weights with what dropout leaves of them."""
+    trail = step.known.get(0)
+    return RULES.get(step.func) is _dropped and step.is_in_place and isinstance(trail, Weights) and trail.clean is None
+
+
+def _multiplied(step: Step, result: torch.Tensor) -> Trail | None:
+    position, trail = _followed(step)
+    if isinstance(trail, Scores):
+        return scoring.multiplied(step, trail, position, result)
+    return _changed(step, result)
+
+
+def _summed(step: Step, result: torch.Tensor) -> Trail | None:
+    position, trail = _followed(step)
+    if isinstance(trail, Scores):
+        return exponentials.log_weights(step, result, weights_of) or scoring.summed(step, trail, position, result)
+    return _changed(step, result)
+
+
+def _changed(step: Step, result: torch.Tensor) -> Trail | None:
+    """Any function value by value."""
+    position, trail = _followed(step)
+    if isinstance(trail, Scores):
+        return scoring.unexplained(trail, result)
+    if isinstance(trail, Weights):
+        return weighing.changed(step, trail, position, result)
+    if isinstance(trail, (Exponentials, Total)):
+        return exponentials.beside(step, trail, result, weights_of)
+    return _same(step, result)
+
+
+def _same(step: Step, result: torch.Tensor) -> Trail | None:
+    """Casts and copies."""
+    position, trail = _followed(step)
+    if isinstance(trail, Weights):
+        return weighing.same(step, trail, position, result)
+    if isinstance(trail, Learned) or tuple(result.shape) != tuple(length(axis) for axis in trail.axes):
+        return None
+    return trail
+
+
+def _capped(step: Step, result: torch.Tensor) -> Trail | None:
+    trail = step.known.get(0)
+    return scoring.capped(trail, result) if isinstance(trail, Scores) else _changed(step, result)
+
+
+def _negative(step: Step, result: torch.Tensor) -> Trail | None:
+    trail = step.known.get(0)
+    return scoring.scaled(trail, -1) if isinstance(trail, Scores) else _changed(step, result)
+
+
+def _filled(step: Step, result: torch.Tensor) -> Trail | None:
+    """`masked_fill`."""
+    trail = step.known.get(0)
+    if isinstance(trail, Scores):
+        return scoring.filled(trail, step.argument(1, "mask"), step.argument(2, "value"), result, where=True)
+    return _changed(step, result)
+
+
+def _where(step: Step, result: torch.Tensor) -> Trail | None:
+    """`torch.where(condition, kept, other)` or `kept.where(condition, other)`."""
+    position, trail = _followed(step)
+    is_method = step.func is torch.Tensor.where and not _is_bool(step.args[0])
+    kept_at, condition_at = (0, 1) if is_method else (1, 0)
+    if position == condition_at:
+        return None
+    if not isinstance(trail, Scores):
+        return _changed(step, result)
+    value = step.argument(2 if position == kept_at else kept_at, "other")
+    condition = step.argument(condition_at, "condition")
+    return scoring.filled(trail, condition, value, result, where=position != kept_at)
+
+
+def _bounded(step: Step, result: torch.Tensor) -> Trail | None:
+    trail = step.known.get(0)
+    return scoring.bounded(step, trail, result) if isinstance(trail, Scores) else _changed(step, result)
+
+
+def _copied(step: Step, result: torch.Tensor) -> Trail | None:
+    """`copy_`: the first argument takes the values of the second."""
+    trail = step.known.get(1)
+    if not isinstance(trail, (Layout, Scores, Weights)):
+        return None
+    return trail if tuple(result.shape) == tuple(length(axis) for axis in trail.axes) else None
+
+
+def _moved(step: Step, result: torch.Tensor) -> Trail | None:
+    """Functions that move values around: weights are lost by them."""
+    _, trail = _followed(step)
+    return scoring.moved(trail, result) if isinstance(trail, Scores) else None
+
+
+def _joined(step: Step, result: torch.Tensor) -> Trail | None:
+    """`cat`."""
+    scores = {position: trail for position, trail in step.known.items() if isinstance(trail, Scores)}
+    if len(scores) == 1 == len(step.known):
+        ((position, trail),) = scores.items()
+        return scoring.joined(step.args, step.kwargs.get("dim", 0), position, trail, result)
+    return _moved(step, result)
+
+
+def _filled_in(step: Step, target: torch.Tensor) -> Trail | None:
+    """`target[...] = scores`: a part of it comes from a product."""
+    trail = step.known.get(2)
+    return scoring.moved(trail, target) if isinstance(trail, Scores) else step.known.get(0)
+
+
+def _mixed(step: Step, result: torch.Tensor) -> Trail | None:
+    """A convolution or linear map."""
+    trail = step.known.get(0)
+    if not isinstance(trail, (Scores, Weights)):
+        return None
+    return mixed(trail, step.args[0], result, -1 if step.func is functional.linear else 1)
+
+
+def _dropped(step: Step, result: torch.Tensor) -> Trail | None:
+    """Dropout."""
+    trail = step.known.get(0)
+    training = "train" if step.func in {torch.dropout, torch.dropout_} else "training"
+    if not (step.argument(2, training, default=True) and step.argument(1, "p", 0.5)):
+        return _same(step, result)
+    return weighing.dropped(step, trail) if isinstance(trail, Weights) else _changed(step, result)
+
+
+def _exponential(step: Step, result: torch.Tensor) -> Trail | None:
+    trail = step.known.get(0)
+    if isinstance(trail, Scores):
+        return exponentials.exponential(trail)
+    if isinstance(trail, Weights) and trail.is_log:
+        return replace(trail, is_log=False)
+    return _changed(step, result)
+
+
+def _total(step: Step, result: torch.Tensor) -> Trail | None:
+    trail = step.known.get(0)
+    wanted = Exponentials if step.func in _SUMS else Scores
+    return exponentials.total(step, trail, result) if isinstance(trail, wanted) else None
+
+
+def _followed(step: Step) -> tuple[int, Trail]:
+    """The argument that is followed; weights before scores, and weights of a product before others."""
+
+    def rank(item: tuple[int, Trail]) -> int:
+        trail = item[1]
+        if isinstance(trail, Weights):
+            return 0 if trail.scores is not None else 1
+        return 2 if isinstance(trail, Scores) else 3
+
+    return min(step.known.items(), key=rank)
+
+
+def _is_bool(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, torch.Tensor) and value.dtype == torch.bool
+
+
+def _named(*names: str) -> list[Any]:
+    """Functions of these names, and what writes in place, of torch, of tensors and of torch.nn.functional."""
+    owners = (torch, torch.Tensor, functional, torch.special)
+    found = [getattr(owner, name + end, None) for name in names for end in ("", "_") for owner in owners]
+    return [func for func in found if callable(func)]
+
+
+CASTS = set(_named("to", "float", "half", "double", "bfloat16", "type", "type_as"))
+_SUMS = set(_named("sum"))
+RULES: dict[Any, Rule] = {
+    **dict.fromkeys(_named("abs", "square", "pow", "sqrt", "log", "sigmoid", "relu", "nan_to_num"), _changed),
+    **dict.fromkeys(_named("mul", "multiply", "div", "divide", "true_divide"), _multiplied),
+    **dict.fromkeys([*_named("add", "sub", "subtract", "rsub"), torch.Tensor.__rsub__], _summed),
+    **dict.fromkeys(_named("tanh"), _capped),
+    **dict.fromkeys(_named("neg", "negative"), _negative),
+    **dict.fromkeys(_named("masked_fill"), _filled),
+    **dict.fromkeys(_named("where"), _where),
+    **dict.fromkeys(_named("clamp", "clip", "clamp_min", "clamp_max", "maximum", "minimum", "max", "min"), _bounded),
+    **dict.fromkeys(CASTS, _same),
+    **dict.fromkeys(_named("exp"), _exponential),
+    **dict.fromkeys([*_SUMS, *_named("logsumexp")], _total),
+    **dict.fromkeys(_named("dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"), _dropped),
+    **dict.fromkeys(_named("conv2d", "conv1d", "linear"), _mixed),
+    **dict.fromkeys(_named("gather", "take_along_dim", "index_select", "roll", "flip", "pad", "repeat"), _moved),
+    **dict.fromkeys(_named("repeat_interleave", "masked_select", "scatter", "index_add", "cumsum"), _moved),
+    **dict.fromkeys(_named("as_strided", "unfold"), _moved),
+    **dict.fromkeys(JOINS, _joined),
+    torch.Tensor.copy_: _copied,
+    torch.Tensor.__setitem__: _filled_in,
+}

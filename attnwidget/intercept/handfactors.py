@@ -1,0 +1,140 @@
+"""The factors of a softmax seen by hand, believed only if they give the weights that the model computed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from attnwidget.attention import FactoredAttention
+from attnwidget.intercept.axes import Axis, Part, align, length
+from attnwidget.intercept.sdpa import as_kernel_saw
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from attnwidget.attention import Mask, Probe
+    from attnwidget.intercept.keeping import Keeper
+    from attnwidget.intercept.trails import Scores
+
+
+def factors_of(
+    scores: Scores, frame: Sequence[Axis], weights: torch.Tensor, mask: Mask | None, probe: Probe | None, keeper: Keeper
+) -> FactoredAttention | None:
+    """The factors, if a softmax of what the model made of their product is what it computed.
+
+    Args:
+        scores: what the softmax was taken of.
+        frame: what counts examples, heads, queries and keys.
+        weights: (B, H, Tq, Tk) as computed.
+        mask: everything that was forbidden and added.
+        probe: what to check the weights by.
+        keeper: of the run.
+
+    Returns:
+        None if the formula is not known, or does not give the weights.
+    """
+    found, sinks = _query_and_key(scores, frame), _sinks(scores, frame)
+    if found is None or sinks is None:
+        return None
+    query, key = found
+    n_heads = weights.shape[1]
+    if key.shape[1] not in {1, n_heads}:
+        return None
+    outer = scores.outer
+    attention = FactoredAttention(
+        keeper.keep(query.expand(-1, n_heads, *query.shape[2:])),
+        keeper.keep(_once_per_group(key)),
+        scale=scores.inner if outer is None else scores.inner * outer,
+        softcap=outer,
+        sinks=keeper.keep(sinks) if len(sinks) else None,
+        mask=mask,
+        probe=probe,
+    )
+    shape = attention.n_examples, n_heads, attention.n_queries, attention.n_keys
+    if shape != tuple(weights.shape):
+        return None
+    keeper.settle()
+    return attention if _explains(attention, weights) else None
+
+
+def _query_and_key(scores: Scores, frame: Sequence[Axis]) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """(B | 1, H | 1, Tq, d) and (B | 1, H | 1, Tk, d) as the product saw them, times what it was multiplied with."""
+    if scores.factors is None or not all(part.is_unchanged() for part in (*scores.factors, *scores.gains)):
+        return None
+    for one, other in (scores.factors, scores.factors[::-1]):  # whichever way round they were multiplied
+        query = align(one, (*frame[:3], scores.summed))
+        key = align(other, (*frame[:2], frame[3], scores.summed))
+        if query is None or key is None:
+            continue
+        if query.shape[2] == length(frame[2]) and key.shape[2] == length(frame[3]):
+            return _with_gains(as_kernel_saw(query), as_kernel_saw(key), scores.gains, frame)
+    return None
+
+
+def _with_gains(
+    query: torch.Tensor, key: torch.Tensor, gains: Sequence[Part], frame: Sequence[Axis]
+) -> tuple[torch.Tensor, torch.Tensor] | None:
+    for part in gains:
+        gain = align(part, frame)
+        if gain is None:
+            return None
+        if gain.shape[3] == 1:
+            query = query.float() * gain.float()
+        elif gain.shape[2] == 1:
+            key = key.float() * gain.float().transpose(2, 3)
+        # One per pair is 0 or 1, and its zeros are in the mask.
+    return query, key
+
+
+def _sinks(scores: Scores, frame: Sequence[Axis]) -> torch.Tensor | None:
+    """(H,), the logits that joined every row of a head; empty without any; None if rows or examples differ."""
+    total = torch.empty(0)
+    for part in scores.sinks:
+        sink = align(part, (*frame[:3], ())) if part.is_unchanged() else None
+        if sink is None or not bool((sink == sink[:1, :, :1]).all()):
+            return None
+        logits = sink[0, :, 0, 0].float().expand(length(frame[1]))
+        total = torch.logaddexp(total, logits) if len(total) else logits
+    return total
+
+
+def _once_per_group(key: torch.Tensor) -> torch.Tensor:
+    """(B, Hkv, Tk, d): each key head once, where groups of heads share one."""
+    heads = key.shape[1]
+    if heads == 1 or not torch.equal(key[:, 0], key[:, 1]):
+        return key
+    for group in range(heads, 1, -1):
+        if heads % group == 0:
+            grouped = key.reshape(key.shape[0], heads // group, group, *key.shape[2:])
+            if bool((grouped == grouped[:, :, :1]).all()):
+                return grouped[:, :, 0]
+    return key
+
+
+def _explains(attention: FactoredAttention, weights: torch.Tensor) -> bool:
+    """Whether the factors give the weights: a few rows of every head of two examples.
+
+    Every row where tensors count no versions, and a write to one of them may have been missed.
+    """
+    n_queries = attention.n_queries
+    every = weights.is_inference()
+    rows = np.arange(n_queries) if every else np.unique([0, n_queries // 3, n_queries // 2, n_queries - 1])
+    heads, keys = slice(0, attention.n_heads), slice(0, attention.n_keys)
+    picked = torch.from_numpy(rows).to(weights.device)
+    coarse = max(torch.finfo(kind).eps for kind in (weights.dtype, attention.q.dtype, attention.k.dtype, torch.float32))
+    for example in range(attention.n_examples) if every else {0, attention.n_examples - 1}:
+        allowed = np.broadcast_to(
+            attention.allowed(example, heads, rows, keys), (attention.n_heads, len(rows), attention.n_keys)
+        )
+        seen = torch.from_numpy(allowed.any(-1))[:, :, None]
+        expected = torch.from_numpy(attention.rows(example, heads, rows))
+        scores = np.where(allowed, np.abs(attention.scores(example, heads, rows, keys)), 0)
+        # Rounding of a score is relative to it, and turns into a relative error of its weight.
+        relative = 8 * coarse * (1 + float(scores.max(initial=0)))
+        actual = weights[example][:, picked].detach().float().cpu()
+        off = (expected - actual).abs() > relative * actual.abs() + 4 * coarse
+        if bool((off & seen).any()) or bool((actual.isnan() & seen).any()):
+            return False
+    return True

@@ -1,0 +1,172 @@
+"""From a softmax seen by hand to a layer: factors where they explain the weights, else the weights themselves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnwidget.attention import DenseAttention
+from attnwidget.attention.protocol import shape_text
+from attnwidget.intercept.axes import Axis, Part, align, fresh, leaves, told_heads
+from attnwidget.intercept.dropout import keep_dropped
+from attnwidget.intercept.handfactors import factors_of
+from attnwidget.intercept.handframes import Frame, framed_by_hand, with_windows
+from attnwidget.intercept.handmasks import HandMask, hand_mask
+from attnwidget.intercept.sdpa import check_readable
+from attnwidget.intercept.weighing import SEVERAL
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from attnwidget.attention import Attention, Probe
+    from attnwidget.intercept.keeping import Keeper
+    from attnwidget.intercept.records import HandCall
+
+CHANGED = (
+    "where the model mixes heads after the softmax, or turns weights into numbers below 0 or above 1, the weights are "
+    "the softmax's own"
+)
+_PAIR = 2
+
+
+def from_hand(call: HandCall, keeper: Keeper, notes: list[str]) -> Attention:
+    """The attention of one softmax.
+
+    Args:
+        call: the softmax, and the product of its weights with values.
+        keeper: of the run.
+        notes: what the capture should tell is added here.
+
+    Returns:
+        Factors if they explain the weights, else the weights.
+
+    Raises:
+        ValueError: the weights cannot be told from what was seen.
+    """
+    check_readable(call.weights)
+    trail = call.trail
+    if trail.oddity is not None:
+        raise ValueError(trail.oddity)
+    frame, scores = frame_of(call), trail.scores
+    if scores is None:
+        return _attention(call, frame, keeper, notes)
+    frame = with_windows(scores, frame, keeper.places)
+    return framed_by_hand(_attention(call, frame, keeper, notes), scores, frame, keeper.places, notes)
+
+
+def _attention(call: HandCall, frame: Frame, keeper: Keeper, notes: list[str]) -> Attention:
+    trail = call.trail
+    if keeper.dropout and trail.is_mixed:
+        raise ValueError(
+            "dropout=True, and its heads are mixed after the softmax, so that weights after dropout belong to no head; "
+            "leave dropout=True out for the weights before it"
+        )
+    dropped = keeper.dropout and trail.clean is not None
+    used = Part.of(call.weights, trail.axes) if trail.clean is None or dropped else trail.clean
+    weights = None if trail.is_mixed else _in_frame(used, frame)
+    straight = dropped or (trail.clean is None and not trail.is_mixed)
+    if weights is None or not (dropped or trail.source is None or _are_weights(weights)):
+        if trail.is_blend:
+            raise ValueError(SEVERAL)
+        if trail.source is None:
+            raise ValueError("its weights were overwritten with numbers that are no weights")
+        weights, straight = _in_frame(trail.source, frame), False
+        notes.append(CHANGED)
+    scores = trail.scores
+    mask = HandMask() if scores is None else hand_mask(scores, frame, weights, keeper)
+    probe = _probe(call, frame, keeper) if straight else None
+    if dropped:
+        return keep_dropped(weights, mask.allowed, keeper, probe)
+    if scores is not None and mask.is_complete:
+        factored = factors_of(scores, frame, weights, mask.whole, probe, keeper)
+        if factored is not None:
+            return factored
+    return DenseAttention(keeper.keep(weights), mask.allowed, probe)
+
+
+def _in_frame(part: Part, frame: Sequence[Axis]) -> torch.Tensor:
+    """(B, H, Tq, Tk)."""
+    if not part.is_unchanged():
+        raise ValueError("its weights were overwritten before they were multiplied with values")
+    weights = align(part, frame)
+    if weights is None:
+        raise ValueError(
+            f"its weights have shape {shape_text(part.tensor)}, and which axes are examples, heads, queries and keys "
+            "could not be told"
+        )
+    return weights
+
+
+def _are_weights(weights: torch.Tensor) -> bool:
+    """Whether numbers are between 0 and 1, to rounding."""
+    if not weights.numel():
+        return True
+    low, high = torch.aminmax(weights.detach())
+    return bool((low >= 0) & (high <= 1 + 4 * torch.finfo(weights.dtype).eps)) or bool(low.isnan())
+
+
+def frame_of(call: HandCall) -> tuple[Axis, Axis, Axis, Axis]:
+    """What counts examples, heads, queries and keys, from the product with values.
+
+    Summed over: keys. In the weights alone: queries, the innermost of these where there are several, as multi-query
+    attention writes it. What is left leads: examples and heads (see `_heads_of`).
+    """
+    labels, product = call.labels, call.product
+    other = product.right_labels if call.weights_left else product.left_labels
+    axes = {label: leaves(axis) for label, axis in zip(labels, call.trail.axes, strict=True)}
+    keys = tuple(atom for label in labels if label in product.summed for atom in axes[label])
+    alone = [label for label in labels if label not in other]
+    leading = [label for label in labels if label not in product.summed and label not in alone[-1:]]
+    if all(label in other for label in leading):
+        leading.sort(key=other.index)  # scores may have any order: values more often have examples first
+    heads = _heads_of(leading, axes, call)
+    examples = tuple(atom for label in leading for atom in axes[label] if atom not in heads)
+    return examples, heads, axes[alone[-1]] if alone else (), keys
+
+
+def _heads_of(leading: list[str], axes: Mapping[str, Axis], call: HandCall) -> Axis:
+    """Which atoms of the leading axes count heads; the others count examples.
+
+    Of a single axis those that a tensor on the way told apart from the batch; nobody told: none, unless two were merged
+    into it. Of several, in this order: the one that was told from the others; axes that values do not have, or only at
+    length 1, as where groups of heads share keys and values, with those beside them; the one that was split off from
+    the features; the last.
+    """
+    if len(leading) == 1:
+        atoms = axes[leading[0]]
+        told = told_heads(atoms)
+        return atoms[1:] if told is None else told
+    kinds = [{atom.is_head for atom in axes[label]} for label in leading]
+    if kinds.count({True}) == 1 and kinds.count({False}) == len(kinds) - 1:
+        return axes[leading[kinds.index({True})]]
+    while len(leading) > _PAIR and any(not axes[label] for label in leading):
+        leading.remove(next(label for label in reversed(leading) if not axes[label]))
+    mine, theirs = (call.product.sizes(left=left) for left in (call.weights_left, not call.weights_left))
+    if any(theirs.get(label) != mine[label] for label in leading[1:]):
+        return tuple(atom for label in leading[1:] for atom in axes[label])
+    split_off = [label for label in leading if axes[label] and all(atom.beside_features for atom in axes[label])]
+    if len(split_off) == 1 and sum(bool(axes[label]) for label in leading) > 1:
+        return axes[split_off[0]]
+    return axes[leading[-1]] if leading else ()
+
+
+def _probe(call: HandCall, frame: Sequence[Axis], keeper: Keeper) -> Probe | None:
+    """What to check the weights by: values and output, in the same frame."""
+    product = call.product
+    known = dict(zip(call.labels, call.trail.axes, strict=True))
+    other_labels, other = (
+        (product.right_labels, product.right) if call.weights_left else (product.left_labels, product.left)
+    )
+    for label, axis in zip(other_labels, fresh(other.shape), strict=True):
+        known.setdefault(label, axis)
+    if product.added is not None or product.factor != 1:
+        return None
+    size = tuple(atom for label in other_labels if label not in call.labels for atom in known[label])
+    value = align(Part.of(other, tuple(known[label] for label in other_labels)), (*frame[:2], frame[3], size))
+    output = align(Part.of(call.output, tuple(known[label] for label in product.labels)), (*frame[:3], size))
+    if value is None or output is None:
+        return None
+    if value.shape[1] > 1 and output.shape[1] % value.shape[1]:
+        return None
+    return keeper.probe(value, output)

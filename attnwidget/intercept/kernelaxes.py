@@ -1,0 +1,89 @@
+"""Calls of `scaled_dot_product_attention` on tensors that do not have four axes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from attnwidget.attention.protocol import shape_text
+from attnwidget.intercept.axes import Axes, Axis, Part, align, fresh, told_heads
+from attnwidget.intercept.trails import Layout, trails
+
+if TYPE_CHECKING:
+    import torch
+
+    from attnwidget.intercept.records import KernelCall
+
+_MERGED, _WHOLE = 3, 4
+
+
+def with_four_axes(call: KernelCall) -> KernelCall:
+    """The same call with (batch, heads, tokens, size) tensors.
+
+    Batch and heads merged into one axis are told apart if they were seen to be merged. Of three leading axes or more,
+    as where windows have one of their own, one counts heads: that split off from the features, else the last.
+
+    Raises:
+        ValueError: what the axes count is not known.
+    """
+    query, key = call.query, call.key
+    if query.ndim == key.ndim == _WHOLE:
+        return call
+    groups = None
+    if query.ndim == key.ndim == call.value.ndim == _MERGED:
+        groups = _merged(call)
+    elif query.ndim == key.ndim == call.value.ndim > _WHOLE:
+        groups = _apart(call)
+    parts = None if groups is None else _aligned(call, *groups)
+    if parts is None:
+        raise ValueError(
+            f"queries have shape {shape_text(query)} and keys {shape_text(key)}; "
+            "expected 4-D (batch, heads, tokens, head size): add the missing axes with unsqueeze"
+        )
+    return parts
+
+
+def _merged(call: KernelCall) -> tuple[Axes, Axis, Axis] | None:
+    """The leading axis, and what of it counts examples and heads."""
+    known = trails()
+    for tensor in (call.query, call.key, call.value):
+        trail = known.get(tensor)
+        if isinstance(trail, Layout) and len(trail.axes) == _MERGED:
+            lead = trail.axes[0]
+            heads = told_heads(lead)
+            if heads is not None:
+                return (lead,), tuple(atom for atom in lead if atom not in heads), heads
+    return None
+
+
+def _apart(call: KernelCall) -> tuple[Axes, Axis, Axis]:
+    """The leading axes, and what of them counts examples and heads."""
+    lead = fresh(call.query.shape[:-2])
+    heads = lead[-1]
+    for tensor in (call.value, call.key, call.query):
+        # Heads lie just outside the features they were split off from, unless the tensor was copied since.
+        step = tensor.shape[-1] * tensor.stride(-1)
+        beside = [axis for axis, own in zip(lead, tensor.stride(), strict=False) if axis and own == step]
+        if len(beside) == 1 and not tensor.is_contiguous():
+            heads = beside[0]
+    return lead, tuple(atom for axis in lead for atom in axis if atom not in heads), heads
+
+
+def _aligned(call: KernelCall, lead: Axes, examples: Axis, heads: Axis) -> KernelCall | None:
+    (rows,), (keys,), (size,) = (
+        fresh(shape) for shape in (call.query.shape[-2:-1], call.key.shape[-2:-1], call.query.shape[-1:])
+    )
+    (width,) = fresh(call.value.shape[-1:])
+
+    def placed(tensor: torch.Tensor | None, *last: Axis) -> torch.Tensor | None:
+        return None if tensor is None else align(Part.of(tensor, (*lead, *last)), (examples, heads, *last))
+
+    query, key, value = placed(call.query, rows, size), placed(call.key, keys, size), placed(call.value, keys, width)
+    output, mask, dropped = (
+        placed(call.output, rows, width),
+        placed(call.mask, rows, keys),
+        placed(call.dropped, rows, keys),
+    )
+    if query is None or key is None or value is None or output is None or (call.mask is not None and mask is None):
+        return None
+    return replace(call, query=query, key=key, value=value, output=output, mask=mask, lse=None, dropped=dropped)

@@ -1,0 +1,217 @@
+"""What reshapes, transposes and slices do to the axes of a tensor that is followed."""
+
+from __future__ import annotations
+
+import operator
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import torch
+
+from attnwidget.intercept.axes import Axes, Axis, fresh, grown, leaves, length, mark, mark_likely, narrowed, reshaped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    Shaping: TypeAlias = Callable[[Axes, tuple[Any, ...], Mapping[str, Any], torch.Tensor], Axes | None]
+
+_THREE, _FOUR = 3, 4
+
+
+def _reshape(axes: Axes, _: tuple[Any, ...], __: Mapping[str, Any], result: torch.Tensor) -> Axes | None:
+    found = reshaped(axes, result.shape)
+    if found is not None and {len(axes), len(found)} == {_THREE, _FOUR}:
+        short, long = sorted((axes, found), key=len)
+        if [leaves(axis) for axis in short[1:]] == [leaves(axis) for axis in long[2:]]:
+            # (batch * heads, ., .) is, or was, (batch, heads, ., .), which tells the two apart.
+            heads_first = _are_beside(long[0]) and not _are_beside(long[1])
+            mark_likely(leaves(long[0]), is_head=heads_first)
+            mark_likely(leaves(long[1]), is_head=not heads_first)
+    return found
+
+
+def _are_beside(axis: Axis) -> bool:
+    return bool(axis) and all(atom.beside_features for atom in leaves(axis))
+
+
+def _permute(axes: Axes, args: tuple[Any, ...], kwargs: Mapping[str, Any], _: torch.Tensor) -> Axes:
+    dims = kwargs.get("dims", args[1:])
+    dims = dims[0] if len(dims) == 1 and not isinstance(dims[0], int) else dims
+    return tuple(axes[dim] for dim in dims)
+
+
+def _transpose(axes: Axes, args: tuple[Any, ...], kwargs: Mapping[str, Any], _: torch.Tensor) -> Axes:
+    one, other = args[1:] if len(args) > 1 else (kwargs.get("dim0", 0), kwargs.get("dim1", 1))
+    order = list(axes)
+    order[one], order[other] = order[other], order[one]
+    return tuple(order)
+
+
+def _swap_last(axes: Axes, _: tuple[Any, ...], __: Mapping[str, Any], ___: torch.Tensor) -> Axes:
+    return (*axes[:-2], axes[-1], axes[-2])
+
+
+def _reverse(axes: Axes, _: tuple[Any, ...], __: Mapping[str, Any], ___: torch.Tensor) -> Axes:
+    return axes[::-1]
+
+
+def _move(axes: Axes, args: tuple[Any, ...], kwargs: Mapping[str, Any], _: torch.Tensor) -> Axes | None:
+    source, target = args[1:] if len(args) > 1 else (kwargs.get("source"), kwargs.get("destination"))
+    if not (isinstance(source, int) and isinstance(target, int)):
+        return None
+    order = list(axes)
+    moved = order.pop(source)
+    order.insert(target % len(axes), moved)
+    return tuple(order)
+
+
+def _expand(axes: Axes, _: tuple[Any, ...], __: Mapping[str, Any], result: torch.Tensor) -> Axes:
+    return grown(axes, result.shape)
+
+
+def _same(axes: Axes, _: tuple[Any, ...], __: Mapping[str, Any], result: torch.Tensor) -> Axes | None:
+    return axes if tuple(result.shape) == tuple(length(axis) for axis in axes) else None
+
+
+def _narrow(axes: Axes, args: tuple[Any, ...], kwargs: Mapping[str, Any], result: torch.Tensor) -> Axes | None:
+    dim, start = (*args[1:], *(kwargs[name] for name in ("dim", "start") if name in kwargs))[:2]
+    return _cut(axes, dim, start if start >= 0 else start + length(axes[dim]), result.shape[dim])
+
+
+def _select(axes: Axes, args: tuple[Any, ...], kwargs: Mapping[str, Any], _: torch.Tensor) -> Axes | None:
+    dim = args[1] if len(args) > 1 else kwargs["dim"]
+    return tuple(axis for number, axis in enumerate(axes) if number != dim % len(axes))
+
+
+def _cut(axes: Axes, dim: int, start: int, count: int) -> Axes | None:
+    axis = narrowed(axes[dim], start, start + count)
+    if axis is None:
+        return None
+    order = list(axes)
+    order[dim] = axis
+    return tuple(order)
+
+
+def _index(axes: Axes, args: tuple[Any, ...], _: Mapping[str, Any], result: torch.Tensor) -> Axes | None:
+    index = args[1] if isinstance(args[1], tuple) else (args[1],)
+    plain = all(part is None or part is Ellipsis or isinstance(part, (int, slice)) for part in index)
+    if not plain or any(isinstance(part, bool) for part in index):
+        return fresh(result.shape)
+    hidden = len(axes) - sum(part is not None and part is not Ellipsis for part in index)
+    if not any(part is Ellipsis for part in index):
+        index = (*index, Ellipsis)
+    found: list[Any] = []
+    rest = list(axes)
+    for part in index:
+        if part is None:
+            found.append(())
+        elif part is Ellipsis:
+            found += rest[:hidden]
+            del rest[:hidden]
+        elif isinstance(part, slice):
+            axis = rest.pop(0)
+            start, stop, step = part.indices(length(axis))
+            cut = narrowed(axis, start, max(start, stop)) if step == 1 else None
+            if cut is None:
+                return None
+            found.append(cut)
+        else:
+            operator.index(part)
+            rest.pop(0)
+    return tuple(found)
+
+
+def _tensor_methods(*names: str) -> list[Any]:
+    """Functions of that name, of torch and of tensors."""
+    found = [getattr(owner, name, None) for name in names for owner in (torch, torch.Tensor)]
+    return [func for func in found if func is not None]
+
+
+def _property(name: str) -> Any:  # noqa: ANN401 - a getter
+    return getattr(torch.Tensor, name).__get__
+
+
+SHAPING: dict[Any, Shaping] = {
+    **dict.fromkeys(
+        _tensor_methods(
+            "view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as", "reshape_as", "ravel"
+        ),
+        _reshape,
+    ),
+    **dict.fromkeys(_tensor_methods("permute"), _permute),
+    **dict.fromkeys(_tensor_methods("transpose", "swapaxes", "swapdims", "t"), _transpose),
+    **dict.fromkeys(_tensor_methods("movedim", "moveaxis"), _move),
+    **dict.fromkeys(_tensor_methods("expand", "expand_as", "broadcast_to"), _expand),
+    **dict.fromkeys(_tensor_methods("contiguous", "clone", "detach", "alias"), _same),
+    **dict.fromkeys(_tensor_methods("narrow"), _narrow),
+    **dict.fromkeys(_tensor_methods("select"), _select),
+    **dict.fromkeys([_property("mT"), _property("mH")], _swap_last),
+    **dict.fromkeys([_property("T")], _reverse),
+    torch.Tensor.__getitem__: _index,
+}
+SPLITTING = set(_tensor_methods("split", "chunk", "tensor_split", "unbind", "split_with_sizes"))
+
+
+def pieces(
+    func: Callable[..., Any],
+    axes: Axes,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    results: Sequence[torch.Tensor],
+) -> list[Axes | None]:
+    """Axes of the pieces a tensor is cut into, along one of them."""
+    by_number = func in _tensor_methods("unbind")
+    dim = kwargs.get("dim", args[1] if by_number and len(args) > 1 else args[2] if len(args) > len("ab") else 0)
+    if by_number:
+        return [_select(axes, (None, dim), {}, result) for result in results]
+    found, start = [], 0
+    for result in results:
+        found.append(_cut(axes, dim, start, result.shape[dim]))
+        start += result.shape[dim]
+    return found
+
+
+def merged(before: torch.Tensor, after: torch.Tensor) -> Axes | None:
+    """Axes of a tensor whose batch and heads have just been merged into one axis of three, if they have.
+
+    Either they were axes of their own, (batch, heads, tokens, size) -> (batch * heads, tokens, size), perhaps behind
+    another, as where queries, keys and values are stacked. Or heads are split off from features as they are merged:
+    (tokens, batch, features) -> (tokens, batch * heads, size), as fairseq and what is modelled on it do, or (batch,
+    channels, height, width) -> (batch * heads, size, height * width).
+    """
+    old, new = before.shape, after.shape
+    at = len(old) - _FOUR
+    if len(new) == len(old) - 1 and new == (*old[:at], old[at] * old[at + 1], *old[at + 2 :]):
+        known = fresh(old)
+        heads_first = _beside_features(before, at) and not _beside_features(before, at + 1)
+        mark(known[at], is_head=heads_first)
+        mark(known[at + 1], is_head=not heads_first)
+        return reshaped(known, new)
+    if len(new) != _THREE or len(old) > _FOUR:
+        return None
+    known = fresh(old)
+    axes = reshaped(known, new)
+    for axis in axes or ():
+        batch, heads = axis[:-1], axis[-1:]
+        # Heads are the outer part of an old axis, whose inner part, the size, is an axis of its own.
+        split = [whole[0] for whole in known if whole and heads and whole[0].parts and whole[0].parts[0] is heads[0]]
+        if split and batch in known and axes is not None and (split[0].parts[1],) in axes:
+            mark(batch, is_head=False)
+            mark(heads, is_head=True)
+            return axes
+    return None
+
+
+def heads_first(before: torch.Tensor) -> Axes | None:
+    """Axes of a copy in order of (heads, batch, tokens, size), seen from an order in memory that tells; else None."""
+    if before.ndim != _FOUR or not _beside_features(before, 0) or _beside_features(before, 1):
+        return None
+    known = fresh(before.shape)
+    mark(known[0], is_head=True)
+    mark(known[1], is_head=False)
+    return known
+
+
+def _beside_features(tensor: torch.Tensor, axis: int) -> bool:
+    """Whether an axis lies just outside the last one in memory, and an axis further in does not: split off from it."""
+    size, step = tensor.shape[-1], tensor.stride(-1)
+    return tensor.shape[axis] > 1 and tensor.stride(axis) == size * step

@@ -1,0 +1,236 @@
+"""What is known of tensors on the way from a product to a softmax to a product with values, while they live.
+
+Tensors are known by identity, and only weakly: nothing here keeps one alive longer than the tensor made from it.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+import torch
+
+from attnwidget.intercept.axes import Axes, Axis, Part, version_of
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Layout:
+    """A tensor whose batch and heads were merged into one axis."""
+
+    axes: Axes
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Learned:
+    """A parameter in another type."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Added:
+    """Something added to scores, times a factor."""
+
+    part: Part
+    factor: float = 1.0
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Forbidden:
+    """Scores replaced by a large negative number, where a tensor is (or is not) true.
+
+    Attributes:
+        part: the tensor.
+        where: what it is there.
+        is_lowest: the number is minus infinity, or as good as that in its type.
+    """
+
+    part: Part
+    where: bool
+    is_lowest: bool
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Scores:
+    """Comes from a product: outer * tanh(inner * left . right) + what was added; without outer also without tanh.
+
+    Beside these there may be sinks: logits of columns that stand for no key.
+
+    Attributes:
+        axes: what its axes count.
+        factors: the two factors of the product; None once something happened that this formula does not say.
+        summed: what the product sums over.
+        inner: what the product is multiplied with.
+        outer: what its tanh is multiplied with; None before there is one.
+        gains: tensors the product is multiplied with.
+        added: in the order it was added.
+        product: the two factors, whatever happened since.
+        sinks: columns joined to the scores last of all.
+        is_loose: parts of them were moved around, and which axis counts what is not known any more.
+    """
+
+    axes: Axes
+    factors: tuple[Part, Part] | None
+    summed: Axis
+    inner: float = 1.0
+    outer: float | None = None
+    gains: tuple[Part, ...] = ()
+    added: tuple[Added | Forbidden, ...] = ()
+    product: tuple[Part, Part] | None = None
+    sinks: tuple[Part, ...] = ()
+    is_loose: bool = False
+
+    def unexplained(self, axes: Axes | None = None) -> Scores:
+        """Still from a product, and no longer what the formula says; what was forbidden still is."""
+        return replace(self, axes=self.axes if axes is None else axes, factors=None, gains=(), sinks=())
+
+
+@dataclass(eq=False, slots=True)
+class SoftmaxCall:
+    """One softmax.
+
+    Attributes:
+        from_product: its scores come from a product of two tensors that are not parameters.
+        is_known: its weights were recorded, or belong to a call recorded elsewhere.
+        weighs: they are multiplied with values, over the axis they sum to 1 along.
+    """
+
+    from_product: bool
+    is_known: bool = False
+    weighs: bool = False
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Weights:
+    """Comes from a softmax.
+
+    Attributes:
+        axes: what its axes count.
+        keys: the axis that sums to 1.
+        call: the softmax.
+        scores: what it was taken of; None if that does not come from a product.
+        clean: what the tensor would be without dropout; None: what it is, or not known any more.
+        source: what the softmax returned, if that has been changed since, other than by dropout.
+        is_mixed: it has been multiplied with parameters, as where heads are mixed.
+        is_blend: made of several softmaxes.
+        is_log: the logarithm of weights.
+        oddity: why no weights can be told; None: they can.
+    """
+
+    axes: Axes
+    keys: Axis
+    call: SoftmaxCall
+    scores: Scores | None
+    clean: Part | None = None
+    source: Part | None = None
+    is_mixed: bool = False
+    is_blend: bool = False
+    is_log: bool = False
+    oddity: str | None = None
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Exponentials:
+    """The exponential of scores, on the way to weights.
+
+    Attributes:
+        axes: what its axes count.
+        scores: whose exponential it is.
+        token: known to its sums.
+    """
+
+    axes: Axes
+    scores: Scores
+    token: object
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Total:
+    """The sum of exponentials of scores along an axis, or its logarithm.
+
+    Attributes:
+        axes: what its axes count; none along the one that was summed.
+        keys: what was summed.
+        scores: whose exponentials.
+        token: of the exponentials, or of the scores themselves.
+        is_log: the logarithm.
+        has_more: something was added, as in a softmax that may sum to less than 1.
+    """
+
+    axes: Axes
+    keys: Axis
+    scores: Scores
+    token: object
+    is_log: bool = False
+    has_more: bool = False
+
+
+Trail: TypeAlias = Layout | Learned | Scores | Weights | Exponentials | Total
+
+
+class Trails:
+    """Trails by tensor, for one thread."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[weakref.ref[torch.Tensor], Trail, int | None]] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._known)
+
+    def get(self, tensor: object) -> Trail | None:
+        """What is known of a tensor; less if it has been written to in a way that was not followed."""
+        entry = self._known.get(id(tensor))
+        if entry is None or entry[0]() is not tensor:
+            return None
+        _, trail, version = entry
+        if isinstance(tensor, torch.Tensor) and version_of(tensor) != version:
+            if isinstance(trail, Scores):
+                return replace(trail.unexplained(), added=())
+            if isinstance(trail, Weights) and trail.clean is not None:
+                return replace(trail, oddity="its weights were overwritten after dropout")
+        return trail
+
+    def put(self, tensor: torch.Tensor, trail: Trail) -> None:
+        """Write down what is known of a tensor while it lives."""
+        number = id(tensor)
+
+        def forget(dead: weakref.ref[torch.Tensor]) -> None:
+            entry = self._known.get(number)
+            if entry is not None and entry[0] is dead:
+                del self._known[number]
+
+        self._known[number] = (weakref.ref(tensor, forget), trail, version_of(tensor))
+
+    def drop(self, tensor: torch.Tensor) -> None:
+        """Forget a tensor."""
+        self._known.pop(id(tensor), None)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._known.clear()
+
+
+class _PerThread(threading.local):
+    def __init__(self) -> None:
+        self.trails = Trails()
+        self.watchers = 0
+
+
+_local = _PerThread()
+
+
+def trails() -> Trails:
+    """Those of this thread."""
+    return _local.trails
+
+
+def begin() -> None:
+    """A capture begins in this thread."""
+    _local.watchers += 1
+
+
+def end() -> None:
+    """A capture ends in this thread; after the last one nothing is remembered."""
+    _local.watchers -= 1
+    if _local.watchers == 0:
+        _local.trails.clear()

@@ -1,0 +1,33 @@
+"""Notebooks run from the first cell to the last, and say what their text says they say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+
+
+def texts(cell):
+    return "".join(
+        output.get("text", "") or output.get("data", {}).get("text/plain", "") for output in cell.get("outputs", [])
+    )
+
+
+# nbclient's own clean-up
+@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:unclosed:ResourceWarning")
+def test_any_model():
+    notebook = nbformat.read(NOTEBOOKS / "any_model.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
+    said = {cell["id"].rpartition("-")[2]: texts(cell) for cell in notebook.cells if cell.cell_type == "code"}
+    assert "by hand  q k float32, causal" in said["05"]
+    assert "3 of 3 layers checked against the output of the run, largest error" in said["05"]
+    assert "note: outputs equal those without capture to rounding" in said["07"]
+    assert "causal, window 6, soft cap 50" in said["09"]
+    assert "the sink takes" in said["09"]
+    assert "hold no softmax attention and so no weights" in said["11"]
+    assert "19 tokens" in said["13"]
+    assert said["15"].startswith("no attention call of Linear was seen")
