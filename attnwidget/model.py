@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
+from attnwidget.generate import check_generates, generate
 from attnwidget.inputs import prepare
 from attnwidget.inputs.placement import input_device, placement_text
 from attnwidget.inputs.prepare import as_names, decoder_axis
@@ -171,6 +173,38 @@ class AttentionModel:
         fill(result, recorder, naming)
         return result
 
+    def generate(self, inputs: Any, **options: Any) -> AttentionCapture:  # noqa: ANN401 - see below
+        """Let the model go on from a prompt, and keep the attention of all of it as one causal map.
+
+        Prefill and steps are joined, equal to one forward pass over the final sequence, whatever the cache (dynamic,
+        static, sliding, offloaded, quantized). Of beams, those that became the returned sequences are shown. A token is
+        run to find the one after it: the last one was not run, and has no row and no column. `cap.generation` tells
+        what was given from what was generated, and holds every id.
+
+        Args:
+            inputs: the prompt, in every form that `capture` takes; several prompts are padded on the left.
+            **options: passed on to transformers' `generate` (max_new_tokens, do_sample, num_beams ...).
+
+        Returns:
+            The capture; one example per returned sequence.
+
+        Raises:
+            TypeError: the inputs are none of these.
+            ValueError: as for `capture`, or what transformers refuses.
+            CaptureError: the model cannot generate, or runs something else in between (guidance by a negative prompt,
+                an assistant that shares the model).
+        """
+        check_generates(self.model, self.name)
+        two_sided = getattr(getattr(self.model, "config", None), "is_encoder_decoder", False)
+        prepared = prepare(
+            inputs, self.tokenizer, device=input_device(self.model), parameters=self._parameters(), left=not two_sided
+        )
+        kwargs = self._accepted(prepared.kwargs)
+        if "token_type_ids" not in self._parameters():  # which generate() refuses where forward would not mind
+            kwargs.pop("token_type_ids", None)
+        self._check_ids(kwargs, more=0 if two_sided else options.get("max_new_tokens") or 0)
+        return generate(self, replace(prepared, kwargs=kwargs), options)
+
     def __repr__(self) -> str:
         kind, tokenizer = (
             type(self.model).__name__,
@@ -196,7 +230,7 @@ class AttentionModel:
             spare.add("attention_mask")
         return {key: value for key, value in kwargs.items() if key in parameters or key not in spare}
 
-    def _check_ids(self, kwargs: dict[str, Any]) -> None:
+    def _check_ids(self, kwargs: dict[str, Any], *, more: int = 0) -> None:
         ids = kwargs.get("input_ids")
         if not isinstance(ids, torch.Tensor):
             return
@@ -205,6 +239,11 @@ class AttentionModel:
             raise ValueError(
                 f"the input has {ids.shape[-1]} tokens and {self.name} has positions for {limit}; "
                 "pass a shorter text, or a part of its token ids"
+            )
+        if limit is not None and ids.shape[-1] + more > limit + 1:  # the last one is not run
+            raise ValueError(
+                f"the prompt has {ids.shape[-1]} tokens and {more} more are to be generated, and {self.name} has "
+                f"positions for {limit}; expected max_new_tokens of {limit + 1 - ids.shape[-1]} at most"
             )
         size = _vocabulary(self.model)
         if size is not None and ids.numel() and not kwargs.keys() & _PICTURES:

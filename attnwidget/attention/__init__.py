@@ -13,6 +13,7 @@ from attnwidget.attention.combining import combine_masks, without_bias
 from attnwidget.attention.dense import DenseAttention
 from attnwidget.attention.errors import AttentionWarning, CaptureError
 from attnwidget.attention.framed import FramedAttention
+from attnwidget.attention.generation import Generation
 from attnwidget.attention.layertable import ranges
 from attnwidget.attention.masks import Mask
 from attnwidget.attention.memo import MaskMemo
@@ -36,6 +37,7 @@ __all__ = [
     "DenseAttention",
     "FactoredAttention",
     "FramedAttention",
+    "Generation",
     "LayerInfo",
     "Mask",
     "MaskMemo",

@@ -19,6 +19,7 @@ from attnwidget.attention.verify import Verification, verify
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from attnwidget.attention.generation import Generation
     from attnwidget.attention.protocol import Attention
     from attnwidget.attention.stack import AttentionStack
     from attnwidget.attention.tokens import TokenNames
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 class AttentionCapture:
     """Every head of every layer of one run. Indices count from 0, padding is cut off, nothing is rescaled.
 
-    `notes` tells what one should know of the run, where there is anything; `repr` prints it.
+    `notes` tells what one should know of the run, where there is anything; `repr` prints it. `generation` says what was
+    given and what was generated, where generate() ran; None elsewhere.
 
     Args:
         stacks: at least one, with names of their own; None: filled later, by whoever watches the run.
@@ -43,6 +45,7 @@ class AttentionCapture:
     def __init__(self, stacks: Iterable[AttentionStack] | None = None, *, model: str | None = None) -> None:
         self.model = model or "attention"
         self.notes: tuple[str, ...] = ()
+        self.generation: Generation | None = None
         self._stacks: Mapping[str, AttentionStack] | None = None
         self._closed = False
         if stacks is not None:

@@ -109,9 +109,9 @@ class FramedAttention:
         return self.windows.probe
 
     @property
-    def window(self) -> int:
-        """Keys of one window."""
-        return self.windows.n_keys
+    def window(self) -> int | None:
+        """Keys of one window; where there is but one, what the most of its keys in a row are that a query looks at."""
+        return self.windows.n_keys if self.windows.n_examples > self.n_examples else self.windows.window
 
     @property
     def held(self) -> Mapping[str, int]:
@@ -129,7 +129,10 @@ class FramedAttention:
     def detail(self) -> str:
         """In a few words, how this layer is kept."""
         count = self.windows.n_examples // self.n_examples
-        return f"{self.windows.detail}, {count} windows of {self.windows.n_queries} x {self.windows.n_keys}"
+        if count == 1 and not (self._keys < 0).any():
+            return f"{self.windows.detail}, in another order"
+        size = f"{self.windows.n_queries} x {self.windows.n_keys}"
+        return f"{self.windows.detail}, {count} window{'s' * (count != 1)} of {size}"
 
     def weights(self, example: int, heads: Index, queries: Index, keys: Index) -> Floats:
         """Weights after the softmax, (h, q, k); 0 between tokens that no window holds together."""
@@ -147,13 +150,10 @@ class FramedAttention:
         return found
 
     def sink_share(self, example: int, heads: Index, queries: Index) -> Floats:
-        """What of each row goes to no token: to an attention sink, or to padding of its window; (h, q)."""
+        """What of each row goes to an attention sink that is no token, (h, q)."""
         share = np.zeros((length_of(heads, self.n_heads), length_of(queries, self.n_queries)), dtype=np.float32)
         for window, rows, slots in self._rows(example, queries):
             share[:, rows] = self.windows.sink_share(window, heads, slots)
-            padding = np.flatnonzero(self._keys[window] < 0)
-            if len(padding):
-                share[:, rows] += self.windows.weights(window, heads, slots, padding).sum(axis=-1)
         return share
 
     def probe_errors(self) -> Floats | None:

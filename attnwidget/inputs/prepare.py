@@ -45,6 +45,7 @@ def prepare(
     *,
     device: torch.device,
     parameters: Collection[str],
+    left: bool = False,
 ) -> Prepared:
     """Prepare whatever a person passes.
 
@@ -53,6 +54,7 @@ def prepare(
         tokenizer: of the model, or None.
         device: where the model is.
         parameters: names of what the model's forward takes, in order.
+        left: pad on the left, whatever the tokenizer does.
 
     Returns:
         Arguments on the model's device, and names for the tokens.
@@ -70,10 +72,10 @@ def prepare(
                 "the input is text and this model has no tokenizer: pass one, AttentionModel(model, tokenizer), "
                 "or pass tensors, with tokens= to name them"
             )
-        return _batch([encode_text(tokenizer, text) for text in texts], tokenizer, device)
+        return _batch([encode_text(tokenizer, text) for text in texts], tokenizer, device, left=left)
     lists = _id_lists(inputs)
     if lists is not None:
-        return _batch([example_of_ids(tokenizer, ids) for ids in lists], tokenizer, device)
+        return _batch([example_of_ids(tokenizer, ids) for ids in lists], tokenizer, device, left=left)
     if isinstance(inputs, torch.Tensor) or (isinstance(inputs, np.ndarray) and inputs.dtype.kind in "biufc"):
         return _tensor(torch.as_tensor(inputs).to(device), tokenizer, list(parameters))
     raise TypeError(f"inputs are {type(inputs).__name__} {_shown(inputs)}; expected {_ACCEPTED}")
@@ -133,22 +135,22 @@ def _is_int(value: object) -> bool:
     return isinstance(value, (int, np.integer)) and not isinstance(value, bool)
 
 
-def _batch(examples: list[Example], tokenizer: Any, device: torch.device) -> Prepared:  # noqa: ANN401
-    batch = {name: tensor.to(device) for name, tensor in pad(examples, tokenizer).items()}
+def _batch(examples: list[Example], tokenizer: Any, device: torch.device, *, left: bool) -> Prepared:  # noqa: ANN401
+    batch = {name: tensor.to(device) for name, tensor in pad(examples, tokenizer, left=left).items()}
     mask = batch["attention_mask"]
     if any(example.tokens is None for example in examples):
         return Prepared((), batch, Naming(_axis(None, mask)))
     spans = _spans(mask)
     width = mask.shape[1]
     tokens = [
-        _widen(example.tokens, start, width)
+        widen(example.tokens, start, width)
         for example, (start, _) in zip(examples, spans, strict=True)
         if example.tokens
     ]
     return Prepared((), batch, Naming(Axis(tuple(tokens), spans)))
 
 
-def _widen(tokens: Tokens, start: int, width: int) -> Tokens:
+def widen(tokens: Tokens, start: int, width: int) -> Tokens:
     """Tokens of an example at its place among padding; the padding is cut off again when the stack is built."""
     after = width - start - len(tokens)
 
@@ -214,7 +216,7 @@ def _axis(tokens: tuple[Tokens, ...] | None, mask: Any) -> Axis | None:  # noqa:
     """Names and spans; where only the spans are known, positions are numbered from each span's start."""
     spans = _spans(mask) if isinstance(mask, torch.Tensor) and mask.ndim == _IDS_NDIM else None
     if tokens is None and spans is not None and isinstance(mask, torch.Tensor):
-        tokens = tuple(_widen(Tokens.numbered(stop - start), start, mask.shape[1]) for start, stop in spans)
+        tokens = tuple(widen(Tokens.numbered(stop - start), start, mask.shape[1]) for start, stop in spans)
     return None if tokens is None else Axis(tokens, spans)
 
 

@@ -57,10 +57,10 @@ def example_of_ids(tokenizer: Any, ids: Sequence[int]) -> Example:  # noqa: ANN4
     return Example({"input_ids": list(ids), "attention_mask": [1] * len(ids)}, tokens)
 
 
-def pad(examples: Sequence[Example], tokenizer: Any) -> dict[str, torch.Tensor]:  # noqa: ANN401 - may be None
+def pad(examples: Sequence[Example], tokenizer: Any, *, left: bool = False) -> dict[str, torch.Tensor]:  # noqa: ANN401
     """One (B, T) tensor per input. Padded by hand: a tokenizer without a padding token cannot."""
     length = max(len(example.inputs["input_ids"]) for example in examples)
-    left = getattr(tokenizer, "padding_side", "right") == "left"
+    left = left or getattr(tokenizer, "padding_side", "right") == "left"
     fill = {"input_ids": _padding_id(tokenizer), "token_type_ids": getattr(tokenizer, "pad_token_type_id", 0) or 0}
     names = [name for name in examples[0].inputs if all(name in example.inputs for example in examples)]
     batch = {}

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING
 from attnwidget.attention import AttentionStack, AttentionWarning, CaptureError, LayerInfo, Tokens
 from attnwidget.attention.tokens import TokenNames, each_tokens
 from attnwidget.intercept.nothing import nothing_seen
+from attnwidget.intercept.outcome import join_runs
 from attnwidget.intercept.roles import name_roles
 from attnwidget.intercept.unseen import unseen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from attnwidget.attention.stack import Span
+    from attnwidget.intercept.outcome import Outcome
     from attnwidget.intercept.recorder import Recorder
     from attnwidget.intercept.records import Record
 
@@ -52,6 +54,15 @@ class Naming:
         return cls(name_axis(tokens), name_axis(key_tokens))
 
 
+def names_of_run(names: Naming, outcome: Outcome | None) -> Naming:
+    """Names as a person gave them; of a generation, tokens that a sequence had no more are cut off."""
+    if outcome is None or (outcome.ends == outcome.n_rows).all():
+        return names
+    queries = names.queries or Axis((Tokens.numbered(outcome.n_rows),))
+    axis = Axis(queries.tokens, tuple((0, int(end)) for end in outcome.ends))
+    return Naming(axis, names.keys, names.roles)
+
+
 def name_axis(names: TokenNames | Sequence[TokenNames] | None) -> Axis | None:
     """One list of names for all examples, or one per example."""
     if names is None:
@@ -59,12 +70,12 @@ def name_axis(names: TokenNames | Sequence[TokenNames] | None) -> Axis | None:
     return Axis(each_tokens(names))
 
 
-def assemble(recorder: Recorder, naming: Naming) -> list[AttentionStack]:
+def assemble(recorder: Recorder, naming: Naming | Callable[[Outcome | None], Naming]) -> list[AttentionStack]:
     """Build the stacks.
 
     Args:
         recorder: after the run.
-        naming: of the tokens.
+        naming: of the tokens, or what makes it from what generate() returned.
 
     Returns:
         Stacks in the order they ran.
@@ -76,6 +87,8 @@ def assemble(recorder: Recorder, naming: Naming) -> list[AttentionStack]:
         raise recorder.problem
     if not recorder.records:
         raise CaptureError(nothing_seen(recorder))
+    recorder.outcome = join_runs(recorder)
+    naming = naming if isinstance(naming, Naming) else naming(recorder.outcome)
     groups: dict[str, list[list[Record]]] = {}
     roles = name_roles(recorder.records)
     for record, role in zip(recorder.records, roles, strict=True):

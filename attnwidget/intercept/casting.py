@@ -81,9 +81,11 @@ def _by_number(call: Call, result: torch.Tensor) -> Shadow | None:
         return Base(tuple(result.shape))
     if len(found) == 1:
         return found[0]
-    if all(base_of(shadow) is base_of(found[0]) for shadow in found):
+    bases = {base.number: base for shadow in found if (base := base_of(shadow)) is not None}
+    if len(bases) == 1:
         return movements.agreed(result.shape, found)
-    return Base(tuple(result.shape))
+    # What flows through all layers, which were there before the branch that is added to it.
+    return next(shadow for shadow in found if base_of(shadow) is bases[min(bases)])
 
 
 def _is_made_anew(call: Call, result: torch.Tensor) -> bool:
@@ -124,8 +126,9 @@ def _product(call: Call, result: torch.Tensor) -> Shadow | None:
 
 def _norm(call: Call, result: torch.Tensor) -> Shadow | None:
     """`layer_norm` and `rms_norm` of the last axis."""
-    shape = call.argument(1, "normalized_shape")
-    return movements.row_by_row(result.shape, call.shadows[0]) if len(shape) == 1 else None
+    if len(call.argument(1, "normalized_shape")) != 1:
+        return None
+    return call.shadows[0] or Base(tuple(result.shape))
 
 
 def _convolution(call: Call, result: torch.Tensor) -> Shadow | None:
@@ -168,11 +171,11 @@ _BY_NUMBER = _and_in_place(
     *("exp", "log", "tanh", "sigmoid", "relu", "relu6", "gelu", "silu", "mish", "elu", "celu", "selu", "softplus"),
     *("leaky_relu", "hardtanh", "hardswish", "hardsigmoid", "erf", "sin", "cos", "abs", "neg", "negative", "clamp"),
     *("clip", "clamp_min", "clamp_max", "nan_to_num", "masked_fill", "addcmul", "addcdiv", "dropout", "dropout1d"),
-    *("dropout2d", "dropout3d", "feature_dropout", "alpha_dropout", "batch_norm", "requires_grad"),
+    *("dropout2d", "dropout3d", "feature_dropout", "alpha_dropout", "batch_norm", "group_norm"),
 )
 _SAME = _named(
     *("to", "float", "half", "double", "bfloat16", "type", "type_as", "contiguous", "clone", "detach", "alias"),
-    *("cpu", "cuda", "__rmul__", "__rtruediv__", "__rdiv__", "__rpow__", "native_dropout"),
+    *("cpu", "cuda", "__rmul__", "__rtruediv__", "__rdiv__", "__rpow__", "__pow__", "requires_grad_"),
 )
 _SHAPED = _named("view", "reshape", "flatten", "unflatten", "squeeze", "unsqueeze", "view_as", "reshape_as", "ravel")
 _AGAIN = _named(
@@ -204,6 +207,7 @@ RULES: dict[Any, movements.Rule] = {
     **dict.fromkeys(_named("as_strided"), movements.strided),
     **dict.fromkeys(_NEW, movements.filled),
     torch.Tensor.unfold: movements.again,
+    functional.unfold: movements.unfolded,
     torch.Tensor.__getitem__: movements.indexed,
     torch.Tensor.__setitem__: _overwrites,
     torch.view_as_complex: movements.as_complex,

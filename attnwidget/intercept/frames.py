@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,12 @@ def find_caller(tree: Mapping[int, str]) -> Caller | None:
             innermost, outermost = owner, (owner, frame)
         if frame.f_code.co_name in _CALLS:
             called = (owner, frame)
+        elif frame.f_code.co_name == "generate" and hasattr(owner, "prepare_inputs_for_generation"):
+            # transformers' loop: each call from it is a run, also where it is part of a larger module's forward. What
+            # it calls and is not in the tree, as an assistant, is somebody else.
+            if called is None:
+                return None
+            break
     if innermost is None or outermost is None:
         return None
     top, run = called or outermost
@@ -68,3 +75,17 @@ def owner_of(frame: FrameType) -> object:
     code = frame.f_code
     # Reading f_locals copies them: only where it can help.
     return frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
+
+
+def arguments_of(frame: FrameType) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What a method was called with: its unnamed arguments, and those with names, its object left out."""
+    code, values = frame.f_code, frame.f_locals
+    count = code.co_argcount + code.co_kwonlyargcount
+    named = {name: values[name] for name in code.co_varnames[1:count] if name in values}
+    unnamed: tuple[Any, ...] = ()
+    if code.co_flags & inspect.CO_VARARGS:
+        unnamed = tuple(values.get(code.co_varnames[count], ()))
+        count += 1
+    if code.co_flags & inspect.CO_VARKEYWORDS:
+        named.update(values.get(code.co_varnames[count], {}))
+    return unnamed, named

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attnwidget.attention import FramedAttention
+from attnwidget.intercept.movements import moved
 from attnwidget.intercept.places import Places, Placing, source_after
-from attnwidget.intercept.portions import Portion, stretch
+from attnwidget.intercept.portions import Portion, positions
 from attnwidget.intercept.shadows import shadows
 
 if TYPE_CHECKING:
@@ -20,12 +21,12 @@ if TYPE_CHECKING:
     from attnwidget.intercept.shadows import Base, Shadow
 
 PADDED = (
-    "windows are filled up with padding that is looked at like any token: rows sum to less than 1, and "
-    "cap.sink_share says what is missing"
+    "windows are filled up with padding that is looked at like any token: rows sum to 1 less what goes there, "
+    "1 - weights.sum(-1)"
 )
 
 
-_PAIR = 2
+_PAIR, _NDIM = 2, 4
 _AXES = (0, None)
 """Of a sequence, the axis that may count examples; None where it has one example."""
 
@@ -45,6 +46,16 @@ class _Frame:
     length: int
     examples: NDArray[np.int64]
     places: NDArray[np.int64]
+
+    @property
+    def is_all(self) -> bool:
+        """Whether every token of the sequence stands somewhere, as often as any."""
+        return int((self.places >= 0).sum()) == self.n_examples * self.length
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether places are those of the sequence itself."""
+        return np.array_equal(self.places, np.arange(self.n_examples * self.length).reshape(self.n_examples, -1))
 
     @property
     def is_once(self) -> bool:
@@ -93,9 +104,19 @@ class Pair:
     is_one: bool
 
     @property
-    def rank(self) -> tuple[int, bool, int]:
-        """Lower is better: few examples, one sequence for both, one that padding has not been added to."""
-        return self.rows.n_examples, not self.is_one, self.rows.length
+    def rank(self) -> tuple[int, bool]:
+        """Lower is better: few examples, and one sequence for both."""
+        return self.rows.n_examples, not self.is_one
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of both sequences is there."""
+        return self.rows.is_all and self.columns.is_all
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether examples and tokens are as they stand in their sequences."""
+        return self.rows.is_in_order and self.columns.is_in_order
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -137,6 +158,12 @@ def _is_uncut(placing: Placing) -> bool:
     return len(placing.shape) > 1 and tail == tokens.shape[1] and np.array_equal(tokens, whole)
 
 
+def _cut(placed: tuple[Placing, ...]) -> tuple[Placing, ...]:
+    """Sequences from before the windows were cut: one after which windows were whole is another shape of them."""
+    whole = [number for number, placing in enumerate(placed) if _is_uncut(placing)]
+    return placed[whole[-1] + 1 :] if whole else placed
+
+
 def framed(attention: Attention, query: torch.Tensor, key: torch.Tensor, places: Places, notes: list[str]) -> Attention:
     """The same attention, in the frame of the whole sequence if its examples are windows of one.
 
@@ -151,22 +178,44 @@ def framed(attention: Attention, query: torch.Tensor, key: torch.Tensor, places:
         What was given, where its examples are no windows or their places cannot be told.
     """
     known = shadows()
-    pair = known.get(query), known.get(key)
-    if pair[0] is None or pair[1] is None:
+    if query.ndim != _NDIM:
         return attention
+    return frame_shadows(attention, known.get(query), known.get(key), places, notes)
+
+
+def framed_rows(
+    attention: Attention, query: torch.Tensor, key: torch.Tensor, places: Places, notes: list[str]
+) -> Attention:
+    """`framed`, from what queries and keys are projected from, (Tq, E, C) and (Tk, E, C)."""
+    known = shadows()
+    pair = [
+        moved((part.shape[1], 1, part.shape[0], part.shape[2]), _examples_first, (), shadow)
+        if part.ndim == len("tec") and (shadow := known.get(part)) is not None
+        else None
+        for part in (query, key)
+    ]
     return frame_shadows(attention, pair[0], pair[1], places, notes)
 
 
-def frame_shadows(attention: Attention, query: Shadow, key: Shadow, places: Places, notes: list[str]) -> Attention:
+def _examples_first(codes: torch.Tensor) -> torch.Tensor:
+    return codes.transpose(0, 1).unsqueeze(1)
+
+
+def frame_shadows(
+    attention: Attention, query: Shadow | None, key: Shadow | None, places: Places, notes: list[str]
+) -> Attention:
     """`framed`, with the shadows of queries (E, H, Tq, d) and keys (E, Hkv, Tk, d)."""
+    if query is None or key is None:
+        cut = None if key is None else _cut_from(places.placings(key), attention.n_examples, attention.n_keys)
+        if cut is not None:
+            notes.append(_told(attention, cut, "their queries are no tokens of that sequence"))
+        return attention
     shape = attention.n_examples, attention.n_queries, attention.n_keys
     # Layers that cut alike differ in nothing that is worked out here.
-    movements = places.key(query), places.key(key)
-    case = places.cases.get((*movements, *shape))
+    alike = shadows().key(query), shadows().key(key), *shape
+    case = places.cases.get(alike)
     if case is None:
-        case = _case(attention, query, key, places)
-        if None not in movements:
-            places.cases[(*movements, *shape)] = case
+        case = places.cases[alike] = _case(attention, query, key, places)
     if case.frame is not None:
         result = case.frame.around(attention)
         if result.counts_padding:
@@ -184,15 +233,17 @@ def _case(attention: Attention, query: Shadow, key: Shadow, places: Places) -> C
     placed = places.placings(query)
     sources = [(source_after(key, placing.hops), placing) for placing in places.placings(key)]
     best: Pair | None = None
-    for placing in placed:
-        if not _is_uncut(placing):
-            found = _pair(placing, source_after(query, placing.hops), sources, attention)
-            if found is not None and (best is None or found.rank < best.rank):
-                best = found
+    for placing in _cut(placed):
+        found = _pair(placing, source_after(query, placing.hops), sources, attention)
+        # The farthest, which other layers come from too.
+        if found is not None and (best is None or found.rank <= best.rank):
+            best = found
     if best is None:
         return Case(reason=_why_not(placed, attention))
-    if best.rows.n_examples >= attention.n_examples:
+    if best.rows.n_examples >= attention.n_examples and not best.is_whole:
         return Case(portion=best)
+    if best.is_in_order:
+        return Case()
     rows, columns = best.rows, best.columns
     frame = FramedAttention(
         attention,
@@ -234,23 +285,34 @@ def _fits(attention: Attention, rows: _Frame, columns: _Frame) -> bool:
 
 def _note_portion(attention: Attention, pair: Pair, bases: tuple[Base | None, Base | None], places: Places) -> None:
     """Write down that a call looked from a portion of its sequence: others may look from the rest."""
-    rows, columns = stretch(pair.rows.places, pair.rows.length), stretch(pair.columns.places, pair.columns.length)
-    if rows is not None and columns is not None and rows != (0, pair.rows.length):
-        places.portions[id(attention)] = Portion(attention, bases, pair.rows.length, pair.columns.length, rows, columns)
+    lengths = pair.rows.length, pair.columns.length
+    rows, columns = positions(pair.rows.places, lengths[0]), positions(pair.columns.places, lengths[1])
+    if rows is not None and columns is not None and len(rows) < lengths[0]:
+        places.portions[id(attention)] = Portion(attention, bases, *lengths, rows, columns)
 
 
 def _why_not(placed: tuple[Placing, ...], attention: Attention) -> str | None:
     """Why windows are shown one by one; None where nothing says that examples are windows."""
-    count, shape = attention.n_examples, (attention.n_examples, attention.n_queries)
-    for placing in placed:
-        rows = next((found for axis in _AXES if (found := _Frame.of(placing, axis)) is not None), None)
-        if rows is None or _is_uncut(placing) or rows.places.shape != shape or rows.n_examples >= count:
+    cut = _cut_from(placed, attention.n_examples, attention.n_queries)
+    if cut is None:
+        return None
+    why = "what they look at does not all come from that sequence" if cut.is_once else "some tokens stand in several"
+    return _told(attention, cut, why)
+
+
+def _cut_from(placed: tuple[Placing, ...], count: int, size: int) -> _Frame | None:
+    """The sequence that so many windows of this size were cut from, as parts of its examples; None if they were not."""
+    for placing in _cut(placed):
+        found = next((frame for axis in _AXES if (frame := _Frame.of(placing, axis)) is not None), None)
+        if found is None or found.places.shape != (count, size) or found.n_examples >= count:
             continue
-        if ((rows.places >= 0).sum(axis=1) >= rows.length).any():  # the same example several times
-            continue
-        why = "what they look at does not all come from that sequence" if rows.is_once else "some stand in several"
-        return (
-            f"{count} windows of {attention.n_queries} x {attention.n_keys} tokens were cut from a sequence of "
-            f"{rows.length}, and are shown one by one: {why}"
-        )
+        if ((found.places >= 0).sum(axis=1) < found.length).all():  # else the same example several times
+            return found
     return None
+
+
+def _told(attention: Attention, cut: _Frame, why: str) -> str:
+    return (
+        f"{attention.n_examples} windows of {attention.n_queries} x {attention.n_keys} tokens were cut from a sequence "
+        f"of {cut.length}, and are shown one by one: {why}"
+    )

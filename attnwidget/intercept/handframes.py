@@ -57,7 +57,7 @@ def with_windows(scores: Scores, frame: Frame, places: Places) -> Frame:
     """
     leading = leaves(frame[0]) + leaves(frame[1])
     shadow = _query_shadow(scores, (*((atom,) for atom in leading), frame[2], scores.summed), frame)
-    found = places.placings(shadow) if shadow is not None else ()
+    found = places.placings(shadow, heads=False) if shadow is not None else ()
     if len(found) <= 1 or len(leading) != len(found[-1].tokens.shape) - 1:
         return frame
     tokens = found[-1].tokens
@@ -74,8 +74,6 @@ def framed_by_hand(attention: Attention, scores: Scores, frame: Frame, places: P
     batch, heads, rows, keys = frame
     query = _query_shadow(scores, (batch, heads, rows, scores.summed), frame)
     key = _query_shadow(scores, (batch, heads, keys, scores.summed), frame, keys=True)
-    if query is None or key is None:
-        return attention
     return frame_shadows(attention, query, key, places, notes)
 
 

@@ -6,6 +6,7 @@ import functools
 import sys
 from typing import TYPE_CHECKING, Any
 
+from attnwidget.intercept import generating
 from attnwidget.intercept.factors import from_interface
 from attnwidget.intercept.framing import framed
 from attnwidget.intercept.recorder import ACTIVE, record_call
@@ -34,6 +35,7 @@ def install() -> list[Undo]:
     if modeling is None:  # no model of transformers can be running
         return []
     undo: list[Undo] = []
+    generating.wrap(undo)
     functions = modeling.ALL_ATTENTION_FUNCTIONS
     kind = type(functions)
     if kind is dict:  # 4.48 and 4.49: there is no look-up to wrap, so the entries are

@@ -120,6 +120,35 @@ class Keeper:
         return Probe(self.store.aside(values), rows, self.store.aside(outputs), torch.finfo(output.dtype).eps)
 
 
+class Lender(Keeper):
+    """Hands tensors on as they are, for calls of which only what is new will be kept, by whoever asked.
+
+    Args:
+        keeper: of the capture, whose memos are used.
+
+    Attributes:
+        value: (B | 1, Hkv, Tk, dv), what a probe would be made from; None if none was.
+        output: (B, H, Tq, dv).
+    """
+
+    def __init__(self, keeper: Keeper) -> None:
+        self.__dict__.update(keeper.__dict__)
+        self.value: torch.Tensor | None = None
+        self.output: torch.Tensor | None = None
+
+    def keep(self, tensor: torch.Tensor) -> torch.Tensor:
+        """The tensor itself."""
+        return tensor.detach()
+
+    def keep_lse(self, lse: torch.Tensor | None) -> torch.Tensor | None:
+        """The tensor itself, as float32."""
+        return None if lse is None else lse.detach().float()
+
+    def probe(self, value: torch.Tensor, output: torch.Tensor) -> None:
+        """Remember what it could be made from."""
+        self.value, self.output = value.detach(), output.detach()
+
+
 class _Once:
     """Copies, one for all tensors with the same values as far as that can be seen."""
 
@@ -146,11 +175,11 @@ class _Once:
 
 def _along(vectors: torch.Tensor) -> torch.Tensor:
     """(..., d) -> (...) float32, the part of each vector along the direction of its size."""
-    return torch.matmul(vectors.float(), _direction(vectors.shape[-1], vectors.device))
+    return torch.matmul(vectors.float(), direction(vectors.shape[-1], vectors.device))
 
 
 @lru_cache(maxsize=16)
-def _direction(size: int, device: torch.device) -> torch.Tensor:
+def direction(size: int, device: torch.device) -> torch.Tensor:
     """(size,), of unit length, always the same; the generators of the run are left alone."""
     direction: torch.Tensor = torch.randn(size, generator=torch.Generator().manual_seed(_SEED), device="cpu")
     return direction.div_(direction.norm()).to(device)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _HINT = re.compile(
     r"(?<!sliding_)window|partition|unfold|strided|^roll$|_roll|unroll|shift_size|seq_?lens|axial|temporal|num_frames"
     r"|(num|n)_(chunk|block|segment|patches_)|(chunk|block|segment)(_len|s_count|ed_(query|key|q_|k_))|split_into"
-    r"|(?<![a-z])local_(att|radius|mask|win|block|causal)|LocalSelf|query_block|context_size|rearrange"
+    r"|(?<![a-z_])local_(att|radius|mask|win|block|causal)|Local(ly)?[A-Z]|Window|^ws$|query_block|context_size|rearrange"
 )
 """Words of code that cuts a sequence up. `sliding_window` is none: such windows are masks."""
 _PLUMBING = ("torch.", "transformers.modeling_", "transformers.generation", "transformers.utils", "transformers.integ")
@@ -31,6 +31,8 @@ def may_cut(root: nn.Module) -> bool:
 
 @lru_cache(maxsize=4096)
 def _speaks(kind: type) -> bool:
+    if _HINT.search(kind.__name__):
+        return True
     for base in kind.__mro__:
         if issubclass(base, nn.Module) and base is not nn.Module and not base.__module__.startswith(_PLUMBING):
             for value in vars(base).values():
@@ -42,7 +44,8 @@ def _speaks(kind: type) -> bool:
 
 
 def _words(code: CodeType) -> Iterator[str]:
-    """Names of whatever a function uses, and of what its inner functions use."""
+    """A function's name, those of whatever it uses, and of what its inner functions use."""
+    yield code.co_name
     yield from code.co_names
     yield from code.co_varnames
     for constant in code.co_consts:

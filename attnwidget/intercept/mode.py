@@ -195,12 +195,16 @@ def _linear(
     args: tuple[Any, ...],
     options: Mapping[str, Any],
 ) -> Any:  # noqa: ANN401
-    caller = owner_of(sys._getframe(2))  # noqa: SLF001 - above this and __torch_function__: whose weights these are
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to the running frames
+    while frame is not None and frame.f_code is not _WATCHING:
+        frame = frame.f_back
+    caller = None if frame is None or frame.f_back is None else owner_of(frame.f_back)  # whose weights these are
     for recorder in ACTIVE.get():
         recorder.saw(caller)
     return byhand.follow(func, args, options) if trails.trails() else func(*args, **options)
 
 
+_WATCHING = WatchCalls.__torch_function__.__code__
 _followed = _by_hand(byhand.follow)
 _plain = _by_hand(lambda func, args, options: func(*args, **options))
 _HANDLERS: dict[Any, Callable[..., Any]] = {

@@ -9,7 +9,18 @@ import torch
 from torch.nn import functional
 
 from attnwidget.intercept.axes import version_of
-from attnwidget.intercept.shadows import PADDING, UNKNOWN, Base, Constant, LostError, Moved, Shadow, Shadows, base_of
+from attnwidget.intercept.shadows import (
+    PADDING,
+    UNKNOWN,
+    Base,
+    Constant,
+    LostError,
+    Moved,
+    Shadow,
+    Shadows,
+    base_of,
+    shadows,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +28,7 @@ if TYPE_CHECKING:
     Found: TypeAlias = Shadow | Sequence[Shadow] | None
     Rule: TypeAlias = Callable[["Call", Any], Found]
 
+_LONG = 4
 _PLACES = {torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8, torch.bool}
 
 
@@ -67,7 +79,10 @@ def moved(
     versions = tuple((tensor, version_of(tensor)) for tensor in _tensors(args))
     if any(tensor.dtype not in _PLACES for tensor, _ in versions):
         return None
-    return Moved(tuple(shape), base, move, args, tuple(known), pick, versions)
+    depth = 1 + max((parent.depth for parent in known if isinstance(parent, Moved)), default=0)
+    found = Moved(tuple(shape), base, move, args, tuple(known), pick, versions, depth)
+    # A sequence that layer after layer is cut up and put together again would get an ever longer past.
+    return base if depth >= _LONG and found.shape == base.shape and shadows().is_back(found) else found
 
 
 def _tensors(args: Any) -> list[torch.Tensor]:  # noqa: ANN401
@@ -251,6 +266,18 @@ def strided(call: Call, result: torch.Tensor) -> Found:
     start = call.argument(3, "storage_offset")
     offset = 0 if start is None else start - source.storage_offset()
     return moved(result.shape, _strided, (tuple(source.stride()), size, stride, offset), call.shadows[0])
+
+
+def _patches(codes: torch.Tensor, options: tuple[Any, ...]) -> torch.Tensor:
+    # Only numbers with a point can be unfolded; zeros fill up.
+    return (functional.unfold(codes.double() + 1, *options) - 1).long()
+
+
+def unfolded(call: Call, result: torch.Tensor) -> Found:
+    """`F.unfold`: overlapping patches of an image."""
+    names = {"dilation": 1, "padding": 0, "stride": 1}
+    options = tuple(call.argument(number, name, names[name]) for number, name in enumerate(names, 2))
+    return moved(result.shape, _patches, ((call.argument(1, "kernel_size"), *options),), call.shadows[0])
 
 
 def as_complex(call: Call, result: torch.Tensor) -> Found:

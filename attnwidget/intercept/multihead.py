@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from attnwidget.attention import FactoredAttention, Mask
 from attnwidget.intercept.dropout import keep_dropped
+from attnwidget.intercept.framing import framed_rows
 from attnwidget.intercept.fused import fused_path_notes
 from attnwidget.intercept.recorder import record_call
 from attnwidget.intercept.sdpa import SDPA, as_kernel_saw, check_readable, run_kernel
@@ -87,11 +88,14 @@ def watched(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
         for name, made in (("[bias]", arguments["bias_k"] is not None), ("[zero]", arguments["add_zero_attn"]))
         if made
     ]
+    notes = list(fused_path_notes()) if alone else []
     record_call(
-        lambda keeper: _factors(inside, arguments, len(extra), keeper),
+        lambda keeper: framed_rows(
+            _factors(inside, arguments, len(extra), keeper), arguments["query"], arguments["key"], keeper.places, notes
+        ),
         implementation="eager" if arguments.get("need_weights", True) else "sdpa",
         extra_keys=tuple(extra),
-        notes=fused_path_notes() if alone else (),
+        notes=notes,
     )
     return result
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
@@ -11,12 +11,10 @@ from attnwidget.intercept.shadows import (
     PADDING,
     UNKNOWN,
     Base,
-    Constant,
     LostError,
-    Moved,
     base_of,
     codes,
-    frozen,
+    shadows,
     token_shape,
 )
 
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from attnwidget.intercept.portions import Portion
     from attnwidget.intercept.shadows import Shadow
 
+Channels: TypeAlias = tuple[int, ...]
 _CHANNELS = ((-1,), (1,), (1, -1), (-2, -1))
 """Axes that count channels and heads and not tokens, as models have them, simplest first."""
 
@@ -50,59 +49,61 @@ class Placing:
 
 
 class Places:
-    """Places worked out before: layers that cut alike share them."""
+    """Places worked out before: layers that cut alike share them.
+
+    Attributes:
+        cases: what was found for queries and keys, by their movements and shapes.
+        portions: calls over a portion of a sequence, by the `id` of their attention, which they hold.
+    """
 
     def __init__(self) -> None:
-        self._keys: dict[Any, int] = {}
-        self._found: dict[int | None, tuple[Placing, ...]] = {}
-        self.cases: dict[tuple[int | None, ...], Case] = {}
-        """What was found for queries and keys, by their movements."""
+        self.cases: dict[tuple[int, ...], Case] = {}
         self.portions: dict[int, Portion] = {}
-        """Calls over a portion of a sequence, by the `id` of their attention, which they hold."""
+        self._found: dict[tuple[int, bool], tuple[Placing, ...]] = {}
+        self._before: dict[tuple[int, Channels], tuple[torch.Tensor, Channels] | None] = {}
 
-    def placings(self, shadow: Shadow) -> tuple[Placing, ...]:
+    def placings(self, shadow: Shadow, *, heads: bool = True) -> tuple[Placing, ...]:
         """Every sequence that queries or keys can be placed in, the nearest first.
 
         Args:
-            shadow: of queries or keys (..., d), heads second where they are (E, H, T, d).
+            shadow: of queries or keys (..., d).
+            heads: they are (E, H, T, d), and heads come from the same tokens.
 
         Returns:
             Nothing if they cannot be told to come from tokens of any.
         """
-        key = self.key(shadow)
-        found = self._found.get(key)
-        if found is None:
-            found = tuple(_placings(shadow))
-            if key is not None:
-                self._found[key] = found
-        return found
+        key = shadows().key(shadow), heads
+        if key not in self._found:
+            self._found[key] = tuple(self._placings(shadow, heads=heads))
+        return self._found[key]
 
-    def key(self, shadow: Shadow, known: dict[int, int | None] | None = None) -> int | None:
-        """The same number for shadows of the same movements; None where tensors take part that may differ."""
-        known = {} if known is None else known
-        if id(shadow) in known:
-            return known[id(shadow)]
-        parts: tuple[Any, ...]
-        if isinstance(shadow, Moved):
-            parents = [self.key(parent, known) for parent in shadow.parents]
-            whole = not shadow.versions and None not in parents
-            parts = (shadow.move, frozen(shadow.args), shadow.pick, *parents) if whole else ()
-        elif isinstance(shadow, Base):
-            source = None if shadow.source is None else self.key(shadow.source, known)
-            whole = shadow.source is None or source is not None
-            parts = (Base, shadow.shape, shadow.axis, source) if whole else ()
-        else:
-            parts = (Constant, shadow.shape)
-        key = self._keys.setdefault(parts, len(self._keys)) if parts else None
-        known[id(shadow)] = key
-        return key
+    def _placings(self, shadow: Shadow, *, heads: bool) -> Iterator[Placing]:
+        base = base_of(shadow)
+        if base is None:
+            return
+        found = (_first(base, shadow, (1, -1)) if heads else None) or _first(base, shadow, (-1,))
+        hops = 0
+        while found is not None and base is not None:
+            tokens, channels = found
+            yield Placing(hops, token_shape(base.shape, channels), tokens.numpy())
+            earlier = self._earlier(base, channels)
+            found = None
+            if earlier is not None:
+                back, before = earlier
+                found = torch.where(tokens < 0, tokens, back[tokens.clamp(min=0)]), before
+            base, hops = source_after(base, 1), hops + 1
 
-    def clear(self) -> None:
-        """Forget everything."""
-        self._keys.clear()
-        self._found.clear()
-        self.cases.clear()
-        self.portions.clear()
+    def _earlier(self, base: Base, channels: Channels) -> tuple[torch.Tensor, Channels] | None:
+        """(tokens of a base,) the number of each in the base before it, and the channels of that one."""
+        if base.source is None:
+            return None
+        key = shadows().key(base), channels
+        if key not in self._before:
+            before = base_of(base.source)
+            tried = () if before is None else _channels(before)
+            found = ((back, earlier) for earlier in tried if (back := _back(base, earlier, channels)) is not None)
+            self._before[key] = next(found, None)
+        return self._before[key]
 
 
 def source_after(shadow: Shadow, hops: int) -> Base | None:
@@ -113,28 +114,7 @@ def source_after(shadow: Shadow, hops: int) -> Base | None:
     return base
 
 
-def _placings(shadow: Shadow) -> Iterator[Placing]:
-    base = base_of(shadow)
-    if base is None:
-        return
-    found = _first(base, shadow, (1, -1)) or _first(base, shadow, (-1,))
-    hops = 0
-    while found is not None:
-        tokens, channels = found
-        yield Placing(hops, token_shape(base.shape, channels), tokens.numpy())
-        found = None
-        if base.source is not None:
-            before = base_of(base.source)
-            assert before is not None  # noqa: S101 - a base has no other source; this is for the type checker
-            for earlier in _channels(before):
-                back = _back(base, earlier, channels)
-                if back is not None:
-                    found = torch.where(tokens < 0, tokens, back[tokens.clamp(min=0)]), earlier
-                    break
-            base, hops = before, hops + 1
-
-
-def _back(base: Base, earlier: tuple[int, ...], channels: tuple[int, ...]) -> torch.Tensor | None:
+def _back(base: Base, earlier: Channels, channels: Channels) -> torch.Tensor | None:
     """(tokens of a base,) the number of each in the base before; None if several make one."""
     assert base.source is not None  # noqa: S101 - the caller has looked; this is for the type checker
     if base.axis is None:
@@ -145,7 +125,7 @@ def _back(base: Base, earlier: tuple[int, ...], channels: tuple[int, ...]) -> to
     return None if found is None else found.reshape(-1)
 
 
-def _first(base: Base, shadow: Shadow, axes: tuple[int, ...]) -> tuple[torch.Tensor, tuple[int, ...]] | None:
+def _first(base: Base, shadow: Shadow, axes: tuple[int, ...]) -> tuple[torch.Tensor, Channels] | None:
     """Tokens (...) of a tensor (..., d), the same along these axes, with the first channels that make them so."""
     for channels in _channels(base):
         rows = _one_per_row(shadow, channels, axes)
@@ -155,7 +135,7 @@ def _first(base: Base, shadow: Shadow, axes: tuple[int, ...]) -> tuple[torch.Ten
     return None
 
 
-def _channels(base: Base) -> Iterator[tuple[int, ...]]:
+def _channels(base: Base) -> Iterator[Channels]:
     """Sets of axes of a base that may count channels and heads."""
     count, seen = len(base.shape), set()
     for channels in _CHANNELS:
@@ -165,7 +145,7 @@ def _channels(base: Base) -> Iterator[tuple[int, ...]]:
             yield axes
 
 
-def _one_per_row(shadow: Shadow, channels: tuple[int, ...], axes: tuple[int, ...]) -> torch.Tensor | None:
+def _one_per_row(shadow: Shadow, channels: Channels, axes: tuple[int, ...]) -> torch.Tensor | None:
     """The token that each row of a tensor comes from, if it comes from one; rows are seen along these axes."""
     try:
         numbers = codes(shadow, channels)

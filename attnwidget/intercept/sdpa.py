@@ -10,9 +10,10 @@ from torch.nn import functional
 
 from attnwidget.attention import FactoredAttention
 from attnwidget.intercept.dropout import keep_dropped, run_showing_weights
-from attnwidget.intercept.framing import framed
+from attnwidget.intercept.framing import frame_shadows
 from attnwidget.intercept.kernelaxes import with_four_axes
 from attnwidget.intercept.kernels import MATH, PROBATION, Facts, additive_mask, call_kernel, kernel_of
+from attnwidget.intercept.leading import in_four_axes
 from attnwidget.intercept.recorder import dropout_is_asked_for, record_call
 from attnwidget.intercept.records import InterfaceCall, KernelCall
 
@@ -38,11 +39,7 @@ def watched(func: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> tor
         inside.kernels.append(call)
     else:
         notes: list[str] = []
-        record_call(
-            lambda keeper: _framed(call, keeper, notes),
-            implementation="sdpa",
-            notes=notes,
-        )
+        record_call(lambda keeper: _attention(call, keeper, notes), implementation="sdpa", notes=notes)
     return output
 
 
@@ -190,11 +187,9 @@ def check_readable(tensor: torch.Tensor) -> None:
         raise ValueError("it ran inside a function transform (torch.func.vmap, grad ...); run the module without")
 
 
-def _framed(call: KernelCall, keeper: Keeper, notes: list[str]) -> Attention:
-    found = _factors(call, keeper)
-    if call.query.ndim != _NDIM:
-        return found  # which windows its examples are is not asked
-    return framed(found, call.query, call.key, keeper.places, notes)
+def _attention(call: KernelCall, keeper: Keeper, notes: list[str]) -> Attention:
+    call, query, key = in_four_axes(call, keeper.places)
+    return frame_shadows(_factors(call, keeper), query, key, keeper.places, notes)
 
 
 def _factors(call: KernelCall, keeper: Keeper) -> Attention:

@@ -10,7 +10,7 @@ from torch import nn
 
 from attnwidget.attention import AttentionCapture, CaptureError
 from attnwidget.intercept import replaced
-from attnwidget.intercept.assemble import Naming, assemble
+from attnwidget.intercept.assemble import Naming, assemble, names_of_run
 from attnwidget.intercept.compiled import can_run_eagerly
 from attnwidget.intercept.dropout import NOTHING_DROPPED
 from attnwidget.intercept.local import may_cut
@@ -21,9 +21,10 @@ from attnwidget.intercept.store import Store
 from attnwidget.intercept.written import as_written, is_wrapper
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from attnwidget.attention.tokens import TokenNames
+    from attnwidget.intercept.outcome import Outcome
     from attnwidget.intercept.store import Where
 
 
@@ -37,7 +38,11 @@ def capture(
     store: Where = "device",
     dropout: bool = False,
 ) -> Iterator[AttentionCapture]:
-    """Capture the attention of one forward pass. The module computes what it would compute without.
+    """Capture the attention of one forward pass, or of passes that continue one another over one cache.
+
+    The latter are what generate() makes, and loops of one's own with `past_key_values`: they become one map. The last
+    token that was generated is in it only if it was run, which generate() does not do. The module computes what it
+    would compute without.
 
     To the bit, except where torch would take its fused inference path (nn.TransformerEncoder in eval mode, without
     gradients) or run code compiled by torch.compile, which runs uncompiled: then to rounding, and `cap.notes` says so.
@@ -79,17 +84,24 @@ def capture(
     """
     with watching(module, model=model, store=store, dropout=dropout) as (result, recorder):
         yield result
-    fill(result, recorder, Naming.from_names(tokens, key_tokens))
+    names = Naming.from_names(tokens, key_tokens)
+    fill(result, recorder, lambda outcome: names_of_run(names, outcome))
 
 
-def fill(result: AttentionCapture, recorder: Recorder, naming: Naming) -> None:
+def fill(result: AttentionCapture, recorder: Recorder, naming: Naming | Callable[[Outcome | None], Naming]) -> None:
     """Give a capture what was recorded for it.
+
+    Args:
+        result: not filled yet.
+        recorder: after the block.
+        naming: of the tokens, or what makes it from what generate() returned.
 
     Raises:
         CaptureError: nothing was seen, or something went wrong on the way.
     """
     try:
         stacks = assemble(recorder, naming)
+        result.generation = None if recorder.outcome is None else recorder.outcome.generation()
         notes = [*recorder.notes, *_dropout_notes(recorder), *spread_notes(recorder.records)]
         result.fill(stacks, notes=notes)
     finally:

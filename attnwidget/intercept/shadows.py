@@ -7,6 +7,7 @@ and the movements since. To work it out, the same movements are made with the nu
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import weakref
@@ -40,12 +41,14 @@ class Base:
         source: what it was computed from row by row; None where that is not known, or several things.
         axis: the axis of the source that was summed over; None where each number comes from one number.
         depth: how many bases are known before it.
+        number: the later it was made, the higher.
     """
 
     shape: tuple[int, ...]
     source: Moved | Base | None = None
     axis: int | None = -1
     depth: int = 0
+    number: int = field(default_factory=itertools.count().__next__)
 
     @classmethod
     def after(cls, shape: Sequence[int], source: Shadow | None, axis: int | None = -1) -> Base:
@@ -78,6 +81,7 @@ class Moved:
         parents: the tensors.
         pick: which of the results, where there are several.
         versions: of tensors among the arguments, which hold places and not data.
+        depth: how many movements lie between it and its base.
     """
 
     shape: tuple[int, ...]
@@ -87,6 +91,7 @@ class Moved:
     parents: tuple[Shadow, ...]
     pick: int | None = None
     versions: tuple[tuple[torch.Tensor, int | None], ...] = ()
+    depth: int = 1
 
 
 Shadow: TypeAlias = Base | Constant | Moved
@@ -105,6 +110,8 @@ def frozen(args: Any) -> Any:  # noqa: ANN401 - any arguments
         return tuple(frozen(part) for part in args)
     if isinstance(args, slice):
         return slice, args.start, args.stop, args.step
+    if isinstance(args, torch.Tensor):
+        return torch.Tensor  # told apart by `versions`
     return (bool, args) if isinstance(args, bool) else args
 
 
@@ -178,6 +185,8 @@ class Shadows:
 
     captures: int = 0
     _known: dict[int, tuple[weakref.ref[torch.Tensor], Shadow, int | None]] = field(default_factory=dict)
+    _keys: dict[Any, int] = field(default_factory=dict)
+    _round: dict[int, bool] = field(default_factory=dict)
 
     def get(self, tensor: object) -> Shadow | None:
         """What is known of a tensor; nothing if it has been written to in a way that was not followed."""
@@ -211,9 +220,57 @@ class Shadows:
             if other is not None and other.untyped_storage().data_ptr() == storage:
                 self._known.pop(number, None)
 
+    def key(self, shadow: Shadow, known: dict[int, int] | None = None) -> int:
+        """The same number for shadows of the same movements of bases of the same shape."""
+        known = {} if known is None else known
+        if id(shadow) in known:
+            return known[id(shadow)]
+        parts: tuple[Any, ...]
+        if isinstance(shadow, Moved):
+            parents = (self.key(parent, known) for parent in shadow.parents)
+            # Tensors are held here, so that no other can get their address.
+            tensors = tuple((_Same(tensor), version) for tensor, version in shadow.versions)
+            parts = (shadow.move, frozen(shadow.args), shadow.pick, *parents, tensors)
+        elif isinstance(shadow, Base):
+            source = None if shadow.source is None else self.key(shadow.source, known)
+            parts = (Base, shadow.shape, shadow.axis, source)
+        else:
+            parts = (Constant, shadow.shape)
+        found = known[id(shadow)] = self._keys.setdefault(parts, next(_numbers_of_keys))
+        return found
+
+    def is_back(self, shadow: Moved) -> bool:
+        """Whether movements have brought every number back to where it was."""
+        key = self.key(shadow)
+        if key not in self._round:
+            try:
+                found = codes(shadow, ())
+                self._round[key] = torch.equal(found.reshape(-1), torch.arange(found.numel(), device="cpu"))
+            except (LostError, RuntimeError, IndexError):
+                self._round[key] = False
+        return self._round[key]
+
     def clear(self) -> None:
         """Forget everything."""
         self._known.clear()
+        self._keys.clear()
+        self._round.clear()
+
+
+class _Same:
+    """A tensor that is equal to itself alone."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor = tensor
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.tensor is other.tensor
+
+    def __hash__(self) -> int:
+        return id(self.tensor)
+
+
+_numbers_of_keys = itertools.count()
 
 
 class _PerThread(threading.local):

@@ -104,15 +104,6 @@ def test_two_runs_in_one_block():
     assert text.startswith("BertModel ran more than once in one capture: expected one forward pass per `with` block")
 
 
-def test_generate():
-    model = tf.GPT2LMHeadModel(tf.GPT2Config(vocab_size=50, n_embd=16, n_layer=2, n_head=2)).eval()
-    model.generation_config.pad_token_id = 0
-    options = {"max_new_tokens": 3, "do_sample": False, "attention_mask": torch.ones_like(IDS)}
-    text = refused(model, lambda: model.generate(IDS, **options))
-    assert "GPT2LMHeadModel ran more than once in one capture" in text
-    assert "for generate(), capture one forward pass over the final text" in text
-
-
 def test_compiled_modules_where_torch_cannot_be_asked_to_run_them_uncompiled(monkeypatch):
     monkeypatch.setattr(session, "can_run_eagerly", lambda: False)
     model = torch.compile(Sorted())

@@ -10,15 +10,27 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def image_windows(height: int, width: int, size: int, shift: int = 0) -> NDArray[np.int64]:
+def image_windows(
+    height: int, width: int, size: int, shift: int = 0, *, rolled_first: bool = False
+) -> NDArray[np.int64]:
     """Positions in each window of an image: padded below and right with -1, rolled up and left, cut (Liu et al. 2021).
+
+    Args:
+        height: of the image.
+        width: of the image.
+        size: of a window.
+        shift: how far it is rolled.
+        rolled_first: it is rolled before it is padded.
 
     Returns:
         (windows, size * size).
     """
     image = np.arange(height * width).reshape(height, width)
+    if rolled_first:
+        image = np.roll(image, (-shift, -shift), (0, 1))
     image = np.pad(image, ((0, -height % size), (0, -width % size)), constant_values=-1)
-    image = np.roll(image, (-shift, -shift), (0, 1))
+    if not rolled_first:
+        image = np.roll(image, (-shift, -shift), (0, 1))
     rows, columns = (length // size for length in image.shape)
     return np.array(
         [

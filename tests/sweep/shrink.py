@@ -36,6 +36,8 @@ _RULES: tuple[tuple[str, int], ...] = (
     (r".*proj.*_dim|.*projection_size|output_dim|.*_output_dim|.*_out_dim|.*_in_dim|hidden_channels", WIDTH),
     (r"num_queries|num_query_tokens|.*num_latents|num_proposals|two_stage_num_proposals|resampler_n_latents", 8),
     (r"projector_input_dim|vision_output_dim", WIDTH),
+    (r"mm_tokens_per_image", 4),
+    (r"upsample_groups", HEAD_SIZE),
 )
 Rules: TypeAlias = "tuple[tuple[re.Pattern[str], int], ...]"
 _COMPILED: Rules = tuple((re.compile(pattern), value) for pattern, value in _RULES)
@@ -48,6 +50,8 @@ _KEPT = re.compile(
     r"num_labels|num_channels|num_codebooks|num_mel_bins|num_kv_shared_layers|num_nextn_predict_layers|num_mtp_layers|"
     r"max_window_layers|first_k_dense_replace|expert_layer.*|num_register_tokens|.*_token_per_.*|.*dropout.*"
 )
+_ABSENT = {"head_dim": HEAD_SIZE, "num_experts_per_tok": 2}
+"""Fields some classes leave at None, and cannot do without."""
 _TOKEN = re.compile(r".*token_ids?|.*_token_index|.*(image|video|audio|im|img|slice|newline|patch|start|end|eos|bos)_id")
 _LIST_WIDTHS = re.compile(r"hidden_sizes|embed_dims|embed_dim|.*hidden_sizes|conv_dim|tdnn_dim|embed_dim_per_stage")
 
@@ -75,11 +79,12 @@ def _shrink(config: Any, fields: Mapping[str, Mapping[str, Any]], tokens: dict[s
         value = get(config, name, default)
         if is_config(value) and name not in special:
             values[name] = _shrink(value, fields, tokens, rules)
-        elif name == "head_dim" and value is None and rules is _COMPILED:
-            values[name] = HEAD_SIZE
+        elif name in _ABSENT and value is None and rules is _COMPILED:
+            values[name] = _ABSENT[name]
         elif (small := _small(name, value, default, config, tokens, rules)) is not None:
             values[name] = small
     values.update(_layers(config, names))
+    values.update(_stages(config, names))
     if rules is _COMPILED:
         values.update(_rotary(config))
         if "kv_lora_rank" in names and "num_key_value_heads" in values:
@@ -111,6 +116,19 @@ def _layers(config: Any, names: Mapping[str, Any]) -> dict[str, Any]:  # noqa: A
     return {depth: number, **{field: kinds for field, kinds in lists.items() if field in names}}
 
 
+def _stages(config: Any, names: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401
+    """What a backbone hands on: as much as by default, from the first layers there are."""
+    wanted = get(config, "_out_indices")
+    if not isinstance(wanted, (list, tuple)) or "_out_indices" not in names or len(wanted) < 2:  # noqa: PLR2004
+        return {}
+    if "num_hidden_layers" not in names:
+        return {"out_indices": list(wanted)}
+    found: dict[str, Any] = {"num_hidden_layers": len(wanted), "out_indices": list(range(1, len(wanted) + 1))}
+    if "window_block_indices" in names:
+        found |= {"window_block_indices": [0], "out_indices": list(range(len(wanted)))}
+    return found
+
+
 def _rotary(config: Any) -> dict[str, Any]:  # noqa: ANN401
     """Sections of a head's rotation, for smaller heads."""
     found = get(config, "rope_parameters")
@@ -132,10 +150,12 @@ def _small(name: str, value: Any, default: Any, config: Any, tokens: dict[str, i
     """The value for one field; None to leave it to the class, as where the class makes it from other fields."""
     if name == "rope_parameters":
         return None
-    if default is None or isinstance(value, (bool, str, dict)) or value is None:
+    if default is None or isinstance(value, dict) or value is None:
         return None
-    if isinstance(value, float):
-        return 0.0 if "drop" in name and value else None
+    if isinstance(value, float) and "drop" in name:
+        return 0.0
+    if isinstance(value, (bool, str, float)):
+        return value if value != default else None  # a config inside another may be given other values
     if isinstance(value, int):
         if _TOKEN.fullmatch(name):
             return _token(name, value, tokens)

@@ -1,0 +1,186 @@
+"""The runs of a module within one capture: one, or several that continue one another."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from attnwidget.intercept.frames import arguments_of
+from attnwidget.intercept.pieces import part_of_mask
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from numpy.typing import NDArray
+    from torch import nn
+
+    from attnwidget.attention import Mask
+    from attnwidget.attention.maskparts import Tail
+    from attnwidget.attention.protocol import Floats
+    from attnwidget.intercept.frames import Caller
+    from attnwidget.intercept.generating import Generated
+    from attnwidget.intercept.threads import Thread
+
+    Span = tuple[int, int]
+
+_IDS = ("decoder_input_ids", "input_ids")
+_CACHES = ("past_key_values", "past_key_value", "cache_params", "layer_past", "cache", "mems")
+_IDS_NDIM = 2
+_TIE = 1e-6
+
+
+class AstrayError(ValueError):
+    """A run does not continue the one before; the text says why."""
+
+
+class Run:
+    """One call of a module.
+
+    Attributes:
+        number: how many came before.
+        ids: (B, n) token ids it was called with, where it was.
+        cache: that it was handed, while it runs.
+        same_cache: it was handed the cache object of the run before.
+        calls: how often each module has called attention in it.
+        batch: examples, as the layers that grow have them.
+        n_rows: its new queries.
+        first: of the whole, where its first query belongs; None until a layer has grown.
+        row: where its first new query belongs: later than `first` if it ran earlier tokens again.
+        parents: (B,), which example of the run before each of its examples continues; None: the same one.
+    """
+
+    def __init__(self, frame: FrameType, before: Run | None) -> None:
+        self.number: int = 0 if before is None else before.number + 1
+        self.frame: FrameType | None = frame  # kept, so that a later run cannot get the address of this one
+        unnamed, named = arguments_of(frame)
+        self.ids = _ids(unnamed, named)
+        self.cache: object = next((named[name] for name in _CACHES if named.get(name) is not None), None)
+        self.same_cache: bool = before is not None and self.cache is not None and self.cache is before.cache
+        self.calls: Counter[int] = Counter()
+        self.batch: int | None = None
+        self.n_rows: int | None = None
+        self.first: int | None = None
+        self.row: int | None = None
+        self.parents: NDArray[np.intp] | None = None
+        self._votes: list[Floats] = []
+        self._masks: dict[tuple[object, ...], tuple[Mask | None, Mask | Tail | None]] = {}
+
+    @cached_property
+    def cached(self) -> int | None:
+        """Tokens in its cache, the new ones included, when the first layer asks; None where a cache does not tell."""
+        try:
+            return int(self.cache.get_seq_length())  # type: ignore[attr-defined]
+        except Exception:  # noqa: BLE001 - any object may have been passed by that name
+            return None
+
+    @property
+    def grew(self) -> bool:
+        """Whether it added keys to those of the runs before."""
+        return self.row is not None
+
+    @property
+    def total_rows(self) -> int:
+        """Its queries, with those of tokens that it ran again."""
+        return (self.row or 0) - (self.first or 0) + (self.n_rows or 0)
+
+    def repeated(self, n_rows: int) -> int:
+        """How many of so many rows of it are tokens that it ran again."""
+        return (self.row or 0) - (self.first or 0) if n_rows == self.total_rows else 0
+
+    def place(self, first: int, row: int, n_rows: int, batch: int) -> None:
+        """A layer has found where the rows of this run belong."""
+        if self.row is None:
+            self.first, self.row, self.n_rows, self.batch = first, row, n_rows, batch
+
+    @property
+    def moved(self) -> bool:
+        """Whether a layer has found its examples in other places than in the run before."""
+        return bool(self._votes)
+
+    def vote(self, distances: Floats) -> None:
+        """How far each example (B,) of a layer is from each (B',) of the run before."""
+        self._votes.append(distances)
+
+    def part(self, mask: Mask | None, rows: Span, used: int) -> Mask | Tail | None:
+        """The mask of new rows over the columns in use: one object for all layers that share the mask."""
+        key = id(mask), rows, used
+        if key not in self._masks:
+            self._masks[key] = mask, part_of_mask(mask, rows, used)
+        return self._masks[key][1]
+
+    def close(self) -> None:
+        """No more calls will come: settle who continues whom, and let go of the rest."""
+        votes = [vote for vote in self._votes if vote.shape[0] == self.batch]
+        votes = [vote for vote in votes if vote.shape == votes[0].shape]
+        if votes:
+            total = np.sum(votes, axis=0)
+            parents = total.argmin(axis=1)
+            if total.shape[0] == total.shape[1]:  # where examples are alike, each continues itself
+                own = np.arange(len(total))
+                parents = np.where(total[own, own] <= total.min(axis=1) + _TIE * len(votes), own, parents)
+            self.parents = None if np.array_equal(parents, np.arange(total.shape[1])) else parents
+        self.frame = self.cache = None
+        self._votes.clear()
+        self._masks.clear()
+
+
+class Top:
+    """A module that was called by nobody else in the tree, and what its runs left.
+
+    Attributes:
+        module: the module.
+        runs: in order.
+        threads: the layers seen, by module and call number within a run.
+        generated: what generate() made of its runs.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.runs: list[Run] = []
+        self.threads: dict[tuple[int, int], Thread] = {}
+        self.generated: Generated | None = None
+
+    @property
+    def reordered(self) -> bool:
+        """Whether examples have changed places between runs, as beams do."""
+        return any(run.parents is not None for run in self.runs)
+
+    def run_of(self, caller: Caller) -> Run:
+        """The run of a call.
+
+        Raises:
+            AstrayError: it is a new one, and the one before continued nothing.
+        """
+        last = self.runs[-1] if self.runs else None
+        if last is not None and last.frame is caller.run:
+            return last
+        run = Run(caller.run, last)
+        if last is not None:
+            self.finish()
+        self.runs.append(run)
+        return run
+
+    def finish(self) -> None:
+        """The last run has ended.
+
+        Raises:
+            AstrayError: it continued nothing.
+        """
+        last = self.runs[-1]
+        last.close()
+        if last.number and not last.grew:
+            raise AstrayError(f"call {last.number} of it brought no new token")
+
+
+def _ids(unnamed: tuple[Any, ...], named: dict[str, Any]) -> NDArray[np.intp] | None:
+    values = [*(named.get(name) for name in _IDS), *unnamed[:1]]
+    for value in values:
+        is_ids = isinstance(value, torch.Tensor) and value.ndim == _IDS_NDIM and not value.is_floating_point()
+        if is_ids and not value.is_meta:
+            ids: NDArray[np.intp] = value.detach().cpu().numpy()
+            return ids
+    return None
