@@ -137,7 +137,7 @@ def _convolution(call: Call, result: torch.Tensor) -> Shadow | None:
     same = tuple(result.shape[2:]) == tuple(call.args[0].shape[2:]) and result.ndim == weight.ndim
     if same and all(size == 1 for size in weight.shape[2:]):
         return movements.row_by_row(result.shape, call.shadows[0], 1)
-    return Base(tuple(result.shape))
+    return Base(tuple(result.shape), channel=1)
 
 
 def _sequence(call: Call, result: torch.Tensor) -> Shadow:  # noqa: ARG001 - one signature for all rules

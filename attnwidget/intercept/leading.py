@@ -33,6 +33,8 @@ def in_four_axes(call: KernelCall, places: Places) -> tuple[KernelCall, Shadow |
     Returns:
         The call itself where it has four axes, or where its axes cannot be told apart.
     """
+    if call.query.is_nested or call.key.is_nested:
+        return call, None, None
     known = shadows()
     pair = known.get(call.query), known.get(call.key)
     lead = tuple(call.query.shape[:-2])

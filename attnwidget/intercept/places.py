@@ -138,7 +138,7 @@ def _first(base: Base, shadow: Shadow, axes: tuple[int, ...]) -> tuple[torch.Ten
 def _channels(base: Base) -> Iterator[Channels]:
     """Sets of axes of a base that may count channels and heads."""
     count, seen = len(base.shape), set()
-    for channels in _CHANNELS:
+    for channels in sorted(_CHANNELS, key=lambda channels: base.channel not in channels):
         axes = tuple(sorted({axis % count for axis in channels}))
         if count - len(axes) >= len(axes) and axes not in seen:
             seen.add(axes)

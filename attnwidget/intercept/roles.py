@@ -20,7 +20,7 @@ _TOWERS = (
     ("text", re.compile(r"(^|_)(text|language|llm)(_|$)|^text|^language")),
 )
 _ATTENTION = re.compile(r"att(n|ention)|(^|_)att(_|$)")
-_CROSS = re.compile(r"cross_?att|xatt|encdecatt|(^|_)encoder_att|(token|query)_to_image|image_to_(token|query)")
+_CROSS = re.compile(r"cross_?att|xatt|enc(oder)?_?dec(oder)?_?att|(^|_)encoder_att|(token|query)_to_image|image_to_(token|query)")
 _TORCH_CROSS, _TORCH_SELF = "multihead_attn", "self_attn"
 """What nn.TransformerDecoderLayer, and many a layer modelled on it, calls its two; alone the first may be either."""
 
@@ -39,19 +39,16 @@ def name_roles(records: Sequence[Record]) -> list[str]:
     paths = [record.path.lower().split(".") for record in records]
     beside = {(*path[:-1], _TORCH_CROSS) for path in paths if path[-1] == _TORCH_SELF}
     cross = [_is_cross(record, path) or tuple(path) in beside for record, path in zip(records, paths, strict=True)]
-    decoding = [not across and _is_in(path, "decoder") for across, path in zip(cross, paths, strict=True)]
     towers = [_tower(path) for path in paths]
-    # BERT keeps its layers in a module called encoder: that word means something only beside a decoder.
-    two_sided = any(cross) or (any(decoding) and not all(decoding))
+    decoding = [_is_in(path, "decoder") for path in paths]
+    # Vision towers, and BERT, keep their layers in a module called encoder: that word means something only beside a
+    # decoder, and a language model's decoder only beside an encoder, or with cross attention of its own.
+    encoding = [tower != "vision" and _is_in(path, "encoder") for path, tower in zip(paths, towers, strict=True)]
+    across_in_decoder = any(map(all, zip(cross, decoding, strict=True)))
+    two_sided = across_in_decoder or (any(decoding) and any(encoding) and not any(cross))
     sides = [
-        "cross"
-        if across
-        else "decoder"
-        if two_sided and decodes
-        else "encoder"
-        if two_sided and any(decoding) and _is_in(path, "encoder") and tower != "vision"
-        else ""
-        for across, decodes, path, tower in zip(cross, decoding, paths, towers, strict=True)
+        "cross" if across else "decoder" if two_sided and decodes else "encoder" if two_sided and encodes else ""
+        for across, decodes, encodes in zip(cross, decoding, encoding, strict=True)
     ]
     if len(set(towers)) == 1:
         towers = [""] * len(towers)

@@ -189,7 +189,10 @@ def check_readable(tensor: torch.Tensor) -> None:
 
 def _attention(call: KernelCall, keeper: Keeper, notes: list[str]) -> Attention:
     call, query, key = in_four_axes(call, keeper.places)
-    return frame_shadows(_factors(call, keeper), query, key, keeper.places, notes)
+    found = _factors(call, keeper)
+    if call.query.ndim != _NDIM:
+        return found  # its axes were told by how its tensors lie in memory, not by where their rows come from
+    return frame_shadows(found, query, key, keeper.places, notes)
 
 
 def _factors(call: KernelCall, keeper: Keeper) -> Attention:

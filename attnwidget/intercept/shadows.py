@@ -40,26 +40,27 @@ class Base:
         shape: of it.
         source: what it was computed from row by row; None where that is not known, or several things.
         axis: the axis of the source that was summed over; None where each number comes from one number.
+        channel: the axis that likely counts channels.
         depth: how many bases are known before it.
         number: the later it was made, the higher.
+        key: see `Shadows.key`.
     """
 
     shape: tuple[int, ...]
     source: Moved | Base | None = None
     axis: int | None = -1
+    channel: int = -1
     depth: int = 0
     number: int = field(default_factory=itertools.count().__next__)
+    key: int | None = None
 
     @classmethod
     def after(cls, shape: Sequence[int], source: Shadow | None, axis: int | None = -1) -> Base:
         """Computed row by row from something, whose own past is remembered up to a point."""
-        if source is None or isinstance(source, Constant) or base_of(source) is None:
-            return cls(tuple(shape))
-        before = base_of(source)
-        assert before is not None  # noqa: S101 - just looked; this is for the type checker
-        if before.depth >= _DEEPEST:
-            return cls(tuple(shape))
-        return cls(tuple(shape), source, axis, before.depth + 1)
+        before, channel = None if source is None else base_of(source), -1 if axis is None else axis
+        if before is None or isinstance(source, Constant) or before.depth >= _DEEPEST:
+            return cls(tuple(shape), channel=channel)
+        return cls(tuple(shape), source, axis, channel, before.depth + 1)
 
 
 @dataclass(eq=False, slots=True)
@@ -67,6 +68,7 @@ class Constant:
     """A tensor filled with one number, which is no token."""
 
     shape: tuple[int, ...]
+    key: int | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -82,6 +84,7 @@ class Moved:
         pick: which of the results, where there are several.
         versions: of tensors among the arguments, which hold places and not data.
         depth: how many movements lie between it and its base.
+        key: see `Shadows.key`.
     """
 
     shape: tuple[int, ...]
@@ -92,6 +95,7 @@ class Moved:
     pick: int | None = None
     versions: tuple[tuple[torch.Tensor, int | None], ...] = ()
     depth: int = 1
+    key: int | None = None
 
 
 Shadow: TypeAlias = Base | Constant | Moved
@@ -220,24 +224,21 @@ class Shadows:
             if other is not None and other.untyped_storage().data_ptr() == storage:
                 self._known.pop(number, None)
 
-    def key(self, shadow: Shadow, known: dict[int, int] | None = None) -> int:
+    def key(self, shadow: Shadow) -> int:
         """The same number for shadows of the same movements of bases of the same shape."""
-        known = {} if known is None else known
-        if id(shadow) in known:
-            return known[id(shadow)]
-        parts: tuple[Any, ...]
-        if isinstance(shadow, Moved):
-            parents = (self.key(parent, known) for parent in shadow.parents)
-            # Tensors are held here, so that no other can get their address.
-            tensors = tuple((_Same(tensor), version) for tensor, version in shadow.versions)
-            parts = (shadow.move, frozen(shadow.args), shadow.pick, *parents, tensors)
-        elif isinstance(shadow, Base):
-            source = None if shadow.source is None else self.key(shadow.source, known)
-            parts = (Base, shadow.shape, shadow.axis, source)
-        else:
-            parts = (Constant, shadow.shape)
-        found = known[id(shadow)] = self._keys.setdefault(parts, next(_numbers_of_keys))
-        return found
+        if shadow.key is None:
+            parts: tuple[Any, ...]
+            if isinstance(shadow, Moved):
+                # Tensors are held here, so that no other can get their address.
+                tensors = tuple((_Same(tensor), version) for tensor, version in shadow.versions)
+                parents = tuple(self.key(parent) for parent in shadow.parents)
+                parts = (shadow.move, frozen(shadow.args), shadow.pick, parents, tensors)
+            elif isinstance(shadow, Base):
+                parts = (Base, shadow.shape, shadow.axis, None if shadow.source is None else self.key(shadow.source))
+            else:
+                parts = (Constant, shadow.shape)
+            shadow.key = self._keys.setdefault(parts, next(_numbers_of_keys))
+        return shadow.key
 
     def is_back(self, shadow: Moved) -> bool:
         """Whether movements have brought every number back to where it was."""

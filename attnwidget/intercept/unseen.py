@@ -12,7 +12,7 @@ from attnwidget.attention import ranges
 from attnwidget.intercept.written import as_written, written_modules
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
 _ATTENTION = re.compile(r"attention|attn|multihead", re.IGNORECASE)
 # What mixes tokens without a softmax over them, as modules are called: there are no weights to see.
@@ -47,19 +47,21 @@ def unseen(root: nn.Module, seen: Collection[str], ran: Collection[int]) -> Unse
     Returns:
         Sentences for the capture.
     """
-    running = _running(root, ran)
+    modules = list(written_modules(root))
+    running = {prefix for path, module in modules if id(module) in ran for prefix in _prefixes(path)}
+    inside = {prefix for path in seen for prefix in _prefixes(path)}
     blind: dict[str, str] = {}
-    for path, module in written_modules(root):
+    for path, module in modules:
         kind = type(module).__name__
         attends = _ATTENTION.search(kind) and not _OTHER.search(kind) and not _OTHER.search(path.rpartition(".")[2])
-        if attends and path in running and not _covered(path, seen):
+        if attends and path in running and not _covered(path, seen, inside):
             inner = [other for other in blind if path.startswith(f"{other}.")]
             for outer in inner:  # the innermost is the one that attends
                 del blind[outer]
             blind[path] = kind
     others = {
         path: kind
-        for path, kind in _others(root, seen)
+        for path, kind in _others(modules, seen, inside)
         if path in running and not any(_within(one, path) for one in blind)
     }
     notes = [f"{place} hold no softmax attention and so no weights" for place in _places(others)]
@@ -67,24 +69,24 @@ def unseen(root: nn.Module, seen: Collection[str], ran: Collection[int]) -> Unse
     return Unseen(notes, doubts)
 
 
-def _running(root: nn.Module, ran: Collection[int]) -> set[str]:
-    """Paths of modules that ran, and of those they are part of."""
-    running: set[str] = set()
-    for path, module in written_modules(root):
-        if id(module) in ran:
-            parts = path.split(".")
-            running.update(".".join(parts[:length]) for length in range(len(parts) + 1))
-    return running
+def _prefixes(path: str) -> Iterator[str]:
+    """A path, and those of the modules it is in, down to the root's."""
+    yield path
+    while path:
+        path = path.rpartition(".")[0]
+        yield path
 
 
-def _others(root: nn.Module, seen: Collection[str]) -> Iterator[tuple[str, str]]:
+def _others(
+    modules: Sequence[tuple[str, nn.Module]], seen: Collection[str], inside: Collection[str]
+) -> Iterator[tuple[str, str]]:
     """Layers without attention in lists of layers in which others have it, and the part that mixes tokens in them."""
-    for path, module in written_modules(root):
-        if not isinstance(module, nn.ModuleList) or not any(_within(one, path) for one in seen):
+    for path, module in modules:
+        if not isinstance(module, nn.ModuleList) or path not in inside:
             continue
         for name, layer in module.named_children():
             place = f"{path}.{name}" if path else name
-            if _covered(place, seen):
+            if _covered(place, seen, inside):
                 continue
             parts = [
                 (f"{place}.{part}", type(child).__name__)
@@ -114,6 +116,6 @@ def _within(path: str, outer: str) -> bool:
     return not outer or path == outer or path.startswith(f"{outer}.")
 
 
-def _covered(path: str, seen: Iterable[str]) -> bool:
+def _covered(path: str, seen: Collection[str], inside: Collection[str]) -> bool:
     """Whether attention was recorded in a module, in a part of it, or in what it is part of."""
-    return any(_within(one, path) or _within(path, one) for one in seen)
+    return path in inside or any(prefix in seen for prefix in _prefixes(path))

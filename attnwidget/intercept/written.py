@@ -25,6 +25,8 @@ def is_wrapper(module: nn.Module) -> bool:
 
 def plain_path(path: str) -> str:
     """The path of a module without these wrappers."""
+    if _WRAPPED not in path:
+        return path
     return ".".join(part for part in path.split(".") if part != _WRAPPED)
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from windowing import image_windows, put_back
 
 import attnwidget as aw
 from attnwidget.intercept.framing import PADDED
-from tests.support.windows import image_windows, put_back
 
 SIZE = 4
 

@@ -10,10 +10,10 @@ from transformers import AttentionInterface
 from transformers.models.gemma3n.modeling_gemma3n import Gemma3nAudioEncoder
 from transformers.models.granite_speech.modeling_granite_speech import GraniteSpeechCTCEncoder
 from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
+from windowing import image_windows, put_back
 
 import attnwidget as aw
 from attnwidget.intercept.framing import PADDED
-from tests.support.windows import image_windows, put_back
 
 
 def captured(model, **inputs):

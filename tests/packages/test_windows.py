@@ -6,40 +6,21 @@ import numpy as np
 import pytest
 import timm
 import torch
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
+from softmaxes import Softmaxes
 from torchvision.models import MaxVit, SwinTransformer
 from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformerBlockV2
 from torchvision.models.video import SwinTransformer3d
-
-import attnwidget as aw
-from tests.support.windows import image_windows, put_back
-
-
-class Softmaxes(TorchFunctionMode):
-    """Keeps what every softmax of a block returns."""
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        if func in {torch.softmax, torch.Tensor.softmax, functional.softmax}:
-            self.found.append(result)
-        return result
+from watched import watch
+from windowing import image_windows, put_back
 
 
-def captured(model, image, plain=None):
-    """A capture, and the weights of a plain run; of a model that does not hide them in a kernel, if given."""
-    with torch.no_grad():
-        expected = model.eval()(image)
-        with aw.capture(model) as cap:
-            assert torch.equal(model(image), expected)
-        with Softmaxes() as seen:
-            (plain or model).eval()(image)
+def captured(model, image):
+    """A capture, and every softmax of a plain run."""
+    cap = watch(model.eval(), image)
+    with torch.no_grad(), Softmaxes() as seen:
+        model(image)
     assert cap.verify().ok
-    return cap, seen.found
+    return cap, seen.weights
 
 
 def agrees(cap, stack, layer, weights, windows):
@@ -49,17 +30,6 @@ def agrees(cap, stack, layer, weights, windows):
     for example, wanted in enumerate(expected):
         np.testing.assert_allclose(cap.weights(layer, batch=example, stack=stack), wanted, atol=1e-5)
         assert not cap.allowed(layer, batch=example, stack=stack)[:, ~held].any()
-
-
-def unfused(name, **options):
-    """The same model twice, the second with its softmax written out."""
-    torch.manual_seed(0)
-    model = timm.create_model(name, **options)
-    timm.layers.set_fused_attn(False)
-    plain = timm.create_model(name, **options)
-    timm.layers.set_fused_attn(True)
-    plain.load_state_dict(model.state_dict())
-    return model, plain
 
 
 SMALL = {"window_size": 4, "embed_dim": 16, "depths": (2, 2), "num_heads": (2, 4)}
@@ -118,7 +88,7 @@ def test_windows_and_grids_of_maxvit():
 
 
 def test_timm_sam_merges_windows_and_heads():
-    model, plain = unfused(
+    model = timm.create_model(
         "samvit_base_patch16",
         img_size=96,
         patch_size=8,
@@ -128,14 +98,14 @@ def test_timm_sam_merges_windows_and_heads():
         window_size=5,
         global_attn_indexes=(1,),
     )
-    cap, own = captured(model, torch.randn(2, 3, 96, 96), plain)
+    cap, own = captured(model, torch.randn(2, 3, 96, 96))
     for layer, weights in enumerate(own):
         split = weights.reshape(-1, 2, *weights.shape[-2:])
         agrees(cap, "self", layer, split, image_windows(12, 12, 12 if layer == 1 else 5))
 
 
 def test_timm_twins_has_windows_before_heads():
-    model, plain = unfused(
+    model = timm.create_model(
         "twins_svt_small",
         img_size=64,
         embed_dims=(16, 32, 64, 128),
@@ -143,14 +113,14 @@ def test_timm_twins_has_windows_before_heads():
         depths=(2, 2, 2, 2),
         wss=(4, 4, 4, 4),
     )
-    cap, own = captured(model, torch.randn(2, 3, 64, 64), plain)
+    cap, own = captured(model, torch.randn(2, 3, 64, 64))
     for stack, number, length in (("self", 0, 16), ("self-3", 2, 8)):
         agrees(cap, stack, 0, own[number].flatten(0, 1), image_windows(length, length, 4))
 
 
 def test_timm_hiera_has_windows_behind_heads():
-    model, plain = unfused("hiera_tiny_224", img_size=(64, 64), embed_dim=16, num_heads=1, stages=(1, 2, 1, 1))
-    cap, own = captured(model, torch.randn(2, 3, 64, 64), plain)
+    model = timm.create_model("hiera_tiny_224", img_size=(64, 64), embed_dim=16, num_heads=1, stages=(1, 2, 1, 1))
+    cap, own = captured(model, torch.randn(2, 3, 64, 64))
     # The model holds the tokens of units apart, pooled places outermost; shown is the image they come from.
     order = np.arange(256).reshape(2, 2, 2, 2, 2, 2, 2, 2)  # rows and columns by their bits
     units = order.transpose(0, 4, 3, 7, 2, 6, 1, 5).reshape(4, 64)
@@ -161,8 +131,8 @@ def test_timm_hiera_has_windows_behind_heads():
 
 
 def test_an_image_smaller_than_its_window():
-    model, plain = unfused("davit_tiny")
-    cap, own = captured(model, torch.randn(2, 3, 64, 64), plain)
+    model = timm.create_model("davit_tiny")
+    cap, own = captured(model, torch.randn(2, 3, 64, 64))
     agrees(cap, "self-5", 0, own[4], image_windows(4, 4, 7))
     assert "1 window of 49 x 49" in repr(cap)
 

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 import attnwidget as aw
+from attnwidget.attention import FramedAttention
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,11 +35,11 @@ def whole(cap: aw.AttentionCapture, layer: int = 0, stack: str = "self") -> NDAr
 
 
 def as_it_ran(cap: aw.AttentionCapture, layer: int = 0, stack: str = "self") -> NDArray[np.float32]:
-    """Every weight of a layer as the model computed it: of each window, where it attends within windows."""
+    """Every weight of a layer, (E, H, Tq, Tk), windows one by one as the model ran them."""
     shown = cap.stacks[stack].layers[layer]
-    ran = getattr(shown, "windows", shown)
-    every = slice(0, ran.n_heads), slice(0, ran.n_queries), slice(0, ran.n_keys)
-    return np.stack([ran.weights(example, *every) for example in range(ran.n_examples)])
+    shown = shown.windows if isinstance(shown, FramedAttention) else shown
+    every = slice(0, shown.n_heads), slice(0, shown.n_queries), slice(0, shown.n_keys)
+    return np.stack([shown.weights(example, *every) for example in range(shown.n_examples)])
 
 
 def allowed(cap: aw.AttentionCapture, layer: int = 0, stack: str = "self") -> NDArray[np.bool_]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from sweep.lenses import KEYS, PLAIN, SEGMENT, Match, best_match
+from sweep.reference import is_weights
 
 if TYPE_CHECKING:
     import torch
@@ -15,7 +19,8 @@ if TYPE_CHECKING:
     from sweep.reference import Reference, Returned
 
 TOLERANCE = 1e-5
-_NDIM = 4
+_CLOSE = 1e-4
+"""Nearer than this, a match is no accident: what remains is noise of float32, which is looked into on its own."""
 
 
 @dataclass
@@ -28,8 +33,8 @@ class Layer:
         path: of the module.
         call: how often that module had called before.
         attention: the layer itself; windows as the model ran them, not in the frame of the whole sequence.
-        error: largest difference to the reference, None while not compared.
-        flatness: 1 where every row looks everywhere alike, 0 where each looks at one key.
+        padding: (B, T), tokens whose rows mean nothing.
+        match: how far it is from the reference, None while not compared.
     """
 
     stack: str
@@ -37,8 +42,47 @@ class Layer:
     path: str
     call: int
     attention: Any
-    error: float | None = None
-    flatness: float = 0.0
+    padding: NDArray[np.bool_] | None = None
+    match: Match | None = None
+
+    @cached_property
+    def weights(self) -> NDArray[np.float64]:
+        """(B, H, Tq, Tk)."""
+        return np.stack([self.attention.weights(example, *self._all) for example in range(self.attention.n_examples)]).astype(np.float64)
+
+    @cached_property
+    def allowed(self) -> NDArray[np.bool_]:
+        """(B, H, Tq, Tk)."""
+        examples = range(self.attention.n_examples)
+        shape = self.weights.shape[1:]
+        return np.stack([np.broadcast_to(self.attention.allowed(one, *self._all), shape) for one in examples])
+
+    @property
+    def _all(self) -> tuple[slice, slice, slice]:
+        return tuple(slice(0, n) for n in (self.attention.n_heads, self.attention.n_queries, self.attention.n_keys))
+
+    @cached_property
+    def skipped(self) -> NDArray[np.bool_]:
+        """(B, H, Tq): rows of padding, and rows that see nothing, which sdpa fills with zeros and eager evenly."""
+        skipped = ~self.allowed.any(-1)
+        if self.padding is not None and self.padding.shape == (skipped.shape[0], skipped.shape[2]):
+            skipped = skipped | self.padding[:, None, :]
+        return skipped
+
+    @cached_property
+    def flatness(self) -> float:
+        """1 where every row looks everywhere alike, 0 where each looks at one key; over rows that have a choice."""
+        count = self.allowed.sum(-1)
+        rows = count > 1
+        if not rows.any():
+            return 0.0
+        even = np.where(self.allowed, 1 / np.maximum(count, 1)[..., None], 0)
+        distance = 0.5 * np.abs(self.weights - even).sum(-1)[rows] / (1 - 1 / count[rows])
+        return float(1 - distance.mean())
+
+    def look(self, given: torch.Tensor) -> Match | None:
+        """Compare with weights that the model handed out; None if no shape fits."""
+        return best_match(self.weights, given.double().numpy(), self.skipped, _CLOSE)
 
 
 @dataclass
@@ -50,6 +94,7 @@ class Comparison:
         matched: captured layer by place in the reference's modules.
         by_output: captured layers by the name of the output that holds their weights.
         missing: what the reference has and the capture has not.
+        odd: outputs that hold no weights, whatever they are called.
         problems: what else does not agree, in words.
     """
 
@@ -57,32 +102,23 @@ class Comparison:
     matched: dict[int, Layer] = field(default_factory=dict)
     by_output: dict[str, list[Layer | None]] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
+    odd: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     @property
     def error(self) -> float:
         """The largest one."""
-        return max((layer.error for layer in self.layers if layer.error is not None), default=0.0)
+        return max((layer.match.error for layer in self.layers if layer.match is not None), default=0.0)
 
     @property
-    def compared(self) -> int:
+    def compared(self) -> list[Layer]:
         """Layers that had something to be compared with."""
-        return sum(layer.error is not None for layer in self.layers)
+        return [layer for layer in self.layers if layer.match is not None]
 
-
-def captured_layers(cap: AttentionCapture) -> list[Layer]:
-    """Every layer of every stack."""
-    return [
-        Layer(
-            name,
-            number,
-            stack.infos[number].path,
-            stack.infos[number].call,
-            getattr(attention, "windows", attention),
-        )
-        for name, stack in cap.stacks.items()
-        for number, attention in enumerate(stack.layers)
-    ]
+    @property
+    def lenses(self) -> list[str]:
+        """Other ways than the plain one in which the model handed out its weights."""
+        return sorted({layer.match.lens for layer in self.compared if layer.match is not None} - {PLAIN})
 
 
 def compare(cap: AttentionCapture, reference: Reference, padding: NDArray[np.bool_] | None = None) -> Comparison:
@@ -97,33 +133,53 @@ def compare(cap: AttentionCapture, reference: Reference, padding: NDArray[np.boo
     Returns:
         Layers with errors, and problems: layers missing, in another order, in a stack of another name.
     """
-    result = Comparison(captured_layers(cap))
+    result = Comparison(_captured(cap, padding))
     for place, returned in enumerate(reference.modules):
         layer = _closest(result.layers, returned)
         if layer is not None:
-            result.matched[place] = layer
-            _measure(layer, returned.weights, padding)
+            result.matched[place], layer.match = layer, layer.look(returned.weights)
     for name, tensors in reference.outputs.items():
-        result.by_output[name] = [_of_output(tensor, reference, result, padding) for tensor in tensors]
-    listed = [tensor for tensors in reference.outputs.values() for tensor in tensors]
-    for place, returned in enumerate(reference.modules):
-        if "att" in returned.kind.lower() and place not in result.matched and not any(returned.weights is tensor for tensor in listed):
-            result.missing.append(f"weights of {returned.path} {tuple(returned.weights.shape)}")
-    for name, layers in result.by_output.items():
-        lost = [number for number, layer in enumerate(layers) if layer is None]
-        if lost:
-            result.missing.append(f"{len(lost)} of {len(layers)} {name}")
-        result.problems.extend(_order(name, layers, set(cap.stacks)))
+        found: list[Layer | None] = []
+        for tensor in tensors:
+            found.append(_of_output(tensor, reference, result, found))
+        result.by_output[name] = found
+        lost = [tensor for tensor, layer in zip(tensors, found, strict=True) if layer is None]
+        if lost and not any(is_weights(tensor) for tensor in lost):
+            result.odd.append(name)
+        elif lost:
+            result.missing.append(f"{len(lost)} of {len(found)} {name}")
+        result.problems.extend(_order(name, found, set(cap.stacks)))
+    listed = {id(tensor) for tensors in reference.outputs.values() for tensor in tensors}
+    result.missing.extend(
+        f"weights of {returned.path} {tuple(returned.weights.shape)}"
+        for place, returned in enumerate(reference.modules)
+        if place not in result.matched and id(returned.weights) not in listed and "att" in returned.kind.lower()
+    )
     return result
+
+
+def _captured(cap: AttentionCapture, padding: NDArray[np.bool_] | None) -> list[Layer]:
+    return [
+        Layer(
+            name,
+            number,
+            stack.infos[number].path,
+            stack.infos[number].call,
+            getattr(attention, "windows", attention),
+            padding,
+        )
+        for name, stack in cap.stacks.items()
+        for number, attention in enumerate(stack.layers)
+    ]
 
 
 def _closest(layers: list[Layer], returned: Returned) -> Layer | None:
     found = [
         (distance, layer.call, number, layer)
         for number, layer in enumerate(layers)
-        if layer.error is None
+        if layer.match is None
         and (distance := _distance(layer.path, returned.path)) is not None
-        and _shaped(returned.weights, layer) is not None
+        and layer.look(returned.weights) is not None
     ]
     return min(found, key=lambda entry: entry[:3])[3] if found else None
 
@@ -135,95 +191,50 @@ def _distance(path: str, other: str) -> int | None:
     return abs(len(one) - len(two)) if one[:common] == two[:common] else None
 
 
-def _shaped(weights: torch.Tensor, layer: Layer) -> NDArray[np.float64] | None:
-    """(B, H, Tq, Tk) of the captured layer, if these weights have as many of each; one head where they are a mean."""
-    attention = layer.attention
-    shape = (attention.n_examples, attention.n_heads, attention.n_queries, attention.n_keys)
-    if tuple(weights.shape) == shape:
-        return weights.double().numpy()
-    if tuple(weights.shape) == (shape[0], *shape[2:]):  # nn.MultiheadAttention returns the mean of its heads
-        return weights.double()[:, None].numpy()
-    if weights.ndim == _NDIM or weights.numel() != np.prod(shape) or tuple(weights.shape[-2:]) != shape[-2:]:
-        return None
-    return weights.double().reshape(shape).numpy()
-
-
-def _measure(layer: Layer, tensor: torch.Tensor, padding: NDArray[np.bool_] | None) -> None:
-    expected = _shaped(tensor, layer)
-    assert expected is not None
-    attention = layer.attention
-    if padding is not None and padding.shape != (attention.n_examples, attention.n_queries):
-        padding = None
-    heads, queries, keys = (slice(0, n) for n in (attention.n_heads, attention.n_queries, attention.n_keys))
-    worst, flat = 0.0, 0.0
-    for example in range(attention.n_examples):
-        weights = attention.weights(example, heads, queries, keys)
-        allowed = np.broadcast_to(attention.allowed(example, heads, queries, keys), weights.shape)
-        wanted = expected[example]
-        if len(wanted) < len(weights):
-            weights, allowed = weights.mean(0, keepdims=True), allowed[:1]
-        # Where nothing may be seen sdpa has zeros and eager spreads the row evenly: these rows are padding.
-        blind = ~allowed.any(-1) & (np.ptp(wanted, axis=-1) < TOLERANCE)
-        if padding is not None:
-            blind |= padding[example]
-        error = np.where(blind[..., None], 0, np.abs(weights - wanted))
-        worst = max(worst, float(np.nan_to_num(error, nan=np.inf).max(initial=0)))
-        flat = max(flat, _flatness(wanted, allowed))
-    layer.error, layer.flatness = worst, flat
-
-
-def _flatness(weights: NDArray[np.float64], allowed: NDArray[np.bool_]) -> float:
-    """1 less the mean distance of rows from looking everywhere alike, over rows that have a choice."""
-    count = allowed.sum(-1)
-    rows = count > 1
-    if not rows.any():
-        return 0.0
-    even = np.where(allowed, 1 / np.maximum(count, 1)[..., None], 0)
-    distance = 0.5 * np.abs(weights - even).sum(-1)[rows] / (1 - 1 / count[rows])
-    return float(1 - distance.mean())
-
-
 def _of_output(
-    tensor: torch.Tensor, reference: Reference, result: Comparison, padding: NDArray[np.bool_] | None
+    tensor: torch.Tensor, reference: Reference, result: Comparison, taken: list[Layer | None]
 ) -> Layer | None:
     for place, returned in enumerate(reference.modules):
-        if returned.weights is tensor:
-            return result.matched.get(place)
+        if returned.weights is tensor and place in result.matched:
+            return result.matched[place]
     # The model made another tensor of it: the layer is known by its values.
     for layer in result.layers:
-        if layer.error is not None or _shaped(tensor, layer) is None:
+        match = layer.look(tensor)
+        if any(layer is other for other in taken) and (match is None or match.lens != SEGMENT):
             continue
-        _measure(layer, tensor, padding)
-        if layer.error is not None and layer.error <= 10 * TOLERANCE:
+        if match is not None and match.error <= _CLOSE:
+            layer.match = layer.match or match
             return layer
-        layer.error = None
     return None
 
 
 def _order(name: str, layers: list[Layer | None], stacks: set[str]) -> list[str]:
-    problems = []
     places: dict[str, list[int]] = {}
     for layer in layers:
         if layer is not None:
             places.setdefault(layer.stack, []).append(layer.number)
-    problems.extend(
+    problems = [
         f"order: {name} are layers {numbers} of stack {stack!r}"
         for stack, numbers in places.items()
-        if numbers != sorted(numbers)
-    )
-    problems.extend(
-        f"stack: {name} are in stack {stack!r}" for stack in places if not _may_hold(stack, name, stacks)
-    )
+        if list(dict.fromkeys(numbers)) != sorted(set(numbers))
+    ]
+    for layer in filter(None, layers):
+        if not _may_hold(layer, name, stacks):
+            problems.append(f"stack: {name} are in stack {layer.stack!r}")
+            break
     return problems
 
 
-def _may_hold(stack: str, name: str, stacks: set[str]) -> bool:
+def _may_hold(layer: Layer, name: str, stacks: set[str]) -> bool:
     """Whether a stack of this name may hold what the output calls `name`."""
     *parts, last = name.split(".")
+    if layer.match is not None and layer.match.lens in KEYS:  # one softmax over the keys of both sides
+        return True
     sides = {"cross_attentions": "cross", "encoder_attentions": "encoder", "decoder_attentions": "decoder"}
     if last in sides:
-        return sides[last] in stack
+        # Where the other side has no attention that could be told apart, there are no sides.
+        return sides[last] in layer.stack or not any(side in stack for side in sides.values() for stack in stacks)
     for tower, words in (("vision", ("vision", "image")), ("audio", ("audio",)), ("text", ("text", "language"))):
         if any(word in part for part in (*parts, last) for word in words) and any(tower in one for one in stacks):
-            return tower in stack
-    return last != "attentions" or "cross" not in stack
+            return tower in layer.stack
+    return "cross" not in layer.stack or "cross" in layer.path.lower()

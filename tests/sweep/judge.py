@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+import re
 import sys
 import time
 import traceback
@@ -37,6 +38,7 @@ EXACT, DENSE, PARTLY, REFUSED, NOTHING, NOT_BUILT, WRONG = (
 )
 FLAT = 0.98
 _TRIES = 60
+_CALLED = re.compile(r"attention|attn|multihead", re.IGNORECASE)
 _LARGEST = 120_000_000
 _APART, _WILD = 1e-2, 1e3
 
@@ -131,10 +133,11 @@ def _look(result: Result, kind: Any, config: Any, model: nn.Module, given: dict[
                 captured = run(model, given)
     except aw.CaptureError as error:
         result.reason = str(error)
-        if "no attention call" in result.reason and not seen:
-            result.category, result.reason = NOTHING, "nothing in it multiplies a softmax with values"
+        result.category = REFUSED
+        if "no attention call" in result.reason and not seen and not _own_attention(kind, config, model, given):
+            result.category = NOTHING
+            result.reason = "no module is called attention, none returns weights, no softmax is multiplied with values"
         else:
-            result.category = REFUSED
             result.notes.append(f"seen by the witness: {_witnessed(seen)}")
         return
     result.notes += [str(one.message) for one in told if issubclass(one.category, aw.AttentionWarning)]
@@ -148,12 +151,19 @@ def _look(result: Result, kind: Any, config: Any, model: nn.Module, given: dict[
     twin.load_state_dict(model.state_dict())
     reference = eager_reference(twin, given)
     comparison = compare(cap, reference, _padding(given))
-    result.compared, result.error = comparison.compared, comparison.error
-    result.flat = sum(layer.flatness > FLAT for layer in comparison.layers if layer.error is not None)
-    result.checked_by = "outputs" if any(reference.outputs.values()) else "modules" if reference.modules else "values"
+    result.compared, result.error = len(comparison.compared), comparison.error
+    result.flat = sum(layer.flatness > FLAT for layer in comparison.compared)
+    result.notes += [f"the model hands out its own weights {lens}" for lens in comparison.lenses]
+    result.notes += [f"the model's own {name} hold no weights" for name in comparison.odd]
+    told = set(reference.outputs) - set(comparison.odd)
+    result.checked_by = "values" if not comparison.compared else "outputs" if told else "modules"
     result.problems += comparison.problems
-    if comparison.error > TOLERANCE and not _by_itself(result, twin, given, reference, plain, cap):
-        _in_double(result, kind, config, model, given)
+    if comparison.error > TOLERANCE or comparison.missing:
+        other = _by_itself(result, twin, given, reference, plain, cap)
+        if other is not None:
+            comparison = other
+        elif comparison.error > TOLERANCE:
+            _in_double(result, kind, config, model, given)
     if result.flat and result.flat == result.compared:
         result.problems.append("rows of the reference look everywhere alike")
     result.problems += _by_values(cap)
@@ -203,6 +213,14 @@ def _check_size(kind: Any, config: Any) -> None:  # noqa: ANN401
         raise ValueError(f"still {size / 1e6:.0f} million parameters when shrunk")
 
 
+def _own_attention(kind: Any, config: Any, model: nn.Module, given: dict[str, Any]) -> bool:  # noqa: ANN401
+    """Whether a model in which nothing was seen says that it attends, by the names of its modules or its outputs."""
+    if any(_CALLED.search(type(module).__name__) for module in model.modules()):
+        return True
+    twin = kind._from_config(copy.deepcopy(config), attn_implementation="eager").eval()
+    return any(eager_reference(twin, given).outputs.values())
+
+
 def _padding(given: dict[str, Any]) -> Any:  # noqa: ANN401
     mask = given.get("attention_mask")
     return None if mask is None or mask.ndim != 2 else (mask == 0).numpy()  # noqa: PLR2004
@@ -215,23 +233,21 @@ def _by_itself(
     reference: Reference,
     plain: Any,  # noqa: ANN401 - a model's output
     cap: aw.AttentionCapture,
-) -> bool:
-    """Whether the model computes something else with eager attention than by default: then each is its own truth."""
+) -> Comparison | None:
+    """If the model computes something else with eager attention than by default: the capture of eager attention."""
     with torch.no_grad(), aw.capture(twin) as other:
         output = run(twin, given)
     pairs = zip(all_tensors(plain), all_tensors(output), strict=False)
     apart = max((float((a - b).abs().max()) for a, b in pairs if a.shape == b.shape and a.is_floating_point()), default=0)
-    if apart < _APART:
-        return False
     comparison = compare(other, reference, _padding(given))
-    if comparison.error > TOLERANCE or comparison.problems:
-        return False
-    result.error = comparison.error
+    if apart < _APART or comparison.error > TOLERANCE or comparison.problems or not cap.verify().ok:
+        return None
+    result.compared, result.error = len(comparison.compared), comparison.error
     result.notes.append(
         f"{result.implementation} and eager attention of this model differ by themselves (outputs by {apart:.1e}): "
         "compared with eager attention, and under its default by the output of the run"
     )
-    return cap.verify().ok
+    return comparison
 
 
 def _in_double(result: Result, kind: Any, config: Any, model: nn.Module, given: dict[str, Any]) -> None:
@@ -316,7 +332,7 @@ def _by_values(cap: aw.AttentionCapture) -> list[str]:
 
 def _named(notes: list[str]) -> list[str]:
     """Notes of a capture that name what it does not hold."""
-    words = ("no attention of theirs was seen", "hold no softmax attention", "not in this capture")
+    words = ("no attention of", "no softmax attention", "not in this capture")
     return [note for note in notes if any(word in note for word in words)]
 
 
