@@ -20,7 +20,9 @@ _TOWERS = (
     ("text", re.compile(r"(^|_)(text|language|llm)(_|$)|^text|^language")),
 )
 _ATTENTION = re.compile(r"att(n|ention)|(^|_)att(_|$)")
-_CROSS = re.compile(r"cross_?att|xatt|enc(oder)?_?dec(oder)?_?att|(^|_)encoder_att|(token|query)_to_image|image_to_(token|query)")
+_CROSS = re.compile(
+    r"cross_?att|xatt|enc(oder)?_?dec(oder)?_?att|(^|_)encoder_att|(token|query)_to_image|image_to_(token|query)"
+)
 _TORCH_CROSS, _TORCH_SELF = "multihead_attn", "self_attn"
 """What nn.TransformerDecoderLayer, and many a layer modelled on it, calls its two; alone the first may be either."""
 

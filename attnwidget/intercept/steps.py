@@ -64,7 +64,13 @@ class Step:
         return (name.endswith("_") and not name.endswith("__")) or bool(self.kwargs.get("inplace"))
 
     def again(self, position: int, tensor: torch.Tensor) -> Any:  # noqa: ANN401 - what the function returns
-        """The same call on another tensor, which is left as it is."""
+        """The same call on another tensor, which is left as it is.
+
+        Raises:
+            ValueError: the call writes its result somewhere.
+        """
+        if self.kwargs.get("out") is not None:
+            raise ValueError("the result goes into a tensor of the model's own")
         if self.is_in_place and position == 0:
             tensor = tensor.clone()
         args = (*self.args[:position], tensor, *self.args[position + 1 :])

@@ -174,6 +174,18 @@ class ByHand(nn.Module):
         return torch.softmax(x @ x.mT * 0.5, -1) @ x
 
 
+def test_a_step_that_cannot_be_followed_does_not_disturb_the_run(monkeypatch):
+    def fail(*_):
+        raise RuntimeError("mine")
+
+    monkeypatch.setattr("attnwidget.intercept.scoring.scaled", fail)
+    module, x = ByHand(), torch.randn(B, T, E)
+    plain, seen = module(x), []
+    with pytest.raises(aw.CaptureError, match="and not seen to be taken of a product"), aw.capture(module):
+        seen.append(module(x))
+    assert torch.equal(seen[0], plain)
+
+
 def test_nothing_is_remembered_after_the_block():
     module, x = ByHand(), torch.randn(B, T, E)
     with aw.capture(module):

@@ -1,0 +1,162 @@
+"""What a product of two tensors is to what is followed: scores, heads mixed, or weights that meet values."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from attnwidget.intercept import scoring, weighing
+from attnwidget.intercept.axes import Atom, Axis, Part, Side, leaves, length, like
+from attnwidget.intercept.handmade import from_hand
+from attnwidget.intercept.products import Product, read_product
+from attnwidget.intercept.recorder import in_backward, record_call, watch_softmax
+from attnwidget.intercept.records import HandCall
+from attnwidget.intercept.sdpa import CURRENT
+from attnwidget.intercept.trails import Added, Layout, Learned, Scores, Trails, Weights, trails
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+IMPLEMENTATION = "by hand"
+_BATCHED_NDIM = 4
+
+
+def note_product(
+    func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: torch.Tensor
+) -> None:
+    """Write down what a product made: scores of two tensors, or an attention where it uses weights.
+
+    Args:
+        func: what ran.
+        args: its arguments.
+        kwargs: likewise.
+        result: what it returned.
+    """
+    read = read_product(func, args, kwargs)
+    if read is None or in_backward():
+        return
+    known = trails()
+    for left in (True, False) if known else ():
+        trail = known.get(read.left if left else read.right)
+        learned = _is_learned(read.right if left else read.left, known)
+        if isinstance(trail, Weights) and not (learned or trail.is_log) and _sums_keys(trail, read, left=left):
+            _use(trail, read, result, left=left)
+            return
+        if isinstance(trail, (Scores, Weights)) and learned:
+            found = _mixed(trail, read, left=left)
+            if found is not None:
+                known.put(result, found)
+            return
+    if not (_is_learned(read.left, known) or _is_learned(read.right, known)):
+        scores = _scores(read, result, known)
+        if scores is not None:
+            known.put(result, scores)
+
+
+def _is_learned(tensor: torch.Tensor, known: Trails) -> bool:
+    """Whether a tensor is a parameter, a view of one or one in another type: a product with it is a projection."""
+    base = tensor._base  # noqa: SLF001 - torch offers no other name for it
+    return any(
+        isinstance(part, torch.nn.Parameter) or isinstance(known.get(part), Learned)
+        for part in (tensor, base)
+        if part is not None
+    )
+
+
+def _sums_keys(trail: Weights, read: Product, *, left: bool) -> bool:
+    """Whether a product of weights sums over the keys."""
+    labels = read.left_labels if left else read.right_labels
+    if len(labels) != len(trail.axes):
+        return False
+    summed = read.summed
+    found = [atom for label, axis in zip(labels, trail.axes, strict=True) if label in summed for atom in leaves(axis)]
+    return bool(summed) and tuple(found) == leaves(trail.keys)
+
+
+def _use(trail: Weights, read: Product, output: torch.Tensor, *, left: bool) -> None:
+    """Weights meet values: an attention, the first time they do."""
+    if trail.call.is_known:
+        return
+    inside = CURRENT.get()
+    if trail.scores is None:
+        if inside is None and not trail.call.weighs:
+            trail.call.weighs = True
+            watch_softmax(trail.call)
+        return
+    trail.call.is_known = True
+    call = HandCall(trail, read, output, weights_left=left)
+    if inside is not None:
+        inside.by_hand.append(call)
+    else:
+        notes: list[str] = []
+        record_call(lambda keeper: from_hand(call, keeper, notes), implementation=IMPLEMENTATION, notes=notes)
+
+
+def _mixed(trail: Scores | Weights, read: Product, *, left: bool) -> Scores | Weights | None:
+    """Scores or weights times parameters, which may mix heads."""
+    labels, other = (read.left_labels, read.right_labels) if left else (read.right_labels, read.left_labels)
+    if len(labels) != len(trail.axes):
+        return None
+    known = dict(zip(labels, trail.axes, strict=True))
+    summed = tuple(atom for label in read.summed for atom in known[label])
+    sizes = read.sizes(left=not left)
+    for label in other:
+        if label not in known:  # heads again, if there are as many of them
+            known[label] = summed if length(summed) == sizes[label] else like(summed, sizes[label])
+    axes = tuple(known[label] for label in read.labels)
+    if isinstance(trail, Weights):
+        return weighing.mixed(trail, read.left if left else read.right, axes, summed)
+    return scoring.mixed(trail, axes, summed)
+
+
+def _scores(read: Product, result: torch.Tensor, known: Trails) -> Scores | None:
+    """What a product of two tensors makes, if it may be scores: sums over more than one feature."""
+    sizes = read.sizes(left=True)
+    if math.prod(sizes[label] for label in read.summed) <= 1 or not result.is_floating_point():
+        return None
+    found: dict[str, Axis] = {}
+    # Queries and keys may be pieces of one tensor: what they do not share must be told apart.
+    shared = {label for label in read.labels if label in read.left_labels and label in read.right_labels}
+    for labels, tensor in ((read.left_labels, read.left), (read.right_labels, read.right)):
+        trail = known.get(tensor) if known else None
+        if isinstance(trail, Layout) and len(trail.axes) == len(labels):
+            for label, axis, size in zip(labels, trail.axes, tensor.shape, strict=True):
+                if size > 1 and label in shared:
+                    found.setdefault(label, axis)
+    for label, size in zip(read.labels, result.shape, strict=True):
+        if label not in found:
+            side = None if label in shared else Side.LEFT if label in read.left_labels else Side.RIGHT
+            found[label] = (Atom(size, side=side),) if size > 1 else ()
+    for label in read.summed:
+        found[label] = (Atom(sizes[label]),) if sizes[label] > 1 else ()
+    _mark_beside_features(read, found)
+    axes = tuple(found[label] for label in read.labels)
+    added = () if read.added is None else (Added(Part.of(read.added, axes), read.added_factor),)
+    factors = (
+        Part.of(read.left, tuple(found[label] for label in read.left_labels)),
+        Part.of(read.right, tuple(found[label] for label in read.right_labels)),
+    )
+    return Scores(
+        axes,
+        factors,
+        tuple(atom for label in read.summed for atom in found[label]),
+        inner=read.factor,
+        added=added,
+        product=factors,
+    )
+
+
+def _mark_beside_features(read: Product, found: Mapping[str, Axis]) -> None:
+    """Mark axes that lie just outside the features in memory, as heads do that were split off from them."""
+    for labels, tensor in ((read.left_labels, read.left), (read.right_labels, read.right)):
+        if len(labels) < _BATCHED_NDIM or len(read.summed) != 1 or tensor.is_contiguous():
+            continue
+        features = labels.index(read.summed[0])
+        if tensor.stride(features) != 1:
+            continue
+        for number, label in enumerate(labels):
+            if label in read.labels and tensor.stride(number) == tensor.shape[features]:
+                for atom in found[label]:
+                    atom.beside_features = True
