@@ -255,7 +255,7 @@ class AttentionModel:
                 )
 
 
-def _roles(axis: Axis | None) -> dict[str, Axis]:
+def _roles(axis: Axis | None) -> dict[str, Axis | None]:
     return {} if axis is None else {"encoder": axis}
 
 

@@ -93,3 +93,11 @@ def take(mask: Mask | Tail | None, examples: Ints) -> Mask | Tail | None:
     if isinstance(mask, Tail):
         return Tail(picked(mask.starts), mask.n_keys)
     return Mask(mask.n_queries, mask.n_keys, mask.lowest, mask.highest, *map(picked, _arrays(mask)))
+
+
+def same_mask(one: Mask | None, other: Mask | None) -> bool:
+    """Whether two masks are kept alike, part by part."""
+    if one is None or other is None:
+        return one is other
+    parts = ((getattr(one, name), getattr(other, name)) for name in Mask.__dataclass_fields__)
+    return all(here is there if here is None or there is None else np.array_equal(here, there) for here, there in parts)

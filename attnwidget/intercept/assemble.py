@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from attnwidget.attention import AttentionStack, AttentionWarning, CaptureError, LayerInfo, Tokens
 from attnwidget.attention.tokens import TokenNames, each_tokens
 from attnwidget.intercept.nothing import nothing_seen
-from attnwidget.intercept.outcome import join_runs
 from attnwidget.intercept.roles import name_roles
 from attnwidget.intercept.unseen import unseen
 
@@ -37,12 +36,12 @@ class Naming:
     Attributes:
         queries: tokens of the sequence; of the decoder in an encoder-decoder.
         keys: tokens of the other sequence: the encoder's, where there is one.
-        roles: tokens for one stack only, by its name.
+        roles: tokens for one stack only, by its name; None: numbered.
     """
 
     queries: Axis | None = None
     keys: Axis | None = None
-    roles: dict[str, Axis] = field(default_factory=dict)
+    roles: dict[str, Axis | None] = field(default_factory=dict)
 
     @classmethod
     def from_names(
@@ -60,7 +59,7 @@ def names_of_run(names: Naming, outcome: Outcome | None) -> Naming:
         return names
     queries = names.queries or Axis((Tokens.numbered(outcome.n_rows),))
     axis = Axis(queries.tokens, tuple((0, int(end)) for end in outcome.ends))
-    return Naming(axis, names.keys, names.roles)
+    return Naming(axis, names.keys, {"encoder": names.keys or names.queries, **names.roles})
 
 
 def name_axis(names: TokenNames | Sequence[TokenNames] | None) -> Axis | None:
@@ -87,7 +86,6 @@ def assemble(recorder: Recorder, naming: Naming | Callable[[Outcome | None], Nam
         raise recorder.problem
     if not recorder.records:
         raise CaptureError(nothing_seen(recorder))
-    recorder.outcome = join_runs(recorder)
     naming = naming if isinstance(naming, Naming) else naming(recorder.outcome)
     groups: dict[str, list[list[Record]]] = {}
     roles = name_roles(recorder.records)

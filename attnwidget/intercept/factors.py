@@ -133,7 +133,7 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
             'are understood; run the model in eval mode, or load it with attn_implementation="sdpa" or "eager"'
         )
     if weights is not None:
-        return DenseAttention(keeper.keep(weights), factored.mask)
+        return DenseAttention(keeper.keep(weights), factored.mask, factored.probe)
     if is_packed(call.options):
         raise ValueError(
             "several sequences are packed into one row, and none of the ways to attend within them that are known "

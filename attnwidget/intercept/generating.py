@@ -47,6 +47,7 @@ class Generated:
         sequences: (F, L) ids, prompt included where it was given as ids.
         prompt: ids of them that were given.
         first: number of the first run it made.
+        last: number of the last one.
         batch: examples that it ran.
         each: sequences returned for each prompt.
         eos: ids that end a sequence.
@@ -57,6 +58,7 @@ class Generated:
     sequences: NDArray[np.intp]
     prompt: int
     first: int
+    last: int
     batch: int
     each: int
     eos: frozenset[int] = frozenset()
@@ -136,6 +138,7 @@ def _note(
                     sequences=ids,
                     prompt=input_ids.shape[1],
                     first=first,
+                    last=len(top.runs) - 1,
                     batch=len(input_ids),
                     each=int(getattr(config, "num_return_sequences", None) or 1),
                     eos=frozenset(eos),

@@ -8,7 +8,7 @@ import torch
 
 from attnwidget.attention import DenseAttention
 from attnwidget.attention.protocol import shape_text
-from attnwidget.intercept.axes import Axis, Part, align, fresh, leaves, told_heads
+from attnwidget.intercept.axes import Axis, Part, align, fresh, leaves, length, told_heads
 from attnwidget.intercept.dropout import keep_dropped
 from attnwidget.intercept.handfactors import factors_of
 from attnwidget.intercept.handframes import Frame, framed_by_hand, with_windows
@@ -22,12 +22,15 @@ if TYPE_CHECKING:
     from attnwidget.attention import Attention, Probe
     from attnwidget.intercept.keeping import Keeper
     from attnwidget.intercept.records import HandCall
+    from attnwidget.intercept.trails import Weights
 
 CHANGED = (
     "where the model mixes heads after the softmax, or turns weights into numbers below 0 or above 1, the weights are "
     "the softmax's own"
 )
 _PAIR = 2
+_LOST = 1e-3
+"""More weight than this on keys that were cut off is no rounding."""
 
 
 def from_hand(call: HandCall, keeper: Keeper, notes: list[str]) -> Attention:
@@ -49,14 +52,37 @@ def from_hand(call: HandCall, keeper: Keeper, notes: list[str]) -> Attention:
     if trail.oddity is not None:
         raise ValueError(trail.oddity)
     frame, scores = frame_of(call), trail.scores
+    whole = _whole(trail, frame)
+    if whole is not None:  # the other keys meet their values in another product
+        frame = (*frame[:3], whole)
     if scores is None:
         return _attention(call, frame, keeper, notes)
     frame = with_windows(scores, frame, keeper.places)
     return framed_by_hand(_attention(call, frame, keeper, notes), scores, frame, keeper.places, notes)
 
 
+def _whole(trail: Weights, frame: Frame) -> Axis | None:
+    """All keys of the softmax, where the product with values is over some of them and the others have weight."""
+    if trail.whole is None or trail.is_mixed or not trail.whole.is_unchanged():
+        return None
+    root = leaves(frame[3])[0] if frame[3] else None
+    while root is not None and root.source is not None:
+        root = root.source[0]
+    keys = next((axis for axis in trail.whole.axes if root is not None and root in leaves(axis)), None)
+    # A single key without a value is a sink; what is cut off beside it stands for tokens.
+    if keys is None or length(keys) - length(frame[3]) <= 1:
+        return None
+    weights = align(trail.whole, (*frame[:3], keys))
+    part = align(trail.whole, frame)
+    if weights is None or part is None:
+        return None
+    lost = weights.sum(-1) - part.sum(-1)  # (B, H, Tq)
+    return keys if bool((lost > _LOST).any()) else None
+
+
 def _attention(call: HandCall, frame: Frame, keeper: Keeper, notes: list[str]) -> Attention:
     trail = call.trail
+    cut = trail.whole is not None and leaves(frame[3]) != leaves(trail.keys)
     if keeper.dropout and trail.is_mixed:
         raise ValueError(
             "dropout=True, and its heads are mixed after the softmax, so that weights after dropout belong to no head; "
@@ -64,6 +90,8 @@ def _attention(call: HandCall, frame: Frame, keeper: Keeper, notes: list[str]) -
         )
     dropped = keeper.dropout and trail.clean is not None
     used = Part.of(call.weights, trail.axes) if trail.clean is None or dropped else trail.clean
+    if cut and trail.whole is not None:
+        used = trail.whole
     weights = None if trail.is_mixed else _in_frame(used, frame)
     straight = dropped or (trail.clean is None and not trail.is_mixed)
     if weights is None or not (dropped or trail.source is None or _are_weights(weights)):
@@ -75,7 +103,7 @@ def _attention(call: HandCall, frame: Frame, keeper: Keeper, notes: list[str]) -
         notes.append(CHANGED)
     scores = trail.scores
     mask = HandMask() if scores is None else hand_mask(scores, frame, weights, keeper)
-    probe = _probe(call, frame, keeper) if straight else None
+    probe = _probe(call, frame, keeper) if straight and not cut else None
     if dropped:
         return keep_dropped(weights, mask.allowed, keeper, probe)
     if scores is not None and mask.is_complete:

@@ -62,6 +62,12 @@ def chosen_sequences(runs: Sequence[Run], past: int, generated: Generated) -> Li
     """
     count, lengths, shift = len(generated.sequences), generated.lengths(), _shift(runs, past, generated)
     straight = all(run.parents is None and run.batch == count for run in runs)
+    unknown = [run for run in runs if not run.has_ids and past + (run.first or 0) >= shift + generated.prompt]
+    if unknown and not straight:
+        raise CaptureError(
+            "generate() searched with beams, and the watched module was not called with token ids to tell them apart "
+            "by: capture the whole model, or one forward pass over the final text"
+        )
     tokens, last, example = _follow(runs, past, generated, shift, straight=straight)
     lost = np.flatnonzero(tokens < shift + lengths - 1)
     if len(lost) and straight:  # models of sound, say, run other ids than they return
@@ -131,7 +137,7 @@ def _follow(
 def _matching(run: Run, candidates: Ints, sequences: Ints, lengths: Ints, start: int) -> Ints:
     """How many of a run's tokens, from the first on, are those of each sequence: (F, candidates)."""
     n = run.total_rows
-    if run.ids is None or run.ids.shape != (run.batch, n):  # called with something else than ids: they may be any
+    if run.ids is None or not run.has_ids:  # called with something else than ids: they may be any
         room: Ints = np.clip(lengths - start, 0, n)
         return np.broadcast_to(room[:, None], candidates.shape)
     places = start + np.arange(n)  # in the sequences; before them, whatever came is theirs
@@ -148,7 +154,7 @@ def _shift(runs: Sequence[Run], past: int, generated: Generated) -> int:
     run = runs[generated.first]
     start, prompt = past + (run.first or 0), generated.prompt
     after = start + run.total_rows - prompt  # right where the first run took the whole prompt
-    if run.ids is None or run.ids.shape[1] != run.total_rows:
+    if run.ids is None or not run.has_ids:
         return max(after, 0)
     for shift in sorted((0, start), key=lambda one: one != after):  # what was cached was passed again, or was not
         places = start - shift + np.arange(run.total_rows)

@@ -12,6 +12,8 @@ from attnwidget.intercept.keeping import direction
 if TYPE_CHECKING:
     from attnwidget.attention.protocol import Bools, Floats
 
+ROUNDING = 1e-4
+"""How far keys of a cache may be from what they were, in units of their size."""
 _ALL = 128
 _LATEST = 32
 _SPREAD = 64

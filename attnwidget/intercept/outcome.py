@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attnwidget.attention import Generation, ranges
+from attnwidget.attention import CaptureError, Generation, ranges
 from attnwidget.intercept.lineage import chosen_sequences, last_examples
 from attnwidget.intercept.stitching import Stitcher, repeated
 
@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from attnwidget.attention import Attention
+    from attnwidget.intercept.generating import Generated
     from attnwidget.intercept.recorder import Recorder
     from attnwidget.intercept.runs import Top
+    from attnwidget.intercept.threads import Thread
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +98,8 @@ def join_runs(recorder: Recorder) -> Outcome | None:
 
 def _join(recorder: Recorder, top: Top) -> Outcome | None:
     generated, first = top.generated, top.runs[0]
+    if generated is not None and generated.last != top.runs[-1].number:
+        generated = None  # a loop of one's own went on from there, and all of it is shown
     if len(top.runs) == 1 and generated is not None:
         n_rows = first.ids.shape[1] if first.ids is not None else list(top.threads.values())[-1].pieces[0].place.n_rows
         first.place(0, 0, n_rows, generated.batch)
@@ -103,13 +108,13 @@ def _join(recorder: Recorder, top: Top) -> Outcome | None:
     past = max((thread.past for thread in top.threads.values()), default=0)
     chosen = None if generated is None else chosen_sequences(top.runs, past, generated)
     lineage = chosen or last_examples(top.runs)
-    stitcher = Stitcher(lineage)
+    stitcher = Stitcher(lineage, recorder.keeper.store)
     changed = []
     for thread in top.threads.values():
         changed += [thread.record] if thread.changed else []
         record = recorder.records[thread.record]
         if thread.kind != "open" or (len(top.runs) == 1 and thread.pieces[0].place.n_rows == first.total_rows):
-            recorder.records[thread.record] = replace(record, attention=stitcher.join(thread))
+            recorder.records[thread.record] = replace(record, attention=_joined(stitcher, thread, record.path))
             continue
         # It was called once, as a tower that looks at a picture is.
         examples = lineage.examples.get(0) if record.attention.n_examples == first.batch else None
@@ -121,20 +126,27 @@ def _join(recorder: Recorder, top: Top) -> Outcome | None:
         outcome = Outcome(
             generated.sequences, generated.lengths(), generated.prompt, lineage.shift, past, lineage.n_rows, ends
         )
-    recorder.notes.update(dict.fromkeys(_notes(top, outcome, changed)))
+    recorder.notes.update(dict.fromkeys(_notes(top, generated, outcome, changed)))
     return outcome
 
 
-def _notes(top: Top, outcome: Outcome | None, changed: list[int]) -> list[str]:
+def _joined(stitcher: Stitcher, thread: Thread, path: str) -> Attention:
+    try:
+        return stitcher.join(thread)
+    except ValueError as error:
+        raise CaptureError(f"the passes of {path or 'the module'} cannot be joined: {error}") from error
+
+
+def _notes(top: Top, generated: Generated | None, outcome: Outcome | None, changed: list[int]) -> list[str]:
     notes, name = [], type(top.module).__name__
     if len(top.runs) > 1:
         notes.append(f"{len(top.runs)} forward passes of {name} that continue one another are shown as one")
     if outcome is not None and (outcome.shift + outcome.lengths > outcome.past + outcome.ends).any():
         notes.append("the last token that was generated was not run by the model: it has no row and no column")
-    if outcome is None and top.generated is not None:
+    if outcome is None and generated is not None:
         notes.append("the ids that ran are not those that generate() returned: every position that ran is shown")
-    if top.generated is not None and top.generated.beams:
-        notes.append(f"of the {top.generated.batch} beams that ran, those that became the returned sequences are shown")
+    if generated is not None and generated.beams:
+        notes.append(f"of the {generated.batch} beams that ran, those that became the returned sequences are shown")
     if any(run.row is not None and run.first != run.row for run in top.runs):
         notes.append("each pass ran earlier tokens again, as without a cache: their rows are those of the first pass")
     if changed:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
-from attnwidget.attention import FactoredAttention
+from attnwidget.attention import FactoredAttention, Mask
 from attnwidget.attention.maskparts import compact, cut
+from attnwidget.intercept.marks import ROUNDING, apart_in_place, marks_of
 
 if TYPE_CHECKING:
-    import torch
-
-    from attnwidget.attention import Attention, Mask, Probe
+    from attnwidget.attention import Attention, Probe
     from attnwidget.attention.maskparts import Tail
     from attnwidget.attention.protocol import Bools, Floats
     from attnwidget.intercept.keeping import Keeper, Lender
@@ -127,6 +127,7 @@ def later_piece(
             piece.constants = attention.scale, attention.softcap, sinks
     else:
         piece.weights = weights_of(attention, place.rows, place.used)
+        piece.mask = piece.mask or (implied_mask(piece.weights) if place.n_keys else None)
     if whole and lender.value is not None and lender.output is not None:
         probe = keeper.probe(lender.value[:, :, : place.used], lender.output[:, :, :1])
         piece.values = None if probe is None else probe.values
@@ -149,20 +150,26 @@ def weights_of(attention: Attention, rows: Span, used: int) -> Floats:
     )
 
 
+def implied_mask(weights: Floats) -> Mask | None:
+    """Causal, where no row (of some before the last key) gives any weight to keys behind its own; else not known."""
+    n, m = weights.shape[2:]
+    return None if n == 1 or np.triu(weights, m - n + 1).any() else Mask(n, m, highest=m - n)
+
+
 def part_of_mask(mask: Mask | None, rows: Span, used: int) -> Mask | Tail | None:
     """The mask of new rows over the columns in use, in its smallest form."""
     return compact(cut(mask, rows, (0, used)))
 
 
 def sees(attention: Attention, rows: Span, keys: Span) -> bool:
-    """Whether any of these rows may look at any of these keys."""
+    """Whether any of these rows may look at any of these keys; where no mask says so, whether any does."""
     heads = slice(0, attention.n_heads)
+    question = attention.weights if attention.mask is None and attention.head_size is None else attention.allowed
     return (
         rows[0] < rows[1]
         and keys[0] < keys[1]
         and any(
-            bool(attention.allowed(example, heads, slice(*rows), slice(*keys)).any())
-            for example in range(attention.n_examples)
+            bool(question(example, heads, slice(*rows), slice(*keys)).any()) for example in range(attention.n_examples)
         )
     )
 
@@ -189,3 +196,25 @@ def seen_keys(attention: Attention, rows: Span, count: int) -> Bools | None:
     for example in range(attention.n_examples):
         seen[example] = attention.allowed(example, heads, slice(*rows), slice(0, count)).any(axis=(0, 1))
     return seen
+
+
+def constants_of(attention: Attention) -> tuple[object, ...]:
+    """What else a layer's weights are made with."""
+    if not isinstance(attention, FactoredAttention):
+        return ()
+    sinks = None if attention.sinks is None else tuple(attention.sinks.detach().float().cpu().tolist())
+    return attention.scale, attention.softcap, sinks
+
+
+def same_rows(attention: Attention, first: Attention) -> bool:
+    """Whether the queries of a call are those of an earlier one."""
+    if attention.n_queries != first.n_queries or attention.n_examples != first.n_examples:
+        return False
+    if isinstance(attention, FactoredAttention) and isinstance(first, FactoredAttention):
+        far = apart_in_place(marks_of(attention.q), marks_of(first.q))
+        return bool(far.max() <= max(ROUNDING, 2 * torch.finfo(first.q.dtype).eps) ** 2)
+    everything = slice(0, first.n_heads), slice(0, first.n_queries), slice(0, first.n_keys)
+    return all(
+        np.allclose(attention.weights(example, *everything), first.weights(example, *everything), atol=ROUNDING)
+        for example in range(first.n_examples)
+    )

@@ -12,6 +12,7 @@ from attnwidget.attention import CaptureError
 from attnwidget.intercept.frames import Caller, find_caller
 from attnwidget.intercept.keeping import Keeper, Lender
 from attnwidget.intercept.nothing import not_followed
+from attnwidget.intercept.outcome import Outcome, join_runs
 from attnwidget.intercept.portions import consistent, joined
 from attnwidget.intercept.records import Record
 from attnwidget.intercept.runs import AstrayError, Run, Top
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from attnwidget.attention import Attention
-    from attnwidget.intercept.outcome import Outcome
     from attnwidget.intercept.store import Store
     from attnwidget.intercept.trails import SoftmaxCall
 
@@ -152,6 +152,7 @@ class Recorder:
             self._finish(top)
         if self.problem is None:
             self._join_portions()
+            self._join_runs()
         self.keeper.forget()
         self.notes.update(dict.fromkeys(not_followed(self)))
 
@@ -165,6 +166,13 @@ class Recorder:
             top.finish()
         except AstrayError as error:
             self.stray(top.module, str(error))
+
+    def _join_runs(self) -> None:
+        self.keeper.settle()
+        try:
+            self.outcome = join_runs(self)
+        except CaptureError as error:
+            self.fail(error)
 
     def _join_portions(self) -> None:
         """Calls that look from portions of one sequence become one layer; who knows layers by number is told."""

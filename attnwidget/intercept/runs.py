@@ -83,6 +83,11 @@ class Run:
         return self.row is not None
 
     @property
+    def has_ids(self) -> bool:
+        """Whether it was called with ids, one for each of its queries."""
+        return self.ids is not None and self.ids.shape == (self.batch, self.total_rows)
+
+    @property
     def total_rows(self) -> int:
         """Its queries, with those of tokens that it ran again."""
         return (self.row or 0) - (self.first or 0) + (self.n_rows or 0)

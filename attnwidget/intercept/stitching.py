@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from attnwidget.attention import CaptureError, DenseAttention, FactoredAttention, Probe
+from attnwidget.attention import DenseAttention, FactoredAttention, Probe
 from attnwidget.attention.arrays import to_numpy
 from attnwidget.attention.joining import StepMask, join_masks
-from attnwidget.attention.maskparts import Tail, compact, cut, take
+from attnwidget.attention.maskparts import Tail, compact, cut, same_mask, take
 from attnwidget.attention.protocol import positions_of
 from attnwidget.attention.segmented import SegmentedAttention
 from attnwidget.intercept.pieces import weights_of
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from attnwidget.attention.protocol import Floats
     from attnwidget.intercept.lineage import Lineage
     from attnwidget.intercept.pieces import Piece
+    from attnwidget.intercept.store import Store
     from attnwidget.intercept.threads import Thread
 
 _CHECKED = 24
@@ -51,9 +52,11 @@ class Stitcher:
 
     Attributes:
         lineage: the sequences to show.
+        store: where what is joined is kept.
     """
 
     lineage: Lineage
+    store: Store
 
     def __post_init__(self) -> None:
         self._masks: dict[tuple[object, ...], tuple[Mask | None, list[Mask | Tail | None]]] = {}
@@ -66,8 +69,16 @@ class Stitcher:
 
         Returns:
             Factors; in segments where keys changed on the way; weights where only they are known.
+
+        Raises:
+            ValueError: a pass did not call the layer, or one that changed keys was taken back.
         """
         rows = _spans(((piece, row, piece.place.n_rows) for piece, row in _placed(thread)), self.lineage.n_rows)
+        held = {id(span.piece) for span in rows}
+        if any(
+            piece.whole is not None and id(piece) not in held for piece, row in _placed(thread) if row < rows[-1].stop
+        ):
+            raise ValueError("keys changed in a pass of which every token was taken back")
         growing = thread.kind == "growing"
         n_keys = thread.past + self.lineage.n_rows if growing else thread.pieces[0].place.used
         mask = self._mask(rows, n_keys)
@@ -103,9 +114,9 @@ class Stitcher:
         lse = [self._of(span.piece, span.piece.lse)[:, :, span.part] for span in rows if span.piece.lse is not None]
         with torch.inference_mode(False), torch.no_grad():
             return FactoredAttention(
-                _laid(q),
-                _laid(k),
-                _laid(lse) if len(lse) == len(rows) else None,
+                self.store.move(_laid(q)),
+                self.store.move(_laid(k)),
+                self.store.move(_laid(lse)) if len(lse) == len(rows) else None,
                 scale=scale,
                 softcap=softcap,
                 sinks=sinks,
@@ -167,6 +178,8 @@ class Stitcher:
         if key not in self._masks:
             steps = [self._step(span, n_keys) for span in rows]
             joined = join_masks(steps, n_rows=self.lineage.n_rows, n_keys=n_keys, ends=self.lineage.ends)
+            # Some layers made masks of their own and the same: they are told from each other no longer.
+            joined = next((other for other, _ in self._masks.values() if same_mask(joined, other)), joined)
             self._masks[key] = joined, masks  # kept, so that no other gets the place in memory that it is known by
         return self._masks[key][0]
 
@@ -237,7 +250,7 @@ def _spans(pieces: Iterable[tuple[Piece, int, int]], total: int) -> list[_Span]:
     spans = [span._replace(stop=min(span.stop, total)) for span in spans if span.start < total]
     held = [(span.start, span.stop) for span in spans]
     if [start for start, _ in held] + [total] != [0, *(stop for _, stop in held)]:
-        raise CaptureError(f"a layer was not called in every pass: it holds positions {held} of {total}")
+        raise ValueError(f"it was not called in all of them, and holds positions {held} of {total}")
     return spans
 
 

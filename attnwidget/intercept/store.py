@@ -71,6 +71,10 @@ class Store:
             return tensor.clone(memory_format=torch.contiguous_format)
         return self._in_memory(tensor)
 
+    def move(self, tensor: torch.Tensor) -> torch.Tensor:
+        """What nobody else holds, put where it is to be kept: no copy where it is there already."""
+        return tensor if self.leaves(tensor) else self.keep(tensor)
+
     def aside(self, tensor: torch.Tensor) -> torch.Tensor:
         """A few numbers that are not worth a file, and that nobody else holds."""
         return tensor if self.key == _DEVICE or tensor.device.type == "cpu" else self._in_memory(tensor)

@@ -10,8 +10,19 @@ import torch
 from attnwidget.attention import FactoredAttention, FramedAttention
 from attnwidget.attention.arrays import to_numpy
 from attnwidget.attention.maskparts import compact, cut
-from attnwidget.intercept.marks import apart, apart_in_place, chosen, marks_of
-from attnwidget.intercept.pieces import Piece, Place, first_piece, later_piece, seen_keys, sees, visible_keys
+from attnwidget.intercept.marks import ROUNDING, apart, apart_in_place, chosen, marks_of
+from attnwidget.intercept.pieces import (
+    Piece,
+    Place,
+    constants_of,
+    first_piece,
+    implied_mask,
+    later_piece,
+    same_rows,
+    seen_keys,
+    sees,
+    visible_keys,
+)
 from attnwidget.intercept.runs import AstrayError
 
 if TYPE_CHECKING:
@@ -22,8 +33,8 @@ if TYPE_CHECKING:
     from attnwidget.intercept.keeping import Keeper, Lender
     from attnwidget.intercept.runs import Run, Top
 
-_ROUNDING, _RERUN = 1e-4, 1e-3
-"""How far keys may be from what they were, in units of their size: those of a cache, and those computed again."""
+_RERUN = 1e-3
+"""How far keys that are computed again may be from what they were, in units of their size."""
 _RELATED = 0.25
 """Mean squared difference up to which changed keys count as those from before: half of their size."""
 _MOST_CHANGES = 64
@@ -77,11 +88,11 @@ class Thread:
         """
         self._check(attention)
         keys = attention.k if isinstance(attention, FactoredAttention) else lender.value
-        self._catch_up(run, top)
+        self._catch_up(run, top, keeper)
         tried = []
         for place in self._places(attention, keys, run):
             match = self._match(place, attention, keys, run, everything=top.reordered)
-            if match.worst <= _tolerance(place, keys) ** 2:
+            if match.worst <= _tolerance(place, keys) ** 2 and self._agrees(place, run):
                 self._accept(place, match, attention, run, keeper, lender)
                 return
             tried.append((place, match))
@@ -105,6 +116,13 @@ class Thread:
         unwritten = n_keys < m and isinstance(first, FactoredAttention) and not bool(first.k[:, :, n_keys:].any())
         if unwritten or (n > 1 and not sees(first, (0, 1), (n_keys - n + 1, n_keys))):
             self._begin_to_grow()
+
+    def _agrees(self, place: Place, run: Run) -> bool:
+        """Whether other layers of the run have found their rows in the same place."""
+        if run.row is None or not place.n_keys or place.n_rows != run.n_rows:
+            return True
+        past = visible_keys(self._first) - self._first.n_queries if self.kind == "open" else self.past
+        return place.key - past == run.row
 
     def _check(self, attention: Attention) -> None:
         first = self._first
@@ -135,11 +153,12 @@ class Thread:
     def _forward(self, attention: Attention, run: Run) -> Iterator[Place]:
         """Places behind all that was seen."""
         n, m = attention.n_queries, attention.n_keys
-        if self.kind != "growing" and m == self._n_keys:
+        seen = visible_keys(self._first) if self.kind == "open" else self._n_keys
+        # Room for keys to come, and nothing to know them by: then it is a cache that grows.
+        if self.kind != "growing" and m == self._n_keys and (self._marks is not None or seen == m):
             yield Place((run.repeated(n), n), (m, m), m, 0, m)
         if self.kind == "fixed":
             return
-        seen = visible_keys(self._first) if self.kind == "open" else self._n_keys
         if m >= seen + n:
             if not sees(attention, (0, n), (seen + n, m)):  # room in a static cache that nothing is written to yet
                 yield Place((0, n), (seen, seen + n), seen, 0, seen + n)
@@ -185,8 +204,7 @@ class Thread:
         new, fresh = marks[:, :, : marks.shape[2] - place.n_keys], marks[:, :, marks.shape[2] - place.n_keys :]
         if known.shape[1:] != new.shape[1:]:
             return _Match(np.inf)
-        # Decoders of two prompts may have run the same tokens: where examples moved, what they look at tells them
-        # apart.
+        # Decoders of two prompts may have run the same tokens: then what they look at tells who moved where.
         if new.shape[0] == known.shape[0] and (place.n_keys or not run.moved):
             worst = float(apart_in_place(new, known, seen).max())
             if worst <= _tolerance(place, keys) ** 2:
@@ -214,7 +232,7 @@ class Thread:
             self._begin_to_grow()
         row = place.key - self.past
         run.place(row - place.rows[0], row, place.n_rows, attention.n_examples)
-        whole = changed or _constants(attention) != _constants(self._latest)
+        whole = changed or constants_of(attention) != constants_of(self._latest)
         self._changes += whole
         self.changed |= changed
         if self._changes > _MOST_CHANGES:
@@ -232,7 +250,7 @@ class Thread:
 
     def _accept_rows(self, place: Place, attention: Attention, run: Run, keeper: Keeper, lender: Lender) -> None:
         """New queries over keys that are known already."""
-        if len(self.pieces) == 1 and _same_rows(attention, self._first):  # an encoder that is run again
+        if len(self.pieces) == 1 and same_rows(attention, self._first):  # an encoder that is run again
             return
         self.kind = "fixed"
         row = run.row if run.n_rows == place.n_rows else None
@@ -251,11 +269,13 @@ class Thread:
             first.k = first.k[:, :, :n_keys]
         if first.weights is not None:
             first.weights = first.weights[..., :n_keys]
+            first.mask = first.mask or implied_mask(first.weights)
 
-    def _catch_up(self, run: Run, top: Top) -> None:
+    def _catch_up(self, run: Run, top: Top, keeper: Keeper) -> None:
         """Bring the marks into the order that the examples of the run before had."""
         if self._marks is None and self._newest == self._order and self._fresh is None:
             first = self.pieces[0]
+            keeper.settle()
             if first.k is not None:
                 self._marks = marks_of(first.k)
             elif first.probe is not None:
@@ -272,26 +292,4 @@ class Thread:
 def _tolerance(place: Place, keys: torch.Tensor | None) -> float:
     """How far rounding may have moved keys."""
     eps = torch.finfo(keys.dtype).eps if keys is not None and keys.is_floating_point() else 0.0
-    return max(_RERUN, 8 * eps) if place.rows[0] else max(_ROUNDING, 2 * eps)
-
-
-def _constants(attention: Attention) -> tuple[object, ...]:
-    """What else a layer's weights are made with."""
-    if not isinstance(attention, FactoredAttention):
-        return ()
-    sinks = None if attention.sinks is None else tuple(attention.sinks.detach().float().cpu().tolist())
-    return attention.scale, attention.softcap, sinks
-
-
-def _same_rows(attention: Attention, first: Attention) -> bool:
-    """Whether the queries of a call are those of an earlier one."""
-    if attention.n_queries != first.n_queries or attention.n_examples != first.n_examples:
-        return False
-    if isinstance(attention, FactoredAttention) and isinstance(first, FactoredAttention):
-        far = apart_in_place(marks_of(attention.q), marks_of(first.q))
-        return bool(far.max() <= max(_ROUNDING, 2 * torch.finfo(first.q.dtype).eps) ** 2)
-    everything = slice(0, first.n_heads), slice(0, first.n_queries), slice(0, first.n_keys)
-    return all(
-        np.allclose(attention.weights(example, *everything), first.weights(example, *everything), atol=_ROUNDING)
-        for example in range(first.n_examples)
-    )
+    return max(_RERUN, 8 * eps) if place.rows[0] else max(ROUNDING, 2 * eps)

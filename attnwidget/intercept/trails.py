@@ -111,6 +111,7 @@ class Weights:
         scores: what it was taken of; None if that does not come from a product.
         clean: what the tensor would be without dropout; None: what it is, or not known any more.
         source: what the softmax returned, if that has been changed since, other than by dropout.
+        whole: the tensor before some of its keys were cut off.
         is_mixed: it has been multiplied with parameters, as where heads are mixed.
         is_blend: made of several softmaxes.
         is_log: the logarithm of weights.
@@ -123,6 +124,7 @@ class Weights:
     scores: Scores | None
     clean: Part | None = None
     source: Part | None = None
+    whole: Part | None = None
     is_mixed: bool = False
     is_blend: bool = False
     is_log: bool = False

@@ -59,8 +59,10 @@ def reshaped(step: Step, weights: Weights, axes: Axes, number: int | None = None
     """Seen in another shape; or one of the pieces it was cut into."""
     keys = leaves(weights.keys)
     cut = [axis for axis in axes if any(atom.source is not None and atom.source[0] in keys for atom in axis)]
-    clean = weights.clean
+    clean, whole = weights.clean, weights.whole
+    if cut and whole is None:
+        whole = clean or Part.of(step.args[0], weights.axes)
     if clean is not None:
         again = step.again(0, clean.tensor)
         clean = Part.of(again if number is None else again[number], axes)
-    return replace(weights, axes=axes, keys=cut[0] if cut else weights.keys, clean=clean)
+    return replace(weights, axes=axes, keys=cut[0] if cut else weights.keys, clean=clean, whole=whole)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 
 import pytest
@@ -65,6 +66,66 @@ def test_after_an_exception_in_the_forward_which_comes_out_unchanged(wrapped):
     if not wrapped:
         with pytest.raises(aw.CaptureError, match="not filled"):
             cap.weights()
+
+
+@pytest.mark.usefixtures("untouched")
+@pytest.mark.parametrize("options", [{}, {"num_beams": 2}, {"stop": True}])
+def test_after_generate(options):
+    model = tf.GPT2LMHeadModel(tf.GPT2Config(vocab_size=50, n_embd=16, n_layer=2, n_head=2, n_positions=32)).eval()
+    config, generation = model.config.to_dict(), model.generation_config.to_dict()
+
+    def stop(*_, **__):
+        raise BreaksError("mine")
+
+    options = {"stopping_criteria": [stop]} if options.get("stop") else options
+    options = {"max_new_tokens": 4, "do_sample": False, "pad_token_id": 0, **options}
+    inputs = {"input_ids": IDS, "attention_mask": torch.ones_like(IDS)}
+    with contextlib.ExitStack() as stack:
+        if "stopping_criteria" in options:
+            stack.enter_context(pytest.raises(BreaksError))
+        with aw.capture(model) as cap:
+            model.generate(**inputs, **options)
+    if "stopping_criteria" in options:
+        with pytest.raises(aw.CaptureError, match="not filled"):
+            cap.weights()
+    assert model.config.to_dict() == config
+    assert model.generation_config.to_dict() == generation
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
+
+
+@pytest.mark.usefixtures("untouched")
+def test_threads_that_generate_see_their_own():
+    models = [
+        tf.GPT2LMHeadModel(tf.GPT2Config(vocab_size=50, n_embd=16, n_layer=2, n_head=2, n_positions=32)).eval()
+        for _ in range(3)
+    ]
+    prompts = [torch.randint(3, 50, (1, length)) for length in (3, 5, 7)]
+    options = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False, "pad_token_id": 0}
+    found: dict[int, aw.AttentionCapture] = {}
+    start = threading.Barrier(4)
+
+    def run(number):
+        start.wait()
+        for _ in range(3):
+            with aw.capture(models[number]) as cap:
+                models[number].generate(prompts[number], attention_mask=torch.ones_like(prompts[number]), **options)
+            found[number] = cap
+
+    def run_unwatched():
+        start.wait()
+        for _ in range(5):
+            models[0].generate(prompts[0], attention_mask=torch.ones_like(prompts[0]), num_beams=2, **options)
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(3)]
+    threads.append(threading.Thread(target=run_unwatched))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for number, prompt in enumerate(prompts):
+        length = prompt.shape[1] + 5
+        assert found[number].weights().shape == (2, 2, length, length)
+        assert found[number].verify().ok
 
 
 @pytest.mark.usefixtures("untouched")

@@ -34,30 +34,74 @@ CONFIGS = {
     ),
     "deepseek_v3": lambda: tf.DeepseekV3Config(
         **{**PLAIN, "num_key_value_heads": 4},
-        n_routed_experts=4, n_group=2, topk_group=1, first_k_dense_replace=1, q_lora_rank=16, kv_lora_rank=16,
-        qk_rope_head_dim=8, qk_nope_head_dim=8, v_head_dim=12, n_shared_experts=1, **EXPERTS,
-    ),  # fmt: skip
+        n_routed_experts=4,
+        n_group=2,
+        topk_group=1,
+        first_k_dense_replace=1,
+        q_lora_rank=16,
+        kv_lora_rank=16,
+        qk_rope_head_dim=8,
+        qk_nope_head_dim=8,
+        v_head_dim=12,
+        n_shared_experts=1,
+        **EXPERTS,
+    ),
     "llama4": lambda: tf.Llama4TextConfig(
-        **GROUPED, head_dim=8, num_local_experts=2, num_experts_per_tok=1, attention_chunk_size=4,
-        intermediate_size_mlp=32, no_rope_layers=[1, 0, 1],
-    ),  # fmt: skip
+        **GROUPED,
+        head_dim=8,
+        num_local_experts=2,
+        num_experts_per_tok=1,
+        attention_chunk_size=4,
+        intermediate_size_mlp=32,
+        no_rope_layers=[1, 0, 1],
+    ),
     "qwen3_next": lambda: tf.Qwen3NextConfig(
-        **{**GROUPED, "num_hidden_layers": 4}, head_dim=8, linear_num_value_heads=4, linear_num_key_heads=2,
-        linear_key_head_dim=8, linear_value_head_dim=8, num_experts=2, shared_expert_intermediate_size=32, **EXPERTS,
+        **{**GROUPED, "num_hidden_layers": 4},
+        head_dim=8,
+        linear_num_value_heads=4,
+        linear_num_key_heads=2,
+        linear_key_head_dim=8,
+        linear_value_head_dim=8,
+        num_experts=2,
+        shared_expert_intermediate_size=32,
+        **EXPERTS,
         layer_types=["linear_attention", "full_attention", "linear_attention", "full_attention"],
-    ),  # fmt: skip
+    ),
     "jamba": lambda: tf.JambaConfig(
-        **{**GROUPED, "num_hidden_layers": 4}, num_experts=2, num_experts_per_tok=1, attn_layer_period=2,
-        attn_layer_offset=1, use_mamba_kernels=False, mamba_d_state=4, mamba_dt_rank=4,
-    ),  # fmt: skip
+        **{**GROUPED, "num_hidden_layers": 4},
+        num_experts=2,
+        num_experts_per_tok=1,
+        attn_layer_period=2,
+        attn_layer_offset=1,
+        use_mamba_kernels=False,
+        mamba_d_state=4,
+        mamba_dt_rank=4,
+    ),
     "bart": lambda: tf.BartConfig(
-        vocab_size=60, d_model=32, encoder_ffn_dim=32, decoder_ffn_dim=32, max_position_embeddings=96, **SIDES,
-        pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=2, forced_eos_token_id=None,
-    ),  # fmt: skip
+        vocab_size=60,
+        d_model=32,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        max_position_embeddings=96,
+        **SIDES,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=2,
+        forced_eos_token_id=None,
+    ),
     "t5": lambda: tf.T5Config(
-        vocab_size=60, d_model=32, d_kv=8, d_ff=32, num_layers=3, num_decoder_layers=2, num_heads=4,
-        decoder_start_token_id=0, pad_token_id=0, eos_token_id=1,
-    ),  # fmt: skip
+        vocab_size=60,
+        d_model=32,
+        d_kv=8,
+        d_ff=32,
+        num_layers=3,
+        num_decoder_layers=2,
+        num_heads=4,
+        decoder_start_token_id=0,
+        pad_token_id=0,
+        eos_token_id=1,
+    ),
 }
 ONLY_EAGER = {"gemma2", "gpt_oss"}
 TWO_SIDED = {"bart", "t5"}
@@ -85,7 +129,9 @@ def prompts(lengths=(7,), seed=1, *, right=False):
     width = max(lengths)
     ids = torch.zeros(len(lengths), width, dtype=torch.long)
     for row, length in zip(ids, lengths, strict=True):
-        row[slice(0, length) if right else slice(width - length, width)] = torch.randint(5, 60, (length,), generator=generator)
+        row[slice(0, length) if right else slice(width - length, width)] = torch.randint(
+            5, 60, (length,), generator=generator
+        )
     return {"input_ids": ids, "attention_mask": (ids != 0).long()}
 
 
@@ -100,13 +146,17 @@ def eager_weights(model, sequence, encoder=None):
             output = twin(ids, output_attentions=True, use_cache=False)
             found = {"self": output.attentions}
         else:
-            output = twin(torch.as_tensor(encoder)[None], decoder_input_ids=ids, output_attentions=True, use_cache=False)
+            output = twin(
+                torch.as_tensor(encoder)[None], decoder_input_ids=ids, output_attentions=True, use_cache=False
+            )
             found = {
                 "encoder": output.encoder_attentions,
                 "decoder": output.decoder_attentions,
                 "cross": output.cross_attentions,
             }
-    return {name: torch.cat([one for one in layers if one is not None]).float().numpy() for name, layers in found.items()}
+    return {
+        name: torch.cat([one for one in layers if one is not None]).float().numpy() for name, layers in found.items()
+    }
 
 
 def assert_equal_to_one_pass(cap, model, encoders=None, atol=1e-5):

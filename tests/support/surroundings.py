@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch._dynamo import eval_frame
 from torch.overrides import _get_current_function_mode_stack
+from transformers import GenerationMixin
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.gpt2 import modeling_gpt2
 from transformers.models.llama import modeling_llama
@@ -31,6 +32,7 @@ def surroundings() -> dict[str, Any]:
         "getitem": type(ALL_ATTENTION_FUNCTIONS).__dict__.get("__getitem__"),
         "eager": modeling_llama.eager_attention_forward,
         "eager of GPT-2": modeling_gpt2.eager_attention_forward,
+        "generate": dict(GenerationMixin.__dict__),
         "functions": {name: ALL_ATTENTION_FUNCTIONS[name] for name in ALL_ATTENTION_FUNCTIONS},
         "sdpa": torch.nn.functional.scaled_dot_product_attention,
         "multihead": torch.nn.functional.multi_head_attention_forward,

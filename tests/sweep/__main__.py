@@ -1,30 +1,48 @@
-"""`PYTHONPATH=tests:. python -m sweep [types]`: the sweep as a command."""
+"""`PYTHONPATH=tests:. python -m sweep`: every model type, or those named, judged one by one, and the table in the docs."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
+import time
 from collections import Counter
 from pathlib import Path
 
+import torch
+import transformers
 from sweep.kinds import model_types
 from sweep.pool import sweep
+from sweep.table import table
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
-def main() -> None:
-    """Judge the types named, or all of them, and write what came of it."""
+def main() -> int:
+    """Judge, write what came of it, and fail if anything is wrong."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("types", nargs="*", help="model types; all of them if none is named")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--results", type=Path, default=Path("test-results/sweep.json"))
+    parser.add_argument("--workers", type=int, default=2, help="processes at a time")
+    parser.add_argument("--results", type=Path, default=ROOT / "test-results" / "sweep.json")
+    parser.add_argument("--docs", type=Path, help="the page to write; only with every type")
     options = parser.parse_args()
+    began = time.monotonic()
     known = json.loads(options.results.read_text()) if options.types and options.results.exists() else {}
     for result in sweep(options.types or model_types(), workers=options.workers):
         known[result["model_type"]] = result
-        print(f"{result['model_type']:32} {result['category']:18} {result.get('error')} {result.get('stacks')} {result['reason'][:150]} {result.get('problems')} {result.get('seconds')}", flush=True)
-    options.results.parent.mkdir(exist_ok=True)
+        print(_line(result), flush=True)
+    options.results.parent.mkdir(parents=True, exist_ok=True)
     options.results.write_text(json.dumps(dict(sorted(known.items())), indent=1))
-    print(Counter(result["category"] for result in known.values()))
+    print(dict(Counter(result["category"] for result in known.values())), f"{time.monotonic() - began:.0f} s")
+    if options.docs is not None and not options.types:
+        versions = f"transformers {transformers.__version__}, torch {torch.__version__.split('+')[0]}"
+        options.docs.write_text(table(known.values(), versions))
+    return int(any(result["category"] == "wrong" for result in known.values()))
 
 
-main()
+def _line(result: dict[str, object]) -> str:
+    problems = result.get("problems") or result["reason"]
+    return f"{result['model_type']:40} {result['category']:18} {result.get('error')} {result.get('stacks')} {problems}"
+
+
+sys.exit(main())

@@ -136,8 +136,11 @@ def compare(cap: AttentionCapture, reference: Reference, padding: NDArray[np.boo
     result = Comparison(_captured(cap, padding))
     for place, returned in enumerate(reference.modules):
         layer = _closest(result.layers, returned)
-        if layer is not None:
-            result.matched[place], layer.match = layer, layer.look(returned.weights)
+        match = None if layer is None else layer.look(returned.weights)
+        if layer is not None and match is not None:
+            result.matched[place] = layer
+            # One of several sequences in the row: the worst of them counts.
+            layer.match = match if layer.match is None else max(layer.match, match, key=lambda one: one.error)
     for name, tensors in reference.outputs.items():
         found: list[Layer | None] = []
         for tensor in tensors:
@@ -145,7 +148,7 @@ def compare(cap: AttentionCapture, reference: Reference, padding: NDArray[np.boo
         result.by_output[name] = found
         lost = [tensor for tensor, layer in zip(tensors, found, strict=True) if layer is None]
         if lost and not any(is_weights(tensor) for tensor in lost):
-            result.odd.append(name)
+            result.odd.append(f"{len(lost)} of {len(found)} {name}")
         elif lost:
             result.missing.append(f"{len(lost)} of {len(found)} {name}")
         result.problems.extend(_order(name, found, set(cap.stacks)))
@@ -174,13 +177,12 @@ def _captured(cap: AttentionCapture, padding: NDArray[np.bool_] | None) -> list[
 
 
 def _closest(layers: list[Layer], returned: Returned) -> Layer | None:
-    found = [
-        (distance, layer.call, number, layer)
-        for number, layer in enumerate(layers)
-        if layer.match is None
-        and (distance := _distance(layer.path, returned.path)) is not None
-        and layer.look(returned.weights) is not None
-    ]
+    found = []
+    for number, layer in enumerate(layers):
+        distance = _distance(layer.path, returned.path)
+        match = None if distance is None else layer.look(returned.weights)
+        if match is not None and (layer.match is None or match.lens == SEGMENT == layer.match.lens):
+            found.append((distance, layer.call, number, layer))
     return min(found, key=lambda entry: entry[:3])[3] if found else None
 
 

@@ -21,7 +21,8 @@ from sweep.compare import TOLERANCE, Comparison, compare
 from sweep.contrast import LADDER, sharpen
 from sweep.kinds import model_class
 from sweep.reference import Reference, all_tensors, eager_reference, run
-from sweep.special import special_class, special_inputs, tiny_configs
+from sweep.packages import bring_in
+from sweep.special import NEEDS_TIMM, special_class, special_inputs, tiny_configs
 from sweep.witness import Witness
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def _look(result: Result, kind: Any, config: Any, model: nn.Module, given: dict[
     result.flat = sum(layer.flatness > FLAT for layer in comparison.compared)
     result.notes += [f"the model hands out its own weights {lens}" for lens in comparison.lenses]
     result.notes += [f"the model's own {name} hold no weights" for name in comparison.odd]
-    told = set(reference.outputs) - set(comparison.odd)
+    told = any(layer is not None for layers in comparison.by_output.values() for layer in layers)
     result.checked_by = "values" if not comparison.compared else "outputs" if told else "modules"
     result.problems += comparison.problems
     if comparison.error > TOLERANCE or comparison.missing:
@@ -168,13 +169,13 @@ def _look(result: Result, kind: Any, config: Any, model: nn.Module, given: dict[
         result.problems.append("rows of the reference look everywhere alike")
     result.problems += _by_values(cap)
     named = _named(result.notes)
-    lost = comparison.missing + [one for one in _not_seen(seen, comparison)]
-    if lost and not named:
-        result.problems += [f"missing: {one}" for one in lost]
+    lost = comparison.missing + _not_seen(seen, comparison)
+    result.problems += [f"missing: {one}" for one in lost if not _is_named(one, named)]
     dense = sum(type(layer.attention).__name__ == "DenseAttention" for layer in comparison.layers)
-    result.category = WRONG if result.problems else PARTLY if lost else DENSE if dense else EXACT
-    if lost and not result.problems:
-        result.reason = "; ".join([*lost[:3], *named[:2]])
+    beside = [note for note in named if "no softmax attention" not in note]
+    result.category = WRONG if result.problems else PARTLY if lost or beside else DENSE if dense else EXACT
+    if result.category == PARTLY:
+        result.reason = "; ".join([*lost[:3], *beside[:2]])
     elif dense and not result.problems:
         result.reason = f"{dense} of {len(comparison.layers)} layers are kept as weights"
 
@@ -185,6 +186,8 @@ def build(model_type: str, kind: Any) -> tuple[nn.Module, Any, dict[str, Any]]: 
     Raises:
         Exception: whatever the first try ended with, if none works.
     """
+    if model_type in NEEDS_TIMM:
+        bring_in()
     first: Exception | None = None
     configs = tiny_configs(model_type)
     while True:
@@ -334,6 +337,20 @@ def _named(notes: list[str]) -> list[str]:
     """Notes of a capture that name what it does not hold."""
     words = ("no attention of", "no softmax attention", "not in this capture")
     return [note for note in notes if any(word in note for word in words)]
+
+
+def _is_named(lost: str, named: list[str]) -> bool:
+    """Whether one of the notes is about something that is missing: by its path, where it has one."""
+    path = re.search(r"of (\S+\.\S+)", lost)
+    if path is None:
+        return bool(named)
+    for note in named:
+        place = re.search(r"^\S+|first in (\S+)", note)
+        pattern = re.escape((place[1] or place[0]) if place else note).replace(r"\*", r"\d+")
+        pattern = re.sub(r"(?<![\w])\d+(?![\w])", r"\\d+", pattern)  # "the first in layer 0": the others are like it
+        if re.match(pattern, path[1]) or re.search(rf"^{re.escape(path[1])}\.", place[1] or place[0] if place else ""):
+            return True
+    return False
 
 
 def _witnessed(seen: dict[tuple[str, str], int]) -> str:

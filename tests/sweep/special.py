@@ -80,6 +80,8 @@ FIELDS: dict[str, dict[str, Any]] = {
     "moonshine_streaming": {"num_key_value_heads": 4},
     "tvp": {"max_img_size": 64, "visual_prompt_size": 8, "num_frames": 4},
     "sam2_mask_decoder": {"attention_downsample_rate": 2},
+    "timm_backbone": {"backbone": "resnet18", "use_pretrained_backbone": False},
+    "timm_wrapper": {"architecture": "vit_tiny_patch16_224", "model_args": {"img_size": 64, "depth": 2}},
     "bamba": {"attn_layer_indices": [1]},
     "granitemoehybrid": {"layer_types": ["mamba", "attention"], "num_hidden_layers": 2},
     "recurrent_gemma": {"num_hidden_layers": 3},
@@ -89,6 +91,10 @@ FIELDS: dict[str, dict[str, Any]] = {
     "dots1": {"n_routed_experts": 4, "n_shared_experts": 1},
     "gpt_neo": {"num_layers": 2, "attention_types": [[["global", "local"], 1]], "window_size": 4},
     "reformer": {"axial_pos_embds_dim": [32, 32], "axial_pos_shape": [4, 4], "attn_layers": ["local", "lsh"], "local_attn_chunk_length": 4, "lsh_attn_chunk_length": 4, "num_buckets": 4},
+}
+NEEDS_TIMM = {
+    "timm_backbone", "timm_wrapper", "edgetam", "edgetam_video", "edgetam_vision_model", "fast_vlm", "gemma3n", "gemma3n_vision", "omdet-turbo", "pe_video",
+    "pe_video_encoder", "pe_audio_video", "pe_audio_video_encoder", "perception_lm",
 }
 CLASSES: dict[str, str] = {"blip_text_model": "BlipTextModel", "musicgen": "MusicgenForConditionalGeneration", "musicgen_melody": "MusicgenMelodyForConditionalGeneration"}
 
