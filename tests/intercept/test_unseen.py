@@ -102,3 +102,25 @@ def test_a_text_alone_leaves_the_vision_tower_unmentioned():
     with torch.no_grad(), aw.capture(model) as cap:
         model.get_text_features(torch.arange(5, 17)[None])
     assert cap.notes == ()
+
+
+class AttentionOutput(nn.Linear):
+    """As BERT's kin call what comes after the weights."""
+
+
+class AttentionLayer(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner = SelfAttention()
+        self.output = AttentionOutput(8, 8)
+
+    def forward(self, x):
+        return self.output(self.inner(x))
+
+
+def test_parts_of_an_attention_that_was_seen_are_no_attention_of_their_own():
+    net = Net(AttentionLayer(), AttentionLayer())
+    with aw.capture(net) as cap:
+        net(X)
+    assert cap.stacks["self"].n_layers == 2
+    assert not cap.notes

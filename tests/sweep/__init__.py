@@ -1,1 +1,1 @@
-"""Every architecture of the installed transformers, made tiny, run, and its captured attention compared with its own."""
+"""Every architecture of the installed transformers, made tiny, run, and compared with its own attention."""

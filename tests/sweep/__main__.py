@@ -1,4 +1,4 @@
-"""`PYTHONPATH=tests:. python -m sweep`: every model type, or those named, judged one by one, and the table in the docs."""
+"""`PYTHONPATH=tests:. python -m sweep`: every model type, or those named, and the table in the docs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 import transformers
+
 from sweep.kinds import model_types
 from sweep.pool import sweep
 from sweep.table import table

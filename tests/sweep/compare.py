@@ -48,7 +48,9 @@ class Layer:
     @cached_property
     def weights(self) -> NDArray[np.float64]:
         """(B, H, Tq, Tk)."""
-        return np.stack([self.attention.weights(example, *self._all) for example in range(self.attention.n_examples)]).astype(np.float64)
+        return np.stack(
+            [self.attention.weights(example, *self._all) for example in range(self.attention.n_examples)]
+        ).astype(np.float64)
 
     @cached_property
     def allowed(self) -> NDArray[np.bool_]:

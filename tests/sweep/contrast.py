@@ -1,4 +1,4 @@
-"""Gives a freshly made model weights that look at some tokens more than at others: a new model looks everywhere alike."""
+"""Gives a model weights that look at some tokens more than at others: a new model looks everywhere alike."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def sharpen(model: nn.Module, gain: float) -> None:
 
 
 def _sized(name: str, module: nn.Module, parameter: torch.Tensor, noise: torch.Tensor, gain: float) -> torch.Tensor:
-    if parameter.ndim < 2:  # noqa: PLR2004 - scales, which stay near 1, and biases
+    if parameter.ndim < 2:
         level = float(parameter.mean())
         even = bool((parameter == parameter.flatten()[0]).all())
-        return (0.5 if even and 0 < abs(level) < 0.01 else level) + 0.1 * noise  # noqa: PLR2004 - scales of layers start tiny
+        return (0.5 if even and 0 < abs(level) < 0.01 else level) + 0.1 * noise
     if isinstance(module, nn.Embedding) or (not name.endswith("weight") and _TABLE.search(name.rsplit(".", 1)[-1])):
         return noise
     inputs = math.prod(parameter.shape[1:]) if isinstance(module, nn.modules.conv._ConvNd) else parameter.shape[-1]

@@ -3,89 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import itertools
-import re
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
-from sweep.shrink import FIRST_SPECIAL, VOCABULARY, WIDTH, is_config
+from sweep.fields import of
+from sweep.shrink import FIRST_SPECIAL, VOCABULARY
+from sweep.styles import BATCH, Style, parameters
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-BATCH, TEXT, PADDING, SHORT = 2, 12, 3, 7
-"""Examples, tokens of text, of which the last example pads some, and tokens of a decoder."""
-_MISMATCH = re.compile(r"tokens: (\d+),[^\d]*features:?[^\d]*(\d+)")
-_MANY = 600
-_TOWERS = {"image": ("vision_config", "vit_config", "image_config", "backbone_config", "encoder"), "audio": ("audio_config", "encoder_config", "audio_encoder")}
+TEXT, PADDING, SHORT = 12, 3, 7
+"""Tokens of text, how many of them are padding in the last example, and tokens of a decoder."""
 
 
-@dataclass
-class Style:
-    """What may vary from model to model and is found out by trying.
-
-    Attributes:
-        image: how images come: one per example, a list, packed patches, frames.
-        audio: how audio features come: (mels, frames) or (frames, mels).
-        counts: how many tokens of text stand for one example's image, video or audio.
-        padded: whether the text of the last example is padded.
-        modalities: which of them to pass.
-        sizes: whether to say how large images are.
-    """
-
-    image: str = "one"
-    audio: str = "mels first"
-    counts: dict[str, int] = field(default_factory=dict)
-    padded: bool = True
-    modalities: tuple[str, ...] = ("text", "image", "audio")
-    sizes: bool = False
-
-
-def parameters(model: Any) -> dict[str, inspect.Parameter]:  # noqa: ANN401 - any model
-    """What its forward takes, by name."""
-    signature = inspect.signature(model.forward)
-    return {
-        name: parameter
-        for name, parameter in signature.parameters.items()
-        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
-    }
-
-
-def styles(model: Any) -> Iterator[Style]:  # noqa: ANN401
-    """What to try, likeliest first."""
-    names = parameters(model)
-    images = ["one", "list", "crops", "tiles"]
-    if any(name.endswith("grid_thw") or name in {"image_grids", "grid_thw"} for name in names):
-        images.insert(0, "packed")
-    if isinstance(of(model.config, "num_frames"), int):
-        images[:0] = ["frames", "channels first"]
-    if not any("pixel" in name or name in {"hidden_states", "image", "grid_thw"} for name in names):
-        images = images[:1]
-    audios = ["mels first", "frames first"] if {"input_features", "input_values"} & set(names) else ["mels first"]
-    sizes = [False, True] if "image_sizes" in names else [False]
-    for modalities in (("text", "image", "audio"), ("text", "image"), ("text", "audio"), ("text",)):
-        for padded, image, audio, size in itertools.product((True, False), images, audios, sizes):
-            yield Style(image, audio, {}, padded, modalities, size)
-
-
-def adapted(style: Style, error: Exception) -> Style | None:
-    """The same with as many tokens of the text for images as there are features, where the error tells their number."""
-    found = _MISMATCH.search(str(error))
-    if found is None:
-        return None
-    kind = next((word for word in ("image", "video", "audio") if word in str(error).lower()), "image")
-    tokens, features = int(found[1]), int(found[2])
-    if tokens == features or features > _MANY:  # numbers, not tokens, were counted
-        features = features // WIDTH
-    count = -(-features // BATCH)
-    if style.counts.get(kind) == count or not 0 < count < _MANY:
-        return None
-    return replace(style, counts={**style.counts, kind: count})
-
-
-def make_inputs(model: Any, style: Style) -> dict[str, Any]:  # noqa: ANN401
+def make_inputs(model: Any, style: Style) -> dict[str, Any]:
     """Inputs in one style."""
     torch.manual_seed(1)
     names = parameters(model)
@@ -99,39 +29,17 @@ def make_inputs(model: Any, style: Style) -> dict[str, Any]:  # noqa: ANN401
     return made
 
 
-def of(config: Any, name: str, default: Any = None, *, tower: str = "") -> Any:  # noqa: ANN401
-    """A field of a config, or of a config inside it: of one tower, or of any."""
-    for inner in _TOWERS.get(tower, ()):
-        part = getattr(config, inner, None)
-        if is_config(part) and (value := of(part, name)) is not None:
-            return value
-    value = _get(config, name)
-    if value is not None:
-        return value
-    for key, part in vars(config).items():
-        if is_config(part) and not key.startswith("_") and (value := of(part, name)) is not None:
-            return value
-    return default
-
-
-def _get(config: Any, name: str) -> Any:  # noqa: ANN401
-    try:
-        return getattr(config, name, None)
-    except Exception:  # noqa: BLE001 - some configs answer with errors of their own kind
-        return None
-
-
 class Maker:
     """Tensors by the name of the argument they are for."""
 
-    def __init__(self, config: Any, style: Style, names: set[str]) -> None:  # noqa: ANN401
+    def __init__(self, config: Any, style: Style, names: set[str]) -> None:
         self.config = config
         self.style = style
         self.names = names
         self.has_image = "image" in style.modalities and bool({"pixel_values", "image", "grid_thw"} & names)
         self.has_audio = "audio" in style.modalities and bool({"input_features", "input_values"} & names)
 
-    def make(self, name: str, *, needed: bool) -> Any:  # noqa: ANN401
+    def make(self, name: str, *, needed: bool) -> Any:
         """A value for an argument, or None to leave it out."""
         rule = getattr(self, name, None)
         if rule is not None:
@@ -259,7 +167,16 @@ class Maker:
         mels = next(
             (
                 value
-                for name in ("num_mel_bins", "n_mels", "feature_projection_input_dim", "input_feat_per_channel", "n_mel_bins", "input_dim", "input_feat_size", "input_size")
+                for name in (
+                    "num_mel_bins",
+                    "n_mels",
+                    "feature_projection_input_dim",
+                    "input_feat_per_channel",
+                    "n_mel_bins",
+                    "input_dim",
+                    "input_feat_size",
+                    "input_size",
+                )
                 if isinstance(value := of(self.config, name, tower="audio"), int)
             ),
             80,
@@ -271,7 +188,11 @@ class Maker:
     def input_features_mask(self) -> torch.Tensor | None:
         """(B, frames)."""
         features = self.input_features() if self.has_audio and "input_features" in self.names else None
-        return None if features is None else torch.ones(BATCH, max(features.shape[1:]) if 64 not in features.shape[1:] else 64, dtype=torch.long)
+        return (
+            None
+            if features is None
+            else torch.ones(BATCH, max(features.shape[1:]) if 64 not in features.shape[1:] else 64, dtype=torch.long)
+        )
 
     feature_attention_mask = input_features_mask
 
@@ -323,5 +244,7 @@ _NEEDED = {
     "inputs_embeds": _hidden,
     "qformer_input_ids": lambda _: torch.randint(5, VOCABULARY, (BATCH, TEXT)),
     "query_embeds": lambda maker: torch.randn(BATCH, 8, of(maker.config, "hidden_size", 64)),
-    "pixel_values_videos": lambda maker: torch.randn(BATCH, of(maker.config, "frames_per_clip", 4), 3, *maker._image_size()),
+    "pixel_values_videos": lambda maker: torch.randn(
+        BATCH, of(maker.config, "frames_per_clip", 4), 3, *maker._image_size()
+    ),
 }

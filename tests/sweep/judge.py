@@ -2,72 +2,34 @@
 
 from __future__ import annotations
 
-import copy
-import math
-import os
 import re
-import sys
 import time
-import traceback
 import warnings
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 import attnwidget as aw
-from sweep import inputs as making
 from sweep.compare import TOLERANCE, Comparison, compare
 from sweep.contrast import LADDER, sharpen
-from sweep.kinds import model_class
+from sweep.naming import is_named, names_attention, naming_notes, not_seen
 from sweep.reference import Reference, all_tensors, eager_reference, run
-from sweep.packages import bring_in
-from sweep.special import NEEDS_TIMM, special_class, special_inputs, tiny_configs
-from sweep.witness import Witness
+from sweep.results import DENSE, EXACT, NOT_BUILT, NOTHING, PARTLY, REFUSED, WRONG, Result, told
+from sweep.subject import Subject, build
+from sweep.witness import witnessed
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Mapping
 
-EXACT, DENSE, PARTLY, REFUSED, NOTHING, NOT_BUILT, WRONG = (
-    "captured exactly",
-    "captured densely",
-    "captured partly",
-    "refused",
-    "has no attention",
-    "not built",
-    "wrong",
-)
 FLAT = 0.98
-_TRIES = 60
-_CALLED = re.compile(r"attention|attn|multihead", re.IGNORECASE)
-_LARGEST = 120_000_000
-_MEDIA = re.compile(r"pixel_values|input_features$|input_values$|flattened_patches")
+"""Rows nearer than this to looking everywhere alike prove nothing."""
 _APART, _WILD = 1e-2, 1e3
+_CALLED = re.compile(r"attention|attn|multihead", re.IGNORECASE)
 
 
-
-@dataclass
-class Result:
-    """One row of the table."""
-
-    model_type: str
-    category: str = NOT_BUILT
-    model: str = ""
-    stacks: dict[str, int] = field(default_factory=dict)
-    checked_by: str = ""
-    compared: int = 0
-    error: float | None = None
-    flat: int = 0
-    reason: str = ""
-    problems: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    implementation: str = ""
-    inputs: dict[str, Any] = field(default_factory=dict)
-    seconds: float = 0.0
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+class WildError(ValueError):
+    """Activations grew so large that float32 cannot tell weights apart."""
 
 
 def judge(model_type: str) -> Result:
@@ -75,300 +37,169 @@ def judge(model_type: str) -> Result:
     began = time.perf_counter()
     result = Result(model_type)
     try:
-        _judge(result)
+        subject = build(model_type)
+        result.model = subject.kind.__name__
+        result.implementation = str(getattr(subject.model.config, "_attn_implementation", ""))
+        result.inputs = {name: list(getattr(value, "shape", ())) for name, value in subject.given.items()}
+        result.notes = ["run on text alone"] if subject.is_text_alone else []
+        result = _best(result, subject)
     except Exception as error:  # noqa: BLE001 - one model must not end the sweep
-        result.reason = result.reason or _told(error)
-        if result.category == NOT_BUILT:
-            result.reason = f"{result.reason}"
+        result.reason = told(error)
     result.seconds = round(time.perf_counter() - began, 1)
     return result
 
 
-def _judge(result: Result) -> None:
-    if result.model_type in NEEDS_TIMM:
-        bring_in()  # before the model's own module is loaded, which looks for it once
-    kind = special_class(result.model_type) or model_class(result.model_type)
-    result.model = kind.__name__
-    model, config, given = build(result.model_type, kind)
-    result.implementation = str(getattr(model.config, "_attn_implementation", ""))
-    result.inputs = {
-        name: list(value.shape) if hasattr(value, "shape") else repr(value)[:60] for name, value in given.items()
-    }
-    result.notes = _left_out(model, given)
-    made = {name: value.clone() for name, value in model.state_dict().items()}
+def _best(result: Result, subject: Subject) -> Result:
+    """The first of several sizes of random weights at which the comparison proves something."""
+    made = {name: value.clone() for name, value in subject.model.state_dict().items()}
     tries = []
     for gain in LADDER:
         attempt = replace(result, notes=[*result.notes], problems=[])
-        model.load_state_dict(made)
-        sharpen(model, gain)
+        subject.model.load_state_dict(made)
+        sharpen(subject.model, gain)
         try:
-            _look(attempt, kind, config, model, given)
-        except _Wild as error:
+            _look(attempt, subject)
+        except WildError as error:
             attempt.category, attempt.reason = NOT_BUILT, str(error)
         tries.append(attempt)
-        if attempt.category not in {NOT_BUILT, WRONG} and not attempt.flat:
+        if attempt.is_told and not attempt.flat:
             break
-    # All of them tell the truth; the first is the likeliest to show what is wrong.
     best = min(tries, key=lambda one: (one.category == NOT_BUILT, one.category == WRONG, one.flat))
-    vars(result).update(vars(best))
+    if best.is_told:
+        best.notes += [f"with other weights: {text}" for one in tries if one.category == WRONG for text in one.problems]
+    return best
 
 
-def _left_out(model: nn.Module, given: dict[str, Any]) -> list[str]:
-    """Whether no way was found to pass what a tower looks at or listens to."""
-    media = [name for name in making.parameters(model) if _MEDIA.search(name)]
-    return ["run on text alone"] if media and not set(media) & set(given) else []
-
-
-class _Wild(ValueError):
-    """Activations grew so large that float32 cannot tell weights apart."""
-
-
-def _look(result: Result, kind: Any, config: Any, model: nn.Module, given: dict[str, Any]) -> None:  # noqa: ANN401
-    with torch.no_grad():
-        plain, again = run(model, given), run(model, given)
-    steady = _equal(plain, again)
-    sizes = [float(one.abs().max()) for one in all_tensors(plain) if one.is_floating_point() and one.numel()]
-    if not all(size < _WILD for size in sizes):
-        raise _Wild(f"outputs as large as {max(sizes, key=lambda one: one if one == one else math.inf):.0e}")
-    witness = Witness(model)
+def _look(result: Result, subject: Subject) -> None:
+    """Run plainly, watched by the witness and under capture, and compare."""
+    plain, again = subject.run(), subject.run()
+    _check_size_of(plain)
+    seen = witnessed(subject.model, lambda: run(subject.model, subject.given))
     try:
-        with torch.no_grad(), witness:
-            run(model, given)
-    finally:
-        witness.close()
-    seen = dict(witness.seen)
-    try:
-        with warnings.catch_warnings(record=True) as told, torch.no_grad():
-            warnings.simplefilter("always")
-            with aw.capture(model) as cap:
-                captured = run(model, given)
+        cap, captured, warned = _captured(subject)
     except aw.CaptureError as error:
-        result.reason = str(error)
-        result.category = REFUSED
-        if "no attention call" in result.reason and not seen and not _own_attention(kind, config, model, given):
-            result.category = NOTHING
-            result.reason = "no module is called attention, none returns weights, no softmax is multiplied with values"
-        else:
-            result.notes.append(f"seen by the witness: {_witnessed(seen)}")
+        _refused(result, subject, str(error), seen)
         return
-    result.notes += [str(one.message) for one in told if issubclass(one.category, aw.AttentionWarning)]
-    result.notes += list(cap.notes)
+    result.notes += [*warned, *cap.notes]
     result.stacks = {name: stack.n_layers for name, stack in cap.stacks.items()}
-    if not steady:
+    if not equal(plain, again):
         result.notes.append("outputs differ from run to run by themselves")
-    elif not _equal(plain, captured):
+    elif not equal(plain, captured):
         result.problems.append("outputs with capture differ from those without")
-    twin = kind._from_config(copy.deepcopy(config), attn_implementation="eager").eval()
-    twin.load_state_dict(model.state_dict())
-    reference = eager_reference(twin, given)
-    comparison = compare(cap, reference, _padding(given))
-    result.compared, result.error = len(comparison.compared), comparison.error
-    result.flat = sum(layer.flatness > FLAT for layer in comparison.compared)
+    comparison = _compared(result, subject, cap, plain)
+    _conclude(result, cap, comparison, seen)
+
+
+def _check_size_of(output: Any) -> None:
+    sizes = [float(one.abs().max()) for one in all_tensors(output) if one.is_floating_point() and one.numel()]
+    if not all(size < _WILD for size in sizes):  # nan is not
+        raise WildError(f"outputs grow beyond {_WILD:.0f} with random weights")
+
+
+def _captured(subject: Subject) -> tuple[aw.AttentionCapture, Any, list[str]]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with torch.no_grad(), aw.capture(subject.model) as cap:
+            output = run(subject.model, subject.given)
+    return cap, output, [str(one.message) for one in caught if issubclass(one.category, aw.AttentionWarning)]
+
+
+def _refused(result: Result, subject: Subject, text: str, seen: Mapping[tuple[str, str], int]) -> None:
+    result.category, result.reason = REFUSED, text
+    attends = any(_CALLED.search(type(module).__name__) for module in subject.model.modules())
+    if "no attention call" in text and not seen and not attends and not _reference(subject).outputs:
+        result.category = NOTHING
+        result.reason = "no module is called attention, none returns weights, no softmax is multiplied with values"
+
+
+def _reference(subject: Subject) -> Reference:
+    return eager_reference(subject.eager().model, subject.given)
+
+
+def _compared(result: Result, subject: Subject, cap: aw.AttentionCapture, plain: Any) -> Comparison:
+    """Compare with the model's own weights; where these are not to be had in this way, in another."""
+    reference = _reference(subject)
+    comparison = compare(cap, reference, subject.padding)
     result.notes += [f"the model hands out its own weights {lens}" for lens in comparison.lenses]
-    result.notes += [f"the model's own {name} hold no weights" for name in comparison.odd]
-    told = any(layer is not None for layers in comparison.by_output.values() for layer in layers)
-    result.checked_by = "values" if not comparison.compared else "outputs" if told else "modules"
-    result.problems += comparison.problems
+    result.notes += [f"the model's own attentions hold no weights: {name}" for name in comparison.odd]
+    result.error = comparison.error
     if comparison.error > TOLERANCE or comparison.missing:
-        other = _by_itself(result, twin, given, reference, plain, cap)
+        other = _by_itself(result, subject, reference, plain, cap)
         if other is not None:
             comparison = other
+            result.error = comparison.error
         elif comparison.error > TOLERANCE:
-            _in_double(result, kind, config, model, given)
-    if result.flat and result.flat == result.compared:
-        result.problems.append("rows of the reference look everywhere alike")
-    result.problems += _by_values(cap)
-    named = _named(result.notes)
-    lost = comparison.missing + _not_seen(seen, comparison)
-    result.problems += [f"missing: {one}" for one in lost if not _is_named(one, named)]
-    dense = sum(type(layer.attention).__name__ == "DenseAttention" for layer in comparison.layers)
-    beside = [note for note in named if "no softmax attention" not in note]
-    result.category = WRONG if result.problems else PARTLY if lost or beside else DENSE if dense else EXACT
-    if result.category == PARTLY:
-        result.reason = "; ".join([*lost[:3], *beside[:2]])
-    elif dense and not result.problems:
-        result.reason = f"{dense} of {len(comparison.layers)} layers are kept as weights"
-
-
-def build(model_type: str, kind: Any) -> tuple[nn.Module, Any, dict[str, Any]]:  # noqa: ANN401
-    """A tiny model that runs, its config, and inputs.
-
-    Raises:
-        Exception: whatever the first try ended with, if none works.
-    """
-    first: Exception | None = None
-    configs = tiny_configs(model_type)
-    while True:
-        try:
-            config = next(configs)
-            _check_size(kind, config)
-            torch.manual_seed(0)
-            model = kind._from_config(copy.deepcopy(config)).eval()
-            return model, config, find_inputs(model_type, model)
-        except StopIteration:
-            raise first or ValueError("no config to try") from None
-        except Exception as error:  # noqa: BLE001 - configs and models say in every way that they do not fit
-            if first is not None:
-                raise first from None
-            first = error
-
-
-def _check_size(kind: Any, config: Any) -> None:  # noqa: ANN401
-    """Raise if the model would be too large to be worth it."""
-    try:
-        with torch.device("meta"):
-            size = sum(parameter.numel() for parameter in kind._from_config(copy.deepcopy(config)).parameters())
-    except Exception:  # noqa: BLE001 - not every model can be made without memory
-        return
-    if size > _LARGEST:
-        raise ValueError(f"still {size / 1e6:.0f} million parameters when shrunk")
-
-
-def _own_attention(kind: Any, config: Any, model: nn.Module, given: dict[str, Any]) -> bool:  # noqa: ANN401
-    """Whether a model in which nothing was seen says that it attends, by the names of its modules or its outputs."""
-    if any(_CALLED.search(type(module).__name__) for module in model.modules()):
-        return True
-    twin = kind._from_config(copy.deepcopy(config), attn_implementation="eager").eval()
-    return any(eager_reference(twin, given).outputs.values())
-
-
-def _padding(given: dict[str, Any]) -> Any:  # noqa: ANN401
-    mask = given.get("attention_mask")
-    return None if mask is None or mask.ndim != 2 else (mask == 0).numpy()  # noqa: PLR2004
+            _in_double(result, subject)
+    listed = any(layer is not None for layers in comparison.by_output.values() for layer in layers)
+    result.compared = len(comparison.compared)
+    result.checked_by = "values" if not comparison.compared else "outputs" if listed else "modules"
+    result.flat = sum(layer.flatness > FLAT for layer in comparison.compared)
+    result.problems += comparison.problems
+    return comparison
 
 
 def _by_itself(
-    result: Result,
-    twin: nn.Module,
-    given: dict[str, Any],
-    reference: Reference,
-    plain: Any,  # noqa: ANN401 - a model's output
-    cap: aw.AttentionCapture,
+    result: Result, subject: Subject, reference: Reference, plain: Any, cap: aw.AttentionCapture
 ) -> Comparison | None:
     """If the model computes something else with eager attention than by default: the capture of eager attention."""
-    with torch.no_grad(), aw.capture(twin) as other:
-        output = run(twin, given)
+    eager, output, _ = _captured(subject.eager())
     pairs = zip(all_tensors(plain), all_tensors(output), strict=False)
-    apart = max((float((a - b).abs().max()) for a, b in pairs if a.shape == b.shape and a.is_floating_point()), default=0)
-    comparison = compare(other, reference, _padding(given))
-    if apart < _APART or comparison.error > TOLERANCE or comparison.problems or not cap.verify().ok:
+    apart = [float((a - b).abs().max()) for a, b in pairs if a.shape == b.shape and a.is_floating_point()]
+    comparison = compare(eager, reference, subject.padding)
+    good = comparison.error <= TOLERANCE and not comparison.problems and cap.verify().ok
+    if max(apart, default=0) < _APART or not good:
         return None
-    result.compared, result.error = len(comparison.compared), comparison.error
     result.notes.append(
-        f"{result.implementation} and eager attention of this model differ by themselves (outputs by {apart:.1e}): "
-        "compared with eager attention, and under its default by the output of the run"
+        f"{result.implementation} and eager attention of this model differ by themselves (outputs by "
+        f"{max(apart):.1e}): compared with eager attention, and by default checked by the output of the run"
     )
     return comparison
 
 
-def _in_double(result: Result, kind: Any, config: Any, model: nn.Module, given: dict[str, Any]) -> None:
+def _in_double(result: Result, subject: Subject) -> None:
     """Where float32 itself is noisy, both again in float64: there is no rounding to hide behind."""
-    worst = result.error
-    fine = {
-        name: value.double() if isinstance(value, torch.Tensor) and value.is_floating_point() else value
-        for name, value in given.items()
-    }
+    noise = f"{result.error:.1e}"
     try:
-        double = kind._from_config(copy.deepcopy(config)).eval()
-        double.load_state_dict(model.state_dict())
-        double.double()
-        twin = kind._from_config(copy.deepcopy(config), attn_implementation="eager").eval()
-        twin.load_state_dict(model.state_dict())
-        twin.double()
-        reference = eager_reference(twin, fine)
-        with torch.no_grad(), aw.capture(double) as cap:
-            run(double, fine)
-    except Exception as error:  # noqa: BLE001
-        result.problems.append(f"error {worst:.1e} in float32, and in float64: {_told(error)}")
+        fine = subject.double()
+        exact = compare(_captured(fine)[0], _reference(fine)).error
+    except Exception as error:  # noqa: BLE001 - some models cannot run in float64
+        result.problems.append(f"error {noise} in float32, and in float64: {told(error)}")
         return
-    exact = compare(cap, reference).error
     if exact > TOLERANCE:
-        result.problems.append(f"error {worst:.1e} in float32, {exact:.1e} in float64")
+        result.problems.append(f"error {noise} in float32, {exact:.1e} in float64")
     else:
-        result.notes.append(f"float32 alone differs by {worst:.1e}; in float64 the difference is {exact:.1e}")
+        result.notes.append(f"float32 alone differs by {noise}; in float64 the difference is {exact:.1e}")
         result.error = exact
 
 
-def find_inputs(model_type: str, model: nn.Module) -> dict[str, Any]:
-    """Inputs that the model takes.
-
-    Raises:
-        ValueError: none were found; with what the model said to the first ones.
-    """
-    own = special_inputs(model_type, model)
-    if own is not None:
-        with torch.no_grad():
-            run(model, own)
-        return own
-    first: Exception | None = None
-    waiting = list(making.styles(model))
-    for _ in range(_TRIES):
-        if not waiting:
-            break
-        style = waiting.pop(0)
-        try:
-            given = making.make_inputs(model, style)
-            with torch.no_grad():
-                run(model, given)
-        except Exception as error:  # noqa: BLE001 - models say in every way that an input does not fit
-            first = first or error
-            other = making.adapted(style, error)
-            if other is not None:
-                waiting.insert(0, other)
-        else:
-            return given
-    raise ValueError(f"no inputs found: {_told(first)}") from first
+def _conclude(
+    result: Result, cap: aw.AttentionCapture, comparison: Comparison, seen: Mapping[tuple[str, str], int]
+) -> None:
+    """The category, and the reason for it."""
+    if result.flat and result.flat == result.compared:
+        result.problems.append("rows of the reference look everywhere alike")
+    wrong = cap.verify().wrong
+    result.problems += [f"values: {layer.path} leads to another output ({layer.error:.1e})" for layer in wrong]
+    naming = naming_notes(result.notes)
+    lost = comparison.missing + not_seen(seen, (layer.path for layer in comparison.layers))
+    result.problems += [f"missing: {one}" for one in lost if not is_named(one, naming)]
+    beside = [note for note in naming if names_attention(note)]
+    dense = sum(isinstance(layer.attention, aw.DenseAttention) for layer in comparison.layers)
+    if result.problems:
+        result.category = WRONG
+    elif lost or beside:
+        result.category, result.reason = PARTLY, "; ".join([*lost[:3], *beside[:2]])
+    elif dense:
+        result.category = DENSE
+        result.reason = f"{dense} of {len(comparison.layers)} layers are kept as weights"
+    else:
+        result.category = EXACT
 
 
-def _equal(one: Any, other: Any) -> bool:
+def equal(one: Any, other: Any) -> bool:
+    """Whether two outputs are the same to the bit."""
     left, right = all_tensors(one), all_tensors(other)
-    return len(left) == len(right) and all(torch.equal(a.nan_to_num() if a.is_floating_point() else a, b.nan_to_num() if b.is_floating_point() else b) for a, b in zip(left, right, strict=True))
-
-
-def _not_seen(seen: dict[tuple[str, str], int], comparison: Comparison) -> list[str]:
-    """What the witness saw and the capture has not."""
-    captured = [layer.path for layer in comparison.layers]
-    return [
-        f"attention of {path or 'the model'} ({how}, {count} calls)"
-        for (path, how), count in seen.items()
-        if not any(path == one or one.startswith(f"{path}.") or path.startswith(f"{one}.") for one in captured)
-    ]
-
-
-def _by_values(cap: aw.AttentionCapture) -> list[str]:
-    return [
-        f"values: {layer.path} leads to another output ({layer.error:.1e})" for layer in cap.verify().wrong
-    ]
-
-
-def _named(notes: list[str]) -> list[str]:
-    """Notes of a capture that name what it does not hold."""
-    words = ("no attention of", "no softmax attention", "not in this capture")
-    return [note for note in notes if any(word in note for word in words)]
-
-
-def _is_named(lost: str, named: list[str]) -> bool:
-    """Whether one of the notes is about something that is missing: by its path, where it has one."""
-    path = re.search(r"of (\S+\.\S+)", lost)
-    if path is None:
-        return bool(named)
-    for note in named:
-        place = re.search(r"^\S+|first in (\S+)", note)
-        pattern = re.escape((place[1] or place[0]) if place else note).replace(r"\*", r"\d+")
-        pattern = re.sub(r"(?<![\w])\d+(?![\w])", r"\\d+", pattern)  # "the first in layer 0": the others are like it
-        if re.match(pattern, path[1]) or re.search(rf"^{re.escape(path[1])}\.", place[1] or place[0] if place else ""):
-            return True
-    return False
-
-
-def _witnessed(seen: dict[tuple[str, str], int]) -> str:
-    return ", ".join(f"{path} ({how})" for path, how in list(seen)[:6]) or "nothing"
-
-
-def _told(error: BaseException | None) -> str:
-    if error is None:
-        return "nothing to try"
-    frames = traceback.extract_tb(error.__traceback__)
-    place = next((f"{os.path.basename(f.filename)}:{f.lineno}" for f in reversed(frames) if "models" in f.filename), "")
-    text = " ".join(str(error).split())[:300]
-    return f"{type(error).__name__}: {text}" + (f" ({place})" if place else "")
+    return len(left) == len(right) and all(
+        torch.equal(a.nan_to_num(), b.nan_to_num()) if a.is_floating_point() else torch.equal(a, b)
+        for a, b in zip(left, right, strict=True)
+    )

@@ -70,9 +70,7 @@ def _plain(weights: Array, given: Array) -> Pair | None:
     if given.ndim == _NDIM or given.size != weights.size or given.shape[-2:] != weights.shape[-2:]:
         return None
     count = given.ndim - 2
-    orders = (
-        given.transpose(*order, count, count + 1).reshape(weights.shape) for order in permutations(range(count))
-    )
+    orders = (given.transpose(*order, count, count + 1).reshape(weights.shape) for order in permutations(range(count)))
     return weights, min(orders, key=lambda one: float(np.abs(weights - one).mean()))
 
 
@@ -116,7 +114,7 @@ def _segment(weights: Array, given: Array) -> Pair | None:
     length = given.shape[-1]
     if given.ndim != _NDIM or given.shape[:2] != weights.shape[:2] or given.shape[-2] != length:
         return None
-    starts = range(0, weights.shape[-1] - length + 1)
+    starts = range(weights.shape[-1] - length + 1)
     if weights.shape[-1] != weights.shape[-2] or not 1 < length < weights.shape[-1]:
         return None
     blocks = [weights[..., at : at + length, at : at + length] for at in starts]
@@ -141,4 +139,3 @@ _LENSES: dict[str, Callable[[Array, Array], Pair | None]] = {
     KEYS[0]: _cut(_FIRST, _FIRST),
     KEYS[1]: _cut(_FIRST, _LAST),
 }
-

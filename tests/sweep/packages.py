@@ -1,4 +1,4 @@
-"""timm and torchvision, installed apart (`make` puts them under the environment), for the model types that need them."""
+"""timm and torchvision, which are installed apart from everything else, for the model types that need them."""
 
 from __future__ import annotations
 

@@ -102,5 +102,10 @@ def _finish(child: _Child) -> dict[str, Any]:
     except json.JSONDecodeError:
         how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"status {status}"
         taken = time.monotonic() - child.began
-        return {"model_type": child.model_type, "category": "not built", "reason": f"ended by {how} after {taken:.0f} s", "seconds": taken}
+        return {
+            "model_type": child.model_type,
+            "category": "not built",
+            "reason": f"ended by {how} after {taken:.0f} s",
+            "seconds": taken,
+        }
     return found

@@ -60,8 +60,8 @@ def eager_reference(model: nn.Module, inputs: dict[str, Any]) -> Reference:
     calls: Counter[str] = Counter()
     handles = []
 
-    def watch(path: str) -> Any:  # noqa: ANN401 - a hook
-        def hook(module: nn.Module, __: Any, output: Any) -> None:  # noqa: ANN401
+    def watch(path: str) -> Any:
+        def hook(module: nn.Module, __: Any, output: Any) -> None:
             for tensor in _tensors(output) if isinstance(output, (tuple, list)) else ():
                 if any(tensor is one for one in seen) or not is_weights(tensor):
                     continue
@@ -87,7 +87,7 @@ def eager_reference(model: nn.Module, inputs: dict[str, Any]) -> Reference:
     return Reference(dict(named_weights(output)), modules)
 
 
-def run(model: nn.Module, inputs: dict[str, Any], *, attentions: bool = False) -> Any:  # noqa: ANN401
+def run(model: nn.Module, inputs: dict[str, Any], *, attentions: bool = False) -> Any:
     """One forward pass, always with the same random numbers."""
     torch.manual_seed(3)
     options: dict[str, Any] = {}
@@ -108,10 +108,10 @@ def is_weights(tensor: torch.Tensor) -> bool:
     if float(tensor.min()) < -1e-6 or float(tensor.max()) > 1 + 1e-4:
         return False
     sums = tensor.sum(-1)
-    return float(sums.max()) < 1 + 1e-3 and float(sums.mean()) > 0.05  # noqa: PLR2004
+    return float(sums.max()) < 1 + 1e-3 and float(sums.mean()) > 0.05
 
 
-def named_weights(output: Any, prefix: str = "") -> Iterator[tuple[str, list[torch.Tensor]]]:  # noqa: ANN401
+def named_weights(output: Any, prefix: str = "") -> Iterator[tuple[str, list[torch.Tensor]]]:
     """Every list of attention weights in an output, by name, outputs of parts included."""
     for name, value in output.items() if isinstance(output, dict) else ():
         if "attention" in name:
@@ -122,12 +122,12 @@ def named_weights(output: Any, prefix: str = "") -> Iterator[tuple[str, list[tor
             yield from named_weights(value, f"{prefix}{name}.")
 
 
-def all_tensors(output: Any) -> list[torch.Tensor]:  # noqa: ANN401
+def all_tensors(output: Any) -> list[torch.Tensor]:
     """Every tensor in an output, in order."""
     return list(_tensors(output))
 
 
-def _tensors(value: Any) -> Iterator[torch.Tensor]:  # noqa: ANN401
+def _tensors(value: Any) -> Iterator[torch.Tensor]:
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, dict):

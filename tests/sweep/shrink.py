@@ -52,11 +52,13 @@ _KEPT = re.compile(
 )
 _ABSENT = {"head_dim": HEAD_SIZE, "num_experts_per_tok": 2}
 """Fields some classes leave at None, and cannot do without."""
-_TOKEN = re.compile(r".*token_ids?|.*_token_index|.*(image|video|audio|im|img|slice|newline|patch|start|end|eos|bos)_id")
+_TOKEN = re.compile(
+    r".*token_ids?|.*_token_index|.*(image|video|audio|im|img|slice|newline|patch|start|end|eos|bos)_id"
+)
 _LIST_WIDTHS = re.compile(r"hidden_sizes|embed_dims|embed_dim|.*hidden_sizes|conv_dim|tdnn_dim|embed_dim_per_stage")
 
 
-def shrink(config: Any, fields: Mapping[str, Mapping[str, Any]] | None = None, *, widths: bool = True) -> Any:  # noqa: ANN401
+def shrink(config: Any, fields: Mapping[str, Mapping[str, Any]] | None = None, *, widths: bool = True) -> Any:
     """A config like this one, tiny.
 
     Args:
@@ -71,7 +73,7 @@ def shrink(config: Any, fields: Mapping[str, Mapping[str, Any]] | None = None, *
     return _shrink(config, fields or {}, {}, _COMPILED if widths else _SHALLOW)
 
 
-def _shrink(config: Any, fields: Mapping[str, Mapping[str, Any]], tokens: dict[str, int], rules: Rules) -> Any:  # noqa: ANN401
+def _shrink(config: Any, fields: Mapping[str, Mapping[str, Any]], tokens: dict[str, int], rules: Rules) -> Any:
     values: dict[str, Any] = {}
     names = {field.name: field.default for field in dataclasses.fields(config)}
     special = fields.get(config.model_type, {})
@@ -93,7 +95,7 @@ def _shrink(config: Any, fields: Mapping[str, Mapping[str, Any]], tokens: dict[s
     return type(config)(**{name: value for name, value in values.items() if value is not None})
 
 
-def get(config: Any, name: str, default: Any = None) -> Any:  # noqa: ANN401
+def get(config: Any, name: str, default: Any = None) -> Any:
     """A field, or the default where the config has no one answer, as where layers differ."""
     try:
         return getattr(config, name, default)
@@ -101,7 +103,7 @@ def get(config: Any, name: str, default: Any = None) -> Any:  # noqa: ANN401
         return default
 
 
-def _layers(config: Any, names: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401
+def _layers(config: Any, names: Mapping[str, Any]) -> dict[str, Any]:
     """As many layers as there are kinds of them, one of each kind, and the last kind once more."""
     found = {}
     for field in ("layer_types", "layers_block_type", "mlp_layer_types", "indexer_types"):
@@ -116,10 +118,10 @@ def _layers(config: Any, names: Mapping[str, Any]) -> dict[str, Any]:  # noqa: A
     return {depth: number, **{field: kinds for field, kinds in lists.items() if field in names}}
 
 
-def _stages(config: Any, names: Mapping[str, Any]) -> dict[str, Any]:  # noqa: ANN401
+def _stages(config: Any, names: Mapping[str, Any]) -> dict[str, Any]:
     """What a backbone hands on: as much as by default, from the first layers there are."""
     wanted = get(config, "_out_indices")
-    if not isinstance(wanted, (list, tuple)) or "_out_indices" not in names or len(wanted) < 2:  # noqa: PLR2004
+    if not isinstance(wanted, (list, tuple)) or "_out_indices" not in names or len(wanted) < 2:
         return {}
     if "num_hidden_layers" not in names:
         return {"out_indices": list(wanted)}
@@ -129,7 +131,7 @@ def _stages(config: Any, names: Mapping[str, Any]) -> dict[str, Any]:  # noqa: A
     return found
 
 
-def _rotary(config: Any) -> dict[str, Any]:  # noqa: ANN401
+def _rotary(config: Any) -> dict[str, Any]:
     """Sections of a head's rotation, for smaller heads."""
     found = get(config, "rope_parameters")
     if not isinstance(found, dict) or not isinstance(sections := found.get("mrope_section"), (list, tuple)):
@@ -146,7 +148,9 @@ def is_config(value: object) -> bool:
     return dataclasses.is_dataclass(value) and hasattr(value, "model_type") and not isinstance(value, type)
 
 
-def _small(name: str, value: Any, default: Any, config: Any, tokens: dict[str, int], rules: Rules) -> Any:  # noqa: ANN401
+def _small(  # noqa: PLR0911 - one rule after the other
+    name: str, value: Any, default: Any, config: Any, tokens: dict[str, int], rules: Rules
+) -> Any:
     """The value for one field; None to leave it to the class, as where the class makes it from other fields."""
     if name == "rope_parameters":
         return None
@@ -175,7 +179,7 @@ def _token(name: str, value: int, tokens: dict[str, int]) -> int | None:
     return tokens.setdefault(name, FIRST_SPECIAL + len(tokens))
 
 
-def _image(value: int, patch: Any) -> int:  # noqa: ANN401
+def _image(value: int, patch: Any) -> int:
     if isinstance(patch, (list, tuple)):
         patch = patch[0]
     size = PATCHES * patch if isinstance(patch, int) and patch > 1 else WIDTH
@@ -191,7 +195,7 @@ def _number(name: str, value: int, rules: Rules) -> int | None:
     return None
 
 
-def _numbers(name: str, value: Any, config: Any, tokens: dict[str, int], rules: Rules) -> list[int] | None:  # noqa: ANN401
+def _numbers(name: str, value: Any, config: Any, tokens: dict[str, int], rules: Rules) -> list[int] | None:
     if name in {"image_size", "img_size"}:
         patch = getattr(config, "patch_size", None)
         return [_image(item, patch) for item in value]

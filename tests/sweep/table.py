@@ -6,18 +6,11 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from sweep.results import CATEGORIES
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-CATEGORIES = (
-    "captured exactly",
-    "captured densely",
-    "captured partly",
-    "refused",
-    "has no attention",
-    "not built",
-    "wrong",
-)
 _MEANING = {
     "captured exactly": "every layer as queries, keys and a mask, from which any weight is computed",
     "captured densely": "every layer, some of them as stored weights: nothing smaller explains them",
@@ -28,6 +21,34 @@ _MEANING = {
     "wrong": "weights that differ, or layers that are missing unsaid: must be empty",
 }
 _HEAD = "| model type | class | stacks and layers | category | compared | largest error | remarks |"
+_INTRODUCTION = """\
+# Architectures
+
+Every model type of {versions}, made tiny, given random weights, and run plainly, under
+`aw.capture`, and with `attn_implementation="eager"` and `output_attentions=True`. Written by `make sweep`.
+
+**{count} model types. In {compared} of them weights were compared with the model's own, in {layers} layers; the
+largest difference is {error:.1e}.**
+
+| category | types | meaning |
+|---|---|---|
+{categories}
+
+## How it is compared
+
+- Weights of the models are random, sized so that rows look at some tokens far more than at others: a row that looks
+  everywhere alike proves nothing. Where rows of some layers are flat all the same, the remarks say so.
+- *outputs*: layers compared with the attentions in the model's output. *modules*: with what its attention modules
+  return, where the output has none. *values*: nothing to compare with; `cap.verify()` leads from the values to the
+  output of the run.
+- Values agree to 1e-5. Where float32 itself is noisier, both are run in float64, and the remarks say so.
+- Order and stack are compared too, and outputs with capture are those without, to the bit.
+- A second pair of eyes follows every softmax into the product it is multiplied in: attention that it sees, and the
+  capture neither holds nor names, counts as wrong.
+- Rows of padding are left out: implementations fill them with what they like.
+
+## Every model type
+"""
 _VERSIONS = re.compile(r"transformers ([\w.+]+), torch ([\w.+]+)")
 _LONGEST = 260
 
@@ -42,40 +63,15 @@ def table(results: Iterable[Mapping[str, Any]], versions: str) -> str:
     rows = sorted(results, key=lambda row: row["model_type"].lower())
     counts = Counter(row["category"] for row in rows)
     compared = [row for row in rows if row.get("compared")]
-    lines = [
-        "# Architectures",
-        "",
-        f"Every model type of {versions}, made tiny, given random weights, run plainly, under `aw.capture`, and again with",
-        '`attn_implementation="eager"` and `output_attentions=True`. Written by `make sweep`; what the words mean and how it is',
-        "compared is told below.",
-        "",
-        f"**{len(rows)} model types. In {len(compared)} of them weights were compared with the model's own, in "
-        f"{sum(row['compared'] for row in compared)} layers; the largest difference is "
-        f"{max((row['error'] or 0 for row in compared), default=0):.1e}.**",
-        "",
-        "| category | types | meaning |",
-        "|---|---|---|",
-        *(f"| {name} | {counts[name]} | {_MEANING[name]} |" for name in CATEGORIES),
-        "",
-        "## How it is compared",
-        "",
-        "- Weights are random, sized so that rows look at some tokens far more than at others: a row that looks everywhere alike",
-        "  proves nothing. Where rows of some layers are flat all the same, the remarks say so.",
-        "- *outputs*: layers compared with the attentions in the model's output. *modules*: with what its attention modules return,",
-        "  where the output has none. *values*: nothing to compare with; `cap.verify()` leads from the values to the output of the run.",
-        "- Values agree to 1e-5. Where float32 itself is noisier, both are run in float64, and the remarks say so.",
-        "- Order and stack are compared too, and outputs with capture are those without, to the bit.",
-        "- A second pair of eyes follows every softmax into the product it is multiplied in: attention that it sees, and the capture",
-        "  neither holds nor names, counts as wrong.",
-        "",
-        "## Every model type",
-        "",
-        _HEAD,
-        "|---|---|---|---|---|---|---|",
-        *map(_row, rows),
-        "",
-    ]
-    return "\n".join(lines)
+    words = _INTRODUCTION.format(
+        versions=versions,
+        count=len(rows),
+        compared=len(compared),
+        layers=sum(row["compared"] for row in compared),
+        error=max((row["error"] or 0 for row in compared), default=0),
+        categories="\n".join(f"| {name} | {counts[name]} | {_MEANING[name]} |" for name in CATEGORIES),
+    )
+    return "\n".join([words, _HEAD, "|---|---|---|---|---|---|---|", *map(_row, rows), ""])
 
 
 def _row(row: Mapping[str, Any]) -> str:

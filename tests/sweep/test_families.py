@@ -13,7 +13,8 @@ if int(transformers.__version__.split(".")[0]) < 5:
 from sweep.compare import TOLERANCE
 from sweep.judge import judge
 from sweep.kinds import model_types
-from sweep.table import CATEGORIES, read_table, read_versions, table
+from sweep.results import CATEGORIES
+from sweep.table import read_table, read_versions, table
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "architectures.md"
 TWO_SIDED = {"encoder": 2, "decoder": 3, "cross": 3}
@@ -44,7 +45,7 @@ FAMILIES = {
     "clip": ("two towers", {"vision": 2, "text": 2}),
     "llava": ("image tokens in text", {"vision": 2, "text": 2}),
     "blip-2": ("a Q-Former between", {"vision": 2, "qformer": 2, "cross": 1, "text": 2}),
-    "mllama": ("text that looks at an image", {"vision": 2, "vision-2": 2, "text": 2, "cross": 1}),
+    "mllama": ("text that looks at an image", {"vision": 4, "text": 2, "cross": 1}),
     "xlnet": ("relative positions by hand", {"self": 2}),
     "perceiver": ("latents that look at inputs", {"cross": 1, "self": 2}),
     "detr": ("queries for objects", TWO_SIDED),

@@ -10,7 +10,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from torch import nn
 
@@ -21,16 +21,75 @@ _KERNELS = {
 }
 _SOFTMAX = {torch.softmax, torch.Tensor.softmax, functional.softmax, torch.special.softmax}
 _PRODUCTS = {
-    torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__, torch.bmm, torch.Tensor.bmm, torch.einsum, torch.functional.einsum, torch.baddbmm,
+    torch.matmul,
+    torch.Tensor.matmul,
+    torch.Tensor.__matmul__,
+    torch.bmm,
+    torch.Tensor.bmm,
+    torch.einsum,
+    torch.functional.einsum,
+    torch.baddbmm,
 }
 _SAME = {
-    "dropout", "to", "type", "type_as", "float", "half", "bfloat16", "view", "reshape", "transpose", "permute",
-    "contiguous", "flatten", "unflatten", "squeeze", "unsqueeze", "__getitem__", "masked_fill", "masked_fill_", "expand", "__mul__", "mul",
-    "nan_to_num", "clone", "where", "type_as", "cast", "div", "__truediv__", "narrow", "split", "chunk", "_softmax", "movedim", "swapaxes", "rearrange", "index_select", "gather", "mul_",
-}  # fmt: skip
+    "__getitem__",
+    "__mul__",
+    "__truediv__",
+    "bfloat16",
+    "chunk",
+    "clone",
+    "contiguous",
+    "div",
+    "dropout",
+    "expand",
+    "flatten",
+    "float",
+    "gather",
+    "half",
+    "index_select",
+    "masked_fill",
+    "masked_fill_",
+    "movedim",
+    "mul",
+    "mul_",
+    "nan_to_num",
+    "narrow",
+    "permute",
+    "reshape",
+    "split",
+    "squeeze",
+    "swapaxes",
+    "to",
+    "transpose",
+    "type",
+    "type_as",
+    "unflatten",
+    "unsqueeze",
+    "view",
+    "where",
+}
+"""Functions after which weights are still weights, as far as a witness needs to know."""
 
 
-class Witness(TorchFunctionMode):
+def witnessed(root: nn.Module, call: Callable[[], object]) -> dict[tuple[str, str], int]:
+    """Run something, and tell which modules computed attention.
+
+    Args:
+        root: the model.
+        call: runs it.
+
+    Returns:
+        How often, by the path of the module and how: "kernel" or "by hand".
+    """
+    witness = _Witness(root)
+    try:
+        with torch.no_grad(), witness:
+            call()
+    finally:
+        witness.close()
+    return dict(witness.seen)
+
+
+class _Witness(TorchFunctionMode):
     """Notes which modules compute attention, and how often.
 
     Args:
@@ -53,28 +112,28 @@ class Witness(TorchFunctionMode):
             handle.remove()
         self._tagged.clear()
 
-    def _entering(self, path: str) -> Any:  # noqa: ANN401
-        def hook(*_: Any) -> None:  # noqa: ANN401
+    def _entering(self, path: str) -> Any:
+        def hook(*_: Any) -> None:
             self._stack.append(path)
 
         return hook
 
-    def _leaving(self, *_: Any) -> None:  # noqa: ANN401
+    def _leaving(self, *_: Any) -> None:
         self._stack.pop()
 
     def __torch_function__(
         self,
-        func: Any,  # noqa: ANN401
-        types: Iterable[type],  # noqa: ARG002
+        func: Any,
+        types: Iterable[type],
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:  # noqa: ANN401
+    ) -> Any:
         result = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "")
         if func in _KERNELS:
             self._note("kernel")
         elif func in _SOFTMAX:
-            if isinstance(result, torch.Tensor) and result.ndim >= 3 and result.shape[-1] > 1:  # noqa: PLR2004
+            if isinstance(result, torch.Tensor) and result.ndim >= 3 and result.shape[-1] > 1:
                 self._tag(result)
         elif func in _PRODUCTS:
             if any(self._is_tagged(value) for value in _flat(args)):
@@ -90,11 +149,11 @@ class Witness(TorchFunctionMode):
     def _tag(self, tensor: torch.Tensor) -> None:
         self._tagged[id(tensor)] = tensor
 
-    def _is_tagged(self, value: Any) -> bool:  # noqa: ANN401
+    def _is_tagged(self, value: Any) -> bool:
         return isinstance(value, torch.Tensor) and id(value) in self._tagged
 
 
-def _flat(values: Any) -> list[torch.Tensor]:  # noqa: ANN401
+def _flat(values: Any) -> list[torch.Tensor]:
     found = []
     for value in values:
         if isinstance(value, torch.Tensor):
