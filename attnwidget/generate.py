@@ -14,7 +14,7 @@ from attnwidget.intercept.session import fill, watching
 if TYPE_CHECKING:
     from attnwidget.attention import AttentionCapture
     from attnwidget.inputs import Prepared
-    from attnwidget.intercept.outcome import Outcome
+    from attnwidget.intercept.passes.outcome import Outcome
     from attnwidget.model import AttentionModel
 
 

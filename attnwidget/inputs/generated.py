@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from attnwidget.attention import Generation
-    from attnwidget.intercept.outcome import Outcome
+    from attnwidget.intercept.passes.outcome import Outcome
 
 
 def name_generated(prompt: Axis | None, outcome: Outcome, tokenizer: Any, *, two_sided: bool) -> Naming:  # noqa: ANN401

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from attnwidget.attention.stack import Span
-    from attnwidget.intercept.outcome import Outcome
+    from attnwidget.intercept.passes.outcome import Outcome
     from attnwidget.intercept.recorder import Recorder
     from attnwidget.intercept.records import Record
 

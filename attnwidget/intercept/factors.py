@@ -12,9 +12,9 @@ import torch
 from attnwidget.attention import DenseAttention, FactoredAttention, Mask
 from attnwidget.attention.arrays import to_numpy
 from attnwidget.attention.protocol import shape_text
+from attnwidget.intercept.byhand.handmade import from_hand
 from attnwidget.intercept.dropout import keep_dropped
 from attnwidget.intercept.flex import from_flex, mask_of
-from attnwidget.intercept.handmade import from_hand
 from attnwidget.intercept.packing import is_packed, packed_masks
 from attnwidget.intercept.sdpa import as_kernel_saw, check_readable
 

@@ -6,12 +6,12 @@ import functools
 import sys
 from typing import TYPE_CHECKING, Any
 
-from attnwidget.intercept import generating
 from attnwidget.intercept.factors import from_interface
-from attnwidget.intercept.framing import framed
+from attnwidget.intercept.passes import generating
 from attnwidget.intercept.recorder import ACTIVE, record_call
 from attnwidget.intercept.records import InterfaceCall
 from attnwidget.intercept.sdpa import CURRENT
+from attnwidget.intercept.windows.framing import framed
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ import torch
 
 from attnwidget.attention import Mask, MaskMemo, Probe, combine_masks, without_bias
 from attnwidget.attention.memo import TensorMemo, key_of
-from attnwidget.intercept.places import Places
 from attnwidget.intercept.store import Store
+from attnwidget.intercept.windows.places import Places
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable

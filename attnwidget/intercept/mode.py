@@ -10,10 +10,13 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
-from attnwidget.intercept import byhand, casting, multihead, sdpa, trails
+from attnwidget.intercept import multihead, sdpa
+from attnwidget.intercept.byhand import route as byhand
+from attnwidget.intercept.byhand import trails
 from attnwidget.intercept.frames import owner_of
 from attnwidget.intercept.recorder import ACTIVE, refuse_call
-from attnwidget.intercept.shadows import shadows
+from attnwidget.intercept.windows import casting
+from attnwidget.intercept.windows.shadows import shadows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

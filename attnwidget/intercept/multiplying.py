@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from attnwidget.intercept import scoring, weighing
-from attnwidget.intercept.axes import Atom, Axis, Part, Side, leaves, length, like
-from attnwidget.intercept.handmade import from_hand
-from attnwidget.intercept.products import Product, read_product
+from attnwidget.intercept.byhand import scoring, weighing
+from attnwidget.intercept.byhand.axes import Atom, Axis, Part, Side, leaves, length, like
+from attnwidget.intercept.byhand.handmade import from_hand
+from attnwidget.intercept.byhand.products import Product, read_product
+from attnwidget.intercept.byhand.trails import Added, Layout, Learned, Scores, Trails, Weights, trails
 from attnwidget.intercept.recorder import in_backward, record_call, watch_softmax
 from attnwidget.intercept.records import HandCall
 from attnwidget.intercept.sdpa import CURRENT
-from attnwidget.intercept.trails import Added, Layout, Learned, Scores, Trails, Weights, trails
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

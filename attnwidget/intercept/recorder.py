@@ -12,12 +12,12 @@ from attnwidget.attention import CaptureError
 from attnwidget.intercept.frames import Caller, find_caller
 from attnwidget.intercept.keeping import Keeper, Lender
 from attnwidget.intercept.nothing import not_followed
-from attnwidget.intercept.outcome import Outcome, join_runs
-from attnwidget.intercept.portions import consistent, joined
+from attnwidget.intercept.passes.outcome import Outcome, join_runs
+from attnwidget.intercept.passes.runs import AstrayError, Run, Top
+from attnwidget.intercept.passes.threads import Thread
 from attnwidget.intercept.records import Record
-from attnwidget.intercept.runs import AstrayError, Run, Top
 from attnwidget.intercept.spread import spread_over
-from attnwidget.intercept.threads import Thread
+from attnwidget.intercept.windows.portions import consistent, joined
 from attnwidget.intercept.written import as_written, plain_path
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from attnwidget.attention import Attention
+    from attnwidget.intercept.byhand.trails import SoftmaxCall
     from attnwidget.intercept.store import Store
-    from attnwidget.intercept.trails import SoftmaxCall
 
     Build = Callable[[Keeper], Attention]
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from attnwidget.attention import Attention
-    from attnwidget.intercept.products import Product
-    from attnwidget.intercept.trails import Weights
+    from attnwidget.intercept.byhand.products import Product
+    from attnwidget.intercept.byhand.trails import Weights
 
 
 @dataclass

@@ -13,18 +13,18 @@ from attnwidget.intercept import replaced
 from attnwidget.intercept.assemble import Naming, assemble, names_of_run
 from attnwidget.intercept.compiled import can_run_eagerly
 from attnwidget.intercept.dropout import NOTHING_DROPPED
-from attnwidget.intercept.local import may_cut
 from attnwidget.intercept.mode import WatchCalls
 from attnwidget.intercept.recorder import ACTIVE, Recorder
 from attnwidget.intercept.spread import spread_notes
 from attnwidget.intercept.store import Store
+from attnwidget.intercept.windows.local import may_cut
 from attnwidget.intercept.written import as_written, is_wrapper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from attnwidget.attention.tokens import TokenNames
-    from attnwidget.intercept.outcome import Outcome
+    from attnwidget.intercept.passes.outcome import Outcome
     from attnwidget.intercept.store import Where
 
 

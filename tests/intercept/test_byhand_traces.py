@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import attnwidget as aw
-from attnwidget.intercept.trails import trails
+from attnwidget.intercept.byhand.trails import trails
 
 B, T, E = 2, 6, 8
 
@@ -26,7 +26,7 @@ def test_a_step_that_cannot_be_followed_does_not_disturb_the_run(monkeypatch):
     def fail(*_):
         raise RuntimeError("mine")
 
-    monkeypatch.setattr("attnwidget.intercept.scoring.scaled", fail)
+    monkeypatch.setattr("attnwidget.intercept.byhand.scoring.scaled", fail)
     module, x = ByHand(), torch.randn(B, T, E)
     plain, seen = module(x), []
     with pytest.raises(aw.CaptureError, match="and not seen to be taken of a product"), aw.capture(module):

@@ -17,7 +17,8 @@ from surroundings import assert_same, surroundings
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
 import attnwidget as aw
-from attnwidget.intercept import interface, replaced, trails
+from attnwidget.intercept import interface, replaced
+from attnwidget.intercept.byhand import trails
 from attnwidget.intercept.recorder import ACTIVE
 
 SHORT, LONG = torch.tensor([[3, 4, 5]]), torch.tensor([[6, 7, 8, 9, 10]])

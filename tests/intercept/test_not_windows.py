@@ -12,7 +12,7 @@ from torch.nn import functional
 import attnwidget as aw
 from attnwidget.attention import FramedAttention
 from attnwidget.intercept import session
-from attnwidget.intercept.local import may_cut
+from attnwidget.intercept.windows.local import may_cut
 
 TEXT = {"vocab_size": 50}
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 32}

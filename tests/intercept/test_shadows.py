@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from attnwidget.intercept import casting
-from attnwidget.intercept.shadows import PADDING, Base, base_of, codes, shadows
+from attnwidget.intercept.windows import casting
+from attnwidget.intercept.windows.shadows import PADDING, Base, base_of, codes, shadows
 
 
 @pytest.fixture(autouse=True)

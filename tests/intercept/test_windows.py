@@ -9,7 +9,7 @@ import transformers
 from windowing import image_windows, put_back
 
 import attnwidget as aw
-from attnwidget.intercept.framing import PADDED
+from attnwidget.intercept.windows.framing import PADDED
 
 SIZE = 4
 

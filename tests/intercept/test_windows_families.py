@@ -13,7 +13,7 @@ from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTra
 from windowing import image_windows, put_back
 
 import attnwidget as aw
-from attnwidget.intercept.framing import PADDED
+from attnwidget.intercept.windows.framing import PADDED
 
 
 def captured(model, **inputs):

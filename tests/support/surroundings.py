@@ -13,7 +13,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.gpt2 import modeling_gpt2
 from transformers.models.llama import modeling_llama
 
-from attnwidget.intercept import replaced, trails
+from attnwidget.intercept import replaced
+from attnwidget.intercept.byhand import trails
 from attnwidget.intercept.recorder import ACTIVE
 
 try:

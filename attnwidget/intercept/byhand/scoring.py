@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnwidget.intercept.axes import Axes, Axis, Part, alike, fresh, grown, leaves, length, like
-from attnwidget.intercept.steps import FORBIDS, Step, as_number, lowest, name_of
-from attnwidget.intercept.trails import Added, Forbidden, Scores
+from attnwidget.intercept.byhand.axes import Axes, Axis, Part, alike, fresh, grown, leaves, length, like
+from attnwidget.intercept.byhand.steps import FORBIDS, Step, as_number, lowest, name_of
+from attnwidget.intercept.byhand.trails import Added, Forbidden, Scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

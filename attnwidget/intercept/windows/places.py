@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
-from attnwidget.intercept.shadows import (
+from attnwidget.intercept.windows.shadows import (
     PADDING,
     UNKNOWN,
     Base,
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from attnwidget.intercept.framing import Case
-    from attnwidget.intercept.portions import Portion
-    from attnwidget.intercept.shadows import Shadow
+    from attnwidget.intercept.windows.framing import Case
+    from attnwidget.intercept.windows.portions import Portion
+    from attnwidget.intercept.windows.shadows import Shadow
 
 Channels: TypeAlias = tuple[int, ...]
 _CHANNELS = ((-1,), (1,), (1, -1), (-2, -1))

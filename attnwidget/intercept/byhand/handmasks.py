@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from attnwidget.intercept.axes import Axis, Part, align, length
-from attnwidget.intercept.steps import FORBIDS
-from attnwidget.intercept.trails import Added, Forbidden, Scores
+from attnwidget.intercept.byhand.axes import Axis, Part, align, length
+from attnwidget.intercept.byhand.steps import FORBIDS
+from attnwidget.intercept.byhand.trails import Added, Forbidden, Scores
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from attnwidget.intercept.movements import moved
-from attnwidget.intercept.shadows import shadows
+from attnwidget.intercept.windows.movements import moved
+from attnwidget.intercept.windows.shadows import shadows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from attnwidget.intercept.places import Places
     from attnwidget.intercept.records import KernelCall
-    from attnwidget.intercept.shadows import Shadow
+    from attnwidget.intercept.windows.places import Places
+    from attnwidget.intercept.windows.shadows import Shadow
 
 _NDIM = 4
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from attnwidget.attention.protocol import shape_text
-from attnwidget.intercept.axes import Axes, Axis, Part, align, fresh, told_heads
-from attnwidget.intercept.trails import Layout, trails
+from attnwidget.intercept.byhand.axes import Axes, Axis, Part, align, fresh, told_heads
+from attnwidget.intercept.byhand.trails import Layout, trails
 
 if TYPE_CHECKING:
     import torch

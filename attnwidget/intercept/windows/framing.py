@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attnwidget.attention import FramedAttention
-from attnwidget.intercept.movements import moved
-from attnwidget.intercept.places import Places, Placing, source_after
-from attnwidget.intercept.portions import Portion, positions
-from attnwidget.intercept.shadows import shadows
+from attnwidget.intercept.windows.movements import moved
+from attnwidget.intercept.windows.places import Places, Placing, source_after
+from attnwidget.intercept.windows.portions import Portion, positions
+from attnwidget.intercept.windows.shadows import shadows
 
 if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
     from attnwidget.attention import Attention
-    from attnwidget.intercept.shadows import Base, Shadow
+    from attnwidget.intercept.windows.shadows import Base, Shadow
 
 PADDED = (
     "windows are filled up with padding that is looked at like any token: rows sum to 1 less what goes there, "

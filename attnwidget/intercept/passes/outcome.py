@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attnwidget.attention import CaptureError, Generation, ranges
-from attnwidget.intercept.lineage import chosen_sequences, last_examples
-from attnwidget.intercept.stitching import Stitcher, repeated
+from attnwidget.intercept.passes.lineage import chosen_sequences, last_examples
+from attnwidget.intercept.passes.stitching import Stitcher, repeated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from attnwidget.attention import Attention
-    from attnwidget.intercept.generating import Generated
+    from attnwidget.intercept.passes.generating import Generated
+    from attnwidget.intercept.passes.runs import Top
+    from attnwidget.intercept.passes.threads import Thread
     from attnwidget.intercept.recorder import Recorder
-    from attnwidget.intercept.runs import Top
-    from attnwidget.intercept.threads import Thread
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 
 from attnwidget.attention import FactoredAttention
-from attnwidget.intercept.axes import Axis, Part, align, length
+from attnwidget.intercept.byhand.axes import Axis, Part, align, length
 from attnwidget.intercept.sdpa import as_kernel_saw
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from attnwidget.attention import Mask, Probe
+    from attnwidget.intercept.byhand.trails import Scores
     from attnwidget.intercept.keeping import Keeper
-    from attnwidget.intercept.trails import Scores
 
 
 def factors_of(

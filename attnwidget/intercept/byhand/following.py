@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch.nn import functional
 
-from attnwidget.intercept import exponentials, scoring, weighing
-from attnwidget.intercept.axes import Axes, alike, length
+from attnwidget.intercept.byhand import exponentials, scoring, weighing
+from attnwidget.intercept.byhand.axes import Axes, alike, length
+from attnwidget.intercept.byhand.steps import JOINS, Step
+from attnwidget.intercept.byhand.trails import Exponentials, Layout, Learned, Scores, SoftmaxCall, Total, Trail, Weights
 from attnwidget.intercept.recorder import watch_softmax
 from attnwidget.intercept.sdpa import CURRENT
-from attnwidget.intercept.steps import JOINS, Step
-from attnwidget.intercept.trails import Exponentials, Layout, Learned, Scores, SoftmaxCall, Total, Trail, Weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from attnwidget.intercept.axes import Axes, leaves, length
-from attnwidget.intercept.steps import name_of
-from attnwidget.intercept.trails import Exponentials, Scores, Total
+from attnwidget.intercept.byhand.axes import Axes, leaves, length
+from attnwidget.intercept.byhand.steps import name_of
+from attnwidget.intercept.byhand.trails import Exponentials, Scores, Total
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import torch
 
-    from attnwidget.intercept.steps import Step
-    from attnwidget.intercept.trails import Trail, Weights
+    from attnwidget.intercept.byhand.steps import Step
+    from attnwidget.intercept.byhand.trails import Trail, Weights
 
     Made: TypeAlias = Callable[[Scores, Axes, int], Weights]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import torch
 from torch.nn import functional
 
-from attnwidget.intercept.axes import version_of
-from attnwidget.intercept.shadows import (
+from attnwidget.intercept.byhand.axes import version_of
+from attnwidget.intercept.windows.shadows import (
     PADDING,
     UNKNOWN,
     Base,

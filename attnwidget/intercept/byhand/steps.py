@@ -10,7 +10,7 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from attnwidget.intercept.trails import Trail, Trails
+    from attnwidget.intercept.byhand.trails import Trail, Trails
 
 JOINS = {torch.cat, torch.concat, torch.concatenate}
 """Functions of a list of tensors, which stands for their arguments here."""

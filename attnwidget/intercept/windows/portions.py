@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from attnwidget.attention import Attention
     from attnwidget.intercept.keeping import Keeper
     from attnwidget.intercept.records import Record
-    from attnwidget.intercept.shadows import Base
+    from attnwidget.intercept.windows.shadows import Base
 
     Numbers = NDArray[np.int64]
 

@@ -8,21 +8,21 @@ import torch
 
 from attnwidget.attention import DenseAttention
 from attnwidget.attention.protocol import shape_text
-from attnwidget.intercept.axes import Axis, Part, align, fresh, leaves, length, told_heads
+from attnwidget.intercept.byhand.axes import Axis, Part, align, fresh, leaves, length, told_heads
+from attnwidget.intercept.byhand.handfactors import factors_of
+from attnwidget.intercept.byhand.handframes import Frame, framed_by_hand, with_windows
+from attnwidget.intercept.byhand.handmasks import HandMask, hand_mask
+from attnwidget.intercept.byhand.weighing import SEVERAL
 from attnwidget.intercept.dropout import keep_dropped
-from attnwidget.intercept.handfactors import factors_of
-from attnwidget.intercept.handframes import Frame, framed_by_hand, with_windows
-from attnwidget.intercept.handmasks import HandMask, hand_mask
 from attnwidget.intercept.sdpa import check_readable
-from attnwidget.intercept.weighing import SEVERAL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from attnwidget.attention import Attention, Probe
+    from attnwidget.intercept.byhand.trails import Weights
     from attnwidget.intercept.keeping import Keeper
     from attnwidget.intercept.records import HandCall
-    from attnwidget.intercept.trails import Weights
 
 CHANGED = (
     "where the model mixes heads after the softmax, or turns weights into numbers below 0 or above 1, the weights are "

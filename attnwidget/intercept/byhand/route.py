@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from attnwidget.intercept import following, scoring
-from attnwidget.intercept.axes import fresh
+from attnwidget.intercept.byhand import following, scoring
+from attnwidget.intercept.byhand.axes import fresh
+from attnwidget.intercept.byhand.products import BADDBMM, EINSUM, MATMUL
+from attnwidget.intercept.byhand.reshaping import SHAPING, SPLITTING, heads_first, merged, pieces
+from attnwidget.intercept.byhand.steps import Step
+from attnwidget.intercept.byhand.trails import Layout, Learned, Scores, Trail, Trails, Weights, trails
 from attnwidget.intercept.multiplying import note_product
-from attnwidget.intercept.products import BADDBMM, EINSUM, MATMUL
 from attnwidget.intercept.recorder import in_backward
-from attnwidget.intercept.reshaping import SHAPING, SPLITTING, heads_first, merged, pieces
-from attnwidget.intercept.steps import Step
-from attnwidget.intercept.trails import Layout, Learned, Scores, Trail, Trails, Weights, trails
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import torch
 
-from attnwidget.intercept.axes import Axes, Axis, Part, version_of
+from attnwidget.intercept.byhand.axes import Axes, Axis, Part, version_of
 
 
 @dataclass(frozen=True, eq=False, slots=True)

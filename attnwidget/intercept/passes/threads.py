@@ -10,8 +10,8 @@ import torch
 from attnwidget.attention import FactoredAttention, FramedAttention
 from attnwidget.attention.arrays import to_numpy
 from attnwidget.attention.maskparts import compact, cut
-from attnwidget.intercept.marks import ROUNDING, apart, apart_in_place, chosen, marks_of
-from attnwidget.intercept.pieces import (
+from attnwidget.intercept.passes.marks import ROUNDING, apart, apart_in_place, chosen, marks_of
+from attnwidget.intercept.passes.pieces import (
     Piece,
     Place,
     constants_of,
@@ -24,7 +24,7 @@ from attnwidget.intercept.pieces import (
     sees,
     visible_keys,
 )
-from attnwidget.intercept.runs import AstrayError
+from attnwidget.intercept.passes.runs import AstrayError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from attnwidget.attention import Attention
     from attnwidget.attention.protocol import Floats
     from attnwidget.intercept.keeping import Keeper, Lender
-    from attnwidget.intercept.runs import Run, Top
+    from attnwidget.intercept.passes.runs import Run, Top
 
 _RERUN = 1e-3
 """How far keys that are computed again may be from what they were, in units of their size."""

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
-from attnwidget.intercept.axes import Axis, Part, align, leaves
-from attnwidget.intercept.framing import frame_shadows
-from attnwidget.intercept.shadows import Moved, base_of, shadows
+from attnwidget.intercept.byhand.axes import Axis, Part, align, leaves
+from attnwidget.intercept.windows.framing import frame_shadows
+from attnwidget.intercept.windows.shadows import Moved, base_of, shadows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from attnwidget.attention import Attention
-    from attnwidget.intercept.axes import Atom
-    from attnwidget.intercept.places import Places
-    from attnwidget.intercept.trails import Scores
+    from attnwidget.intercept.byhand.axes import Atom
+    from attnwidget.intercept.byhand.trails import Scores
+    from attnwidget.intercept.windows.places import Places
 
 Frame: TypeAlias = tuple[Axis, Axis, Axis, Axis]
 

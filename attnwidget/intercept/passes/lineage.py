@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from attnwidget.intercept.generating import Generated
-    from attnwidget.intercept.runs import Run
+    from attnwidget.intercept.passes.generating import Generated
+    from attnwidget.intercept.passes.runs import Run
 
     Ints = NDArray[np.intp]
 

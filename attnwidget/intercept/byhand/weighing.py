@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from attnwidget.intercept.axes import Axes, Axis, Part, grown, leaves
-from attnwidget.intercept.trails import Weights
+from attnwidget.intercept.byhand.axes import Axes, Axis, Part, grown, leaves
+from attnwidget.intercept.byhand.trails import Weights
 
 if TYPE_CHECKING:
     import torch
 
-    from attnwidget.intercept.steps import Step
+    from attnwidget.intercept.byhand.steps import Step
 
 SEVERAL = "its weights are a combination of several softmaxes, and no weights themselves"
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
-from attnwidget.intercept.axes import version_of
+from attnwidget.intercept.byhand.axes import version_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from attnwidget.intercept.frames import arguments_of
-from attnwidget.intercept.pieces import part_of_mask
+from attnwidget.intercept.passes.pieces import part_of_mask
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from attnwidget.attention.maskparts import Tail
     from attnwidget.attention.protocol import Floats
     from attnwidget.intercept.frames import Caller
-    from attnwidget.intercept.generating import Generated
-    from attnwidget.intercept.threads import Thread
+    from attnwidget.intercept.passes.generating import Generated
+    from attnwidget.intercept.passes.threads import Thread
 
     Span = tuple[int, int]
 

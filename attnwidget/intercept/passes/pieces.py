@@ -10,13 +10,13 @@ import torch
 
 from attnwidget.attention import FactoredAttention, Mask
 from attnwidget.attention.maskparts import Tail, compact, cut
-from attnwidget.intercept.marks import ROUNDING, apart_in_place, marks_of
+from attnwidget.intercept.passes.marks import ROUNDING, apart_in_place, marks_of
 
 if TYPE_CHECKING:
     from attnwidget.attention import Attention, Probe
     from attnwidget.attention.protocol import Bools, Floats
     from attnwidget.intercept.keeping import Keeper, Lender
-    from attnwidget.intercept.runs import Run
+    from attnwidget.intercept.passes.runs import Run
 
     Span = tuple[int, int]
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from attnwidget.intercept import movements
-from attnwidget.intercept.movements import Call
-from attnwidget.intercept.shadows import Base, Constant, Moved, Shadow, base_of, shadows
+from attnwidget.intercept.windows import movements
+from attnwidget.intercept.windows.movements import Call
+from attnwidget.intercept.windows.shadows import Base, Constant, Moved, Shadow, base_of, shadows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

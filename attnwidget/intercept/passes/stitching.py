@@ -14,7 +14,7 @@ from attnwidget.attention.joining import StepMask, join_masks
 from attnwidget.attention.maskparts import Tail, compact, cut, same_mask, take
 from attnwidget.attention.protocol import positions_of
 from attnwidget.attention.segmented import SegmentedAttention
-from attnwidget.intercept.pieces import weights_of
+from attnwidget.intercept.passes.pieces import weights_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from attnwidget.attention import Attention, Mask
     from attnwidget.attention.protocol import Floats
-    from attnwidget.intercept.lineage import Lineage
-    from attnwidget.intercept.pieces import Piece
+    from attnwidget.intercept.passes.lineage import Lineage
+    from attnwidget.intercept.passes.pieces import Piece
+    from attnwidget.intercept.passes.threads import Thread
     from attnwidget.intercept.store import Store
-    from attnwidget.intercept.threads import Thread
 
 _CHECKED = 24
 """Queries of each layer that can be checked against the output."""

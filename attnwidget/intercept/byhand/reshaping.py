@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 
-from attnwidget.intercept.axes import Axes, Axis, fresh, grown, leaves, length, mark, mark_likely, narrowed, reshaped
+from attnwidget.intercept.byhand.axes import (
+    Axes,
+    Axis,
+    fresh,
+    grown,
+    leaves,
+    length,
+    mark,
+    mark_likely,
+    narrowed,
+    reshaped,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
