@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 BUNDLE := attnwidget/widget/static/widget.js
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
-.PHONY: demo build install check test test-python test-js test-browser pictures bench clean help
+.PHONY: demo build install check test test-python test-js test-browser pictures bench sweep clean help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -42,6 +42,9 @@ pictures: $(VENV)/.browser $(BUNDLE)  ## make the README's screenshots again
 bench: $(VENV)/.browser $(BUNDLE)  ## measure: capture against plain and eager, and the view in a browser
 	$(BIN)/python benchmarks/capture.py
 	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" $(BIN)/python benchmarks/view.py
+
+sweep: $(VENV)/.installed-dev $(VENV)/.packages  ## every architecture of transformers against its own eager attention; writes docs/architectures.md
+	OMP_NUM_THREADS=1 PYTHONPATH=tests:. $(BIN)/python -m sweep --docs docs/architectures.md
 
 clean:  ## remove what was built and installed here
 	rm -rf $(VENV) node_modules attnwidget/widget/static dist test-results

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ _TOKENIZER_FILES = ("*token*", "vocab*", "*.model", "*.tiktoken", "tekken*")
 _SHARED = ("revision", "token", "cache_dir", "local_files_only", "trust_remote_code")
 # Some models put pictures and sounds in the place of ids that have no embedding.
 _PICTURES = {"pixel_values", "pixel_values_videos", "input_features", "input_values"}
+_TOWER = re.compile(r"(^|[._])(vision|visual|image|video|audio|speech)")  # positions of other things than tokens
 _POSITIONS = ("position_embeddings", "position_embedding", "embed_positions", "wpe")
 
 
@@ -176,10 +178,9 @@ class AttentionModel:
     def generate(self, inputs: Any, **options: Any) -> AttentionCapture:  # noqa: ANN401 - see below
         """Let the model go on from a prompt, and keep the attention of all of it as one causal map.
 
-        Prefill and steps are joined, equal to one forward pass over the final sequence, whatever the cache (dynamic,
-        static, sliding, offloaded, quantized). Of beams, those that became the returned sequences are shown. A token is
-        run to find the one after it: the last one was not run, and has no row and no column. `cap.generation` tells
-        what was given from what was generated, and holds every id.
+        Prefill and steps are joined, equal to one forward pass over the final sequence, whatever the cache. Of beams,
+        those that became the returned sequences are shown. A token is run to find the one after it: the last one was
+        not run, and has no row and no column. `cap.generation` holds every id, and tells what was given.
 
         Args:
             inputs: the prompt, in every form that `capture` takes; several prompts are padded on the left.
@@ -189,10 +190,8 @@ class AttentionModel:
             The capture; one example per returned sequence.
 
         Raises:
-            TypeError: the inputs are none of these.
-            ValueError: as for `capture`, or what transformers refuses.
-            CaptureError: the model cannot generate, or runs something else in between (guidance by a negative prompt,
-                an assistant that shares the model).
+            TypeError, ValueError: as for `capture`, or what transformers refuses.
+            CaptureError: the model cannot generate, or runs something else in between (a negative prompt).
         """
         check_generates(self.model, self.name)
         two_sided = getattr(getattr(self.model, "config", None), "is_encoder_decoder", False)
@@ -263,7 +262,7 @@ def _longest(model: nn.Module) -> int | None:
     """Tokens a model has learned positions for; None where positions are computed, and have no end."""
     limits = []
     for path, part in model.named_modules():
-        if isinstance(part, nn.Embedding) and path.rpartition(".")[2] in _POSITIONS:
+        if isinstance(part, nn.Embedding) and path.rpartition(".")[2] in _POSITIONS and not _TOWER.search(path):
             # Some families reserve the first positions: RoBERTa up to its padding index, BART and OPT two of them.
             reserved = part.padding_idx + 1 if part.padding_idx is not None else int(getattr(part, "offset", 0))
             limits.append(part.num_embeddings - reserved)

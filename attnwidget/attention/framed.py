@@ -33,7 +33,8 @@ class FramedAttention:
         windows: attention whose examples are the windows of all examples.
         query_places: (B * W, Tq) the place in the flattened batch, example * n_queries + position, of each query of
             each window; -1 for padding of the window.
-        key_places: (B * W, Tk) likewise, example * n_keys + position.
+        key_places: (B * W, Tk) likewise, example * n_keys + position; or (B * W, H | 1, Tq | 1, Tk), where heads or
+            queries have keys of their own. A key that stands several times in a row gets all of their weight.
         n_examples: B.
         n_queries: of the whole sequence.
         n_keys: likewise.
@@ -56,7 +57,10 @@ class FramedAttention:
         n_keys: int,
     ) -> None:
         _check("query", query_places, (windows.n_examples, windows.n_queries), n_examples * n_queries)
-        _check("key", key_places, (windows.n_examples, windows.n_keys), n_examples * n_keys)
+        key_places = key_places[:, None, None] if key_places.ndim == len(("window", "key")) else key_places
+        heads, rows = key_places.shape[1:3]
+        whole = (windows.n_examples, min(heads, windows.n_heads), min(rows, windows.n_queries), windows.n_keys)
+        _check("key", key_places, whole, n_examples * n_keys)
         self.windows = windows
         self.n_examples, self.n_queries, self.n_keys = n_examples, n_queries, n_keys
         known, inside = query_places >= 0, key_places >= 0
@@ -64,13 +68,17 @@ class FramedAttention:
             raise ValueError("two windows hold the same query; expected each query in one window")
         owner = np.where(known, query_places // n_queries, -1).max(axis=1)  # (B * W,) the example of each window
         stray = (known & (query_places // n_queries != owner[:, None])).any()
-        if stray or (inside & (key_places // n_keys != owner[:, None]) & (owner >= 0)[:, None]).any():
+        mine = owner[:, None, None, None]
+        if stray or (inside & (key_places // n_keys != mine) & (mine >= 0)).any():
             raise ValueError("a window holds tokens of two examples; expected windows within examples")
         # (B * Tq,) the window a query stands in, and where there; -1 for none.
         self._window = np.full(n_examples * n_queries, -1, dtype=np.int32)
         self._slot = np.full(n_examples * n_queries, -1, dtype=np.int32)
         self._window[query_places[known]], self._slot[query_places[known]] = np.nonzero(known)
-        self._keys = np.where(inside, key_places % n_keys, -1).astype(np.int32)  # (B * W, Tk) positions
+        self._keys = np.where(inside, key_places % n_keys, -1).astype(np.int32)  # (B * W, H | 1, Tq | 1, Tk) positions
+        ordered = np.sort(self._keys, axis=-1)
+        twice = (ordered[..., 1:] == ordered[..., :-1]) & (ordered[..., 1:] >= 0)
+        self._is_simple = self._keys.shape[1:3] == (1, 1) and not twice.any()
 
     def around(self, windows: Attention) -> FramedAttention:
         """The same frame around other windows of the same shape, with nothing worked out or kept twice."""
@@ -82,9 +90,11 @@ class FramedAttention:
     def counts_padding(self) -> bool:
         """Whether tokens may look at padding of their windows, which no weight of the whole sequence shows."""
         heads = slice(0, self.n_heads)
-        for window in np.flatnonzero((self._keys < 0).any(axis=1)):
-            slots, padding = self._slot[self._window == window], np.flatnonzero(self._keys[window] < 0)
-            if self.windows.allowed(int(window), heads, slots, padding).any() and len(slots):
+        for window in np.flatnonzero((self._keys < 0).any(axis=(1, 2, 3))):
+            slots = self._slot[self._window == window].astype(np.intp)
+            padding = self._places(int(window), heads, slots) < 0  # (h | 1, q | 1, Tk)
+            some = np.flatnonzero(padding.any(axis=(0, 1)))
+            if len(slots) and (self.windows.allowed(int(window), heads, slots, some) & padding[..., some]).any():
                 return True
         return False
 
@@ -136,17 +146,17 @@ class FramedAttention:
 
     def weights(self, example: int, heads: Index, queries: Index, keys: Index) -> Floats:
         """Weights after the softmax, (h, q, k); 0 between tokens that no window holds together."""
-        found: Floats = self._put(self.windows.weights, np.float32(0), example, heads, queries, keys)
+        found: Floats = self._put(self.windows.weights, np.add, np.float32(0), example, heads, queries, keys)
         return found
 
     def scores(self, example: int, heads: Index, queries: Index, keys: Index) -> Floats:
         """Scores before the softmax, (h, q, k); NaN between tokens that no window holds together."""
-        found: Floats = self._put(self.windows.scores, np.float32(np.nan), example, heads, queries, keys)
+        found: Floats = self._put(self.windows.scores, np.fmax, np.float32(np.nan), example, heads, queries, keys)
         return found
 
     def allowed(self, example: int, heads: Index, queries: Index, keys: Index) -> Bools:
         """Which pairs a window holds and its mask allows, (h, q, k)."""
-        found: Bools = self._put(self.windows.allowed, np.bool_(False), example, heads, queries, keys)
+        found: Bools = self._put(self.windows.allowed, np.logical_or, np.bool_(False), example, heads, queries, keys)
         return found
 
     def sink_share(self, example: int, heads: Index, queries: Index) -> Floats:
@@ -176,9 +186,16 @@ class FramedAttention:
             if number >= 0:
                 yield int(number), rows, self._slot[places[rows]].astype(np.intp)
 
+    def _places(self, window: int, heads: Index, slots: NDArray[np.intp]) -> NDArray[np.int32]:
+        """(h | 1, q | 1, Tk) positions of the keys of some rows of a window."""
+        places: NDArray[np.int32] = self._keys[window]
+        places = places[heads] if places.shape[0] > 1 else places
+        return places[:, slots] if places.shape[1] > 1 else places
+
     def _put(
         self,
         question: Callable[[int, Index, Index, Index], NDArray[Any]],
+        merge: np.ufunc,
         outside: np.generic,
         example: int,
         heads: Index,
@@ -186,20 +203,27 @@ class FramedAttention:
         keys: Index,
     ) -> NDArray[Any]:
         """Answers of the windows at the places of their tokens, (h, q, k)."""
-        wanted = positions_of(keys, self.n_keys)
-        shape = length_of(heads, self.n_heads), length_of(queries, self.n_queries), len(wanted)
-        result = np.full(shape, outside)
+        wanted, back = np.unique(positions_of(keys, self.n_keys), return_inverse=True)
+        column = np.full(self.n_keys + 1, -1, dtype=np.intp)  # by position; padding of the window comes last
+        column[wanted] = np.arange(len(wanted))
+        result = np.full((length_of(heads, self.n_heads), length_of(queries, self.n_queries), len(wanted)), outside)
         for window, rows, slots in self._rows(example, queries):
-            slot = np.full(self.n_keys + 1, -1, dtype=np.intp)  # by position; padding of the window comes last
-            slot[self._keys[window]] = np.arange(self._keys.shape[1])
-            slot = slot[:-1][wanted]
-            columns = np.flatnonzero(slot >= 0)
-            if len(columns):
-                result[:, rows[:, None], columns[None, :]] = question(window, heads, slots, slot[columns])
-        return result
+            columns = column[self._places(window, heads, slots)]  # (h | 1, q | 1, Tk)
+            some = np.flatnonzero((columns >= 0).any(axis=(0, 1)))
+            if not len(some):
+                continue
+            answer, columns = question(window, heads, slots, some), columns[..., some]
+            if self._is_simple:
+                result[:, rows[:, None], columns[0]] = answer
+                continue
+            shape = (len(result), len(rows), len(some))
+            answer, columns = np.broadcast_to(answer, shape), np.broadcast_to(columns, shape)
+            head, row, place = np.nonzero(columns >= 0)
+            merge.at(result, (head, rows[row], columns[head, row, place]), answer[head, row, place])
+        return result[:, :, back]
 
 
-def _check(what: str, places: Places, shape: tuple[int, int], count: int) -> None:
+def _check(what: str, places: Places, shape: tuple[int, ...], count: int) -> None:
     if places.shape != shape or places.min(initial=0) < -1 or places.max(initial=-1) >= count:
         raise ValueError(
             f"{what}_places have shape {places.shape} and values {places.min(initial=0)} to {places.max(initial=0)}; "

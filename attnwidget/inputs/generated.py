@@ -40,7 +40,7 @@ def name_generated(prompt: Axis | None, outcome: Outcome, tokenizer: Any, *, two
         spans.append((start, stop))
     axis = Axis(tuple(tokens), tuple(spans))
     if two_sided:
-        return Naming(axis, prompts, {} if prompts is None else {"encoder": prompts})
+        return Naming(axis, prompts, {"encoder": prompts})
     if not outcome.past:
         return Naming(axis)
     past = outcome.past

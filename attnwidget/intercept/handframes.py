@@ -52,21 +52,32 @@ class _Alignment:
 def with_windows(scores: Scores, frame: Frame, places: Places) -> Frame:
     """The same axes, with those that count windows moved from heads to examples, and heads out of examples.
 
-    An axis along which queries come from other tokens counts windows or examples; one along which they come from the
-    same token counts heads. That is read off where the queries were cut from a sequence; elsewhere the frame is kept.
+    An axis along which queries and keys come from other tokens counts windows or examples; one along which both come
+    from the same tokens counts heads. That is read off where they were cut from a sequence; where it is not known, and
+    along an axis where they differ (queries picked by each head), what is given is kept.
     """
     leading = leaves(frame[0]) + leaves(frame[1])
-    shadow = _query_shadow(scores, (*((atom,) for atom in leading), frame[2], scores.summed), frame)
-    found = places.placings(shadow, heads=False) if shadow is not None else ()
-    if len(found) <= 1 or len(leading) != len(found[-1].tokens.shape) - 1:
+    keys = _moves(scores, leading, frame[3], frame, places, keys=True)
+    if keys is None or not any(keys):  # queries alone may have been picked by each head
         return frame
-    tokens = found[-1].tokens
-    moves = [bool((tokens != tokens.take([0], axis=axis)).any()) for axis in range(len(leading))]
-    if not any(moves):
-        return frame
-    examples = tuple(atom for atom, moving in zip(leading, moves, strict=True) if moving)
-    heads = tuple(atom for atom, moving in zip(leading, moves, strict=True) if not moving)
+    queries = _moves(scores, leading, frame[2], frame, places, keys=False) or keys
+    moving = [
+        key if key == query else number < len(leaves(frame[0]))
+        for number, (key, query) in enumerate(zip(keys, queries, strict=True))
+    ]
+    examples = tuple(atom for atom, moves in zip(leading, moving, strict=True) if moves)
+    heads = tuple(atom for atom, moves in zip(leading, moving, strict=True) if not moves)
     return (examples, heads, *frame[2:])
+
+
+def _moves(scores: Scores, leading: Axis, rows: Axis, frame: Frame, places: Places, *, keys: bool) -> list[bool] | None:
+    """Along which of the leading axes queries, or keys, come from other tokens; None where it cannot be told."""
+    shadow = _query_shadow(scores, (*((atom,) for atom in leading), rows, scores.summed), frame, keys=keys)
+    found = places.placings(shadow, heads=False) if shadow is not None else ()
+    if len(found) <= 1 or len(leading) != found[-1].tokens.ndim - 1:
+        return None
+    tokens = found[-1].tokens
+    return [bool((tokens != tokens.take([0], axis=axis)).any()) for axis in range(len(leading))]
 
 
 def framed_by_hand(attention: Attention, scores: Scores, frame: Frame, places: Places, notes: list[str]) -> Attention:

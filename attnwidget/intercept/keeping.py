@@ -64,6 +64,12 @@ class Keeper:
         self._unbiased: dict[int, tuple[Mask, Mask | None]] = {}
         self._large_biases: dict[tuple[int, ...], Mask] = {}
 
+    def begin(self) -> None:
+        """Another pass begins: what layers share, they share within one."""
+        places = self.places
+        self._clear()
+        self.places = places
+
     def combine(self, masks: Iterable[Mask | None]) -> Mask | None:
         """One mask for all of them, the same for the same ones, so that layers share it."""
         found = [mask for mask in masks if mask is not None]

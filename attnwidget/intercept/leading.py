@@ -14,6 +14,8 @@ from attnwidget.intercept.shadows import shadows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
     from attnwidget.intercept.places import Places
     from attnwidget.intercept.records import KernelCall
     from attnwidget.intercept.shadows import Shadow
@@ -72,17 +74,20 @@ def _order(known: Sequence[Shadow], lead: tuple[int, ...], places: Places) -> tu
     found = [placed[-1] for shadow in known if (placed := places.placings(shadow, heads=False))]
     if not found:
         return None
-    rows = [placing.tokens.reshape(-1, placing.tokens.shape[-1]) for placing in found]
-    _, first, inverse = np.unique(rows[0], axis=0, return_index=True, return_inverse=True)
-    groups = [np.flatnonzero(inverse.reshape(-1) == number) for number in np.argsort(first)]
-    if len({len(group) for group in groups}) != 1:
+    orders = [_alike(placing.tokens.reshape(-1, placing.tokens.shape[-1])) for placing in found]
+    order = orders[0]
+    if order is None or any(other is None or not np.array_equal(order, other) for other in orders):
         return None
-    order = np.stack(groups)
     # Where tokens are still counted together with heads, nothing tells them apart.
-    together = order.shape[1] == 1 and found[0].shape == (*lead, rows[0].shape[1])
-    if together or any((other[order] != other[order][:, :1]).any() for other in rows[1:]):
-        return None
-    return tuple(map(tuple, order.tolist()))
+    together = order.shape[1] == 1 and found[0].shape == (*lead, found[0].tokens.shape[-1])
+    return None if together else tuple(map(tuple, order.tolist()))
+
+
+def _alike(rows: NDArray[np.int64]) -> NDArray[np.intp] | None:
+    """(E, H) numbers of the rows, those beside each other that are alike; None if they do not come equally often."""
+    _, first, inverse = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    groups = [np.flatnonzero(inverse.reshape(-1) == number) for number in np.argsort(first)]
+    return np.stack(groups) if len({len(group) for group in groups}) == 1 else None
 
 
 def _arranged(tensor: torch.Tensor, order: tuple[tuple[int, ...], ...]) -> torch.Tensor:

@@ -9,12 +9,11 @@ import numpy as np
 import torch
 
 from attnwidget.attention import FactoredAttention, Mask
-from attnwidget.attention.maskparts import compact, cut
+from attnwidget.attention.maskparts import Tail, compact, cut
 from attnwidget.intercept.marks import ROUNDING, apart_in_place, marks_of
 
 if TYPE_CHECKING:
     from attnwidget.attention import Attention, Probe
-    from attnwidget.attention.maskparts import Tail
     from attnwidget.attention.protocol import Bools, Floats
     from attnwidget.intercept.keeping import Keeper, Lender
     from attnwidget.intercept.runs import Run
@@ -172,6 +171,22 @@ def sees(attention: Attention, rows: Span, keys: Span) -> bool:
             bool(question(example, heads, slice(*rows), slice(*keys)).any()) for example in range(attention.n_examples)
         )
     )
+
+
+def looks_behind(piece: Piece, row: int, key: int) -> bool:
+    """Whether rows of a piece before some row of the whole look at keys from some key on."""
+    place, first = piece.place, key - piece.place.offset
+    rows = min(place.n_rows, row - (piece.row or 0))
+    if rows <= 0 or first >= place.used:
+        return False
+    if piece.weights is not None and piece.mask is None:
+        return bool(piece.weights[:, :, :rows, max(first, 0) :].any())
+    mask = piece.mask.whole() if isinstance(piece.mask, Tail) else piece.mask
+    if mask is None:
+        return True
+    where = slice(0, 1 if mask.bits is None else mask.bits.shape[1]), slice(0, rows), slice(max(first, 0), place.used)
+    examples = max([1, *(len(part) for part in (mask.keys, mask.rows, mask.bits, mask.ranges) if part is not None)])
+    return any(bool(mask.allowed(example, *where).any()) for example in range(examples))
 
 
 def visible_keys(attention: Attention) -> int:

@@ -97,6 +97,8 @@ class Recorder:
         except AstrayError as error:
             self.stray(caller.top, str(error))
             return Place(caller, top, top.runs[-1], (0, 0))
+        if run.number and not run.calls:
+            self.keeper.begin()
         number = run.calls[id(caller.module)]
         run.calls[id(caller.module)] += 1
         return Place(caller, top, run, (id(caller.module), number))

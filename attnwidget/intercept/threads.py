@@ -18,6 +18,7 @@ from attnwidget.intercept.pieces import (
     first_piece,
     implied_mask,
     later_piece,
+    looks_behind,
     same_rows,
     seen_keys,
     sees,
@@ -231,6 +232,8 @@ class Thread:
         if self.kind == "open":
             self._begin_to_grow()
         row = place.key - self.past
+        if place.key < self._n_keys and any(looks_behind(piece, row, place.key) for piece in self.pieces):
+            raise AstrayError("it takes back keys that queries before them have looked at")
         run.place(row - place.rows[0], row, place.n_rows, attention.n_examples)
         whole = changed or constants_of(attention) != constants_of(self._latest)
         self._changes += whole

@@ -1,58 +1,70 @@
-"""Masks that hold at once, as one, against all of them asked one by one."""
+"""Several masks as one: what all of them allow, and what they add together."""
 
 from __future__ import annotations
 
+import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from attnwidget.attention import Mask, combine_masks, recognise_mask, without_bias
+from attnwidget.attention import combine_masks, recognise_mask, without_bias
 
-N = 9
-
-
-@st.composite
-def masks(draw):
-    rng = np.random.default_rng(draw(st.integers(0, 999)))
-    kind = draw(st.sampled_from(["band", "padding", "bits", "blocks", "bias", "relative", "rows"]))
-    tri, positions = np.tri(N, dtype=bool), np.arange(N)
-    array = {
-        "band": lambda: tri & ~np.tri(N, k=-draw(st.integers(2, 5)), dtype=bool),
-        "padding": lambda: np.broadcast_to(rng.random((2, 1, 1, N)) > 0.3, (2, 1, N, N)),
-        "bits": lambda: rng.random((1, 2, N, N)) > 0.4,
-        "blocks": lambda: positions[:, None] // 3 == positions // 3,
-        "bias": lambda: rng.standard_normal((1, 2, N, N)).astype(np.float32),
-        "relative": lambda: (positions[:, None] - positions).astype(np.float32) * 0.5,
-        "rows": lambda: tri & (positions[:, None] != draw(st.integers(0, 8))),
-    }[kind]()
-    return recognise_mask(array, n_queries=N, n_keys=N) or Mask(N, N)
+B, H, T = 2, 2, 5
+KINDS = ["causal", "window", "padding", "random", "rows", "ranges", "bias", "relative", "per key"]
 
 
-@settings(deadline=None, max_examples=150)
-@given(st.lists(masks(), min_size=1, max_size=3))
-def test_combined_is_all_of_them(several):
-    one = combine_masks(several)
-    everything = slice(0, 2), slice(0, N), slice(0, N)
-    shape = (2, N, N)
-    for example in range(2):
-        allowed = np.ones(shape, dtype=bool)
-        added = np.zeros(shape, dtype=np.float32)
-        for mask in several:
-            allowed &= mask.allowed(example, *everything)
-            more = mask.added(example, *everything)
-            added = added if more is None else added + more
-        np.testing.assert_array_equal(np.broadcast_to(one.allowed(example, *everything), shape), allowed)
-        found = one.added(example, *everything)
-        found = np.zeros(shape) if found is None else np.broadcast_to(found, shape)
-        np.testing.assert_allclose(found[allowed], added[allowed], rtol=1e-6)
-        alone = without_bias(one)
-        if alone is None:
-            assert allowed.all()
-        else:
+def array_of(kind, seed):
+    """What a model might pass as one of several masks, (B | 1, H | 1, T, T)."""
+    rng = np.random.default_rng(seed)
+    distance = np.arange(T)[None, :] - np.arange(T)[:, None]
+    causal, segment = distance <= 0, np.arange(T) // 2
+    table, random = rng.normal(size=(1, H, 2 * T - 1)).astype(np.float32), rng.random((B, H, T, T))
+    made = {
+        "causal": causal[None, None],
+        "window": (causal & (distance > -2))[None, None],
+        "padding": np.broadcast_to((np.arange(T) < rng.integers(1, T + 1, (B, 1)))[:, None, None], (B, 1, T, T)),
+        "random": random > 0.4,
+        "rows": (random[:1, :1, :, :1] > 0.3) & causal,
+        "ranges": (segment[None, :] == segment[:, None])[None, None],
+        "bias": random[:1].astype(np.float32),
+        "relative": table[..., distance + T - 1],
+        "per key": np.broadcast_to(table[..., None, :T], (1, H, 1, T)),
+    }
+    return made[kind]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(KINDS), st.integers(0, 99)), min_size=1, max_size=4))
+def test_any_of_them(drawn):
+    arrays = [array_of(kind, seed) for kind, seed in drawn]
+    masks = [recognise_mask(array, n_queries=T, n_keys=T) for array in arrays]
+    known = [mask for mask in masks if mask is not None]
+    if not known:
+        return
+    found = combine_masks(known)
+    everything = slice(0, H), slice(0, T), slice(0, T)
+    for example in range(B):
+        allowed, added = np.ones((H, T, T), dtype=bool), np.zeros((H, T, T), dtype=np.float32)
+        for array in arrays:
+            part = array[example if len(array) > 1 else 0]
+            if array.dtype == bool:
+                allowed &= part
+            else:
+                added += part
+        np.testing.assert_array_equal(np.broadcast_to(found.allowed(example, *everything), allowed.shape), allowed)
+        sums = found.added(example, *everything)
+        np.testing.assert_allclose(np.broadcast_to(0 if sums is None else sums, added.shape), added, atol=1e-6)
+        alone = without_bias(found)
+        if alone is not None:
             assert alone.added(example, *everything) is None
-            np.testing.assert_array_equal(np.broadcast_to(alone.allowed(example, *everything), shape), allowed)
+            np.testing.assert_array_equal(np.broadcast_to(alone.allowed(example, *everything), allowed.shape), allowed)
+        else:
+            assert allowed.all()
 
 
-def test_bands_stay_bands():
-    one = combine_masks([Mask.causal(N, N), Mask(N, N, lowest=-3), Mask(N, N, keys=np.ones((1, N), dtype=bool))])
-    assert (one.lowest, one.highest, one.bits, one.ranges) == (-3, 0, None, None)
+def test_rules_stay_rules():
+    causal, padding = (recognise_mask(array_of(kind, 3), n_queries=T, n_keys=T) for kind in ("causal", "padding"))
+    relative = recognise_mask(array_of("relative", 0), n_queries=T, n_keys=T)
+    found = combine_masks([causal, padding, relative, relative])
+    assert (found.highest, found.bits, found.bias) == (0, None, None)
+    np.testing.assert_allclose(found.relative, 2 * relative.relative)
+    assert found.describe() == "causal, padding, relative bias"

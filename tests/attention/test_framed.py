@@ -94,3 +94,40 @@ def test_places_that_do_not_fit(queries, keys, text):
     inner = DenseAttention(np.full((2, 1, 2, 2), 0.5))
     with pytest.raises(ValueError, match=text):
         FramedAttention(inner, np.array(queries), np.array(keys), n_examples=2, n_queries=2, n_keys=2)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_rows_with_keys_of_their_own(data):
+    """Each head and query may look at other keys, also at one several times, as gathered blocks do."""
+    examples, tokens, count = data.draw(st.integers(1, 2)), data.draw(st.integers(1, 6)), data.draw(st.integers(1, 5))
+    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
+    heads, rows = data.draw(st.sampled_from([1, HEADS])), data.draw(st.sampled_from([1, tokens]))
+    inner = rng.random((examples, HEADS, tokens, count), dtype=np.float32)
+    places = rng.integers(-1, tokens, (examples, heads, rows, count))
+    queries = np.stack([rng.permutation(tokens) for _ in range(examples)])
+    offset = np.arange(examples)[:, None] * tokens
+    framed = FramedAttention(
+        DenseAttention(inner),
+        queries + offset,
+        np.where(places < 0, -1, places + offset[:, :, None, None]),
+        n_examples=examples,
+        n_queries=tokens,
+        n_keys=tokens,
+    )
+    whole = np.zeros((examples, HEADS, tokens, tokens), dtype=np.float32)
+    held = np.zeros(whole.shape, dtype=bool)
+    for index in np.ndindex(inner.shape):
+        example, head, slot, number = index
+        place = places[example, head if heads > 1 else 0, slot if rows > 1 else 0, number]
+        if place >= 0:
+            whole[example, head, queries[example, slot], place] += inner[index]
+            held[example, head, queries[example, slot], place] = True
+    some = np.array(data.draw(st.lists(st.integers(0, tokens - 1), max_size=5)), dtype=np.intp)
+    everything = slice(0, tokens)
+    for example in range(examples):
+        found = framed.weights(example, slice(0, HEADS), everything, everything)
+        np.testing.assert_allclose(found, whole[example], atol=1e-6)
+        np.testing.assert_array_equal(framed.weights(example, slice(1, 2), some, some), found[1:][:, some][:, :, some])
+        np.testing.assert_array_equal(framed.allowed(example, slice(0, HEADS), everything, everything), held[example])
+    assert framed.counts_padding == (places < 0).any()

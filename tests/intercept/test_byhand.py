@@ -72,3 +72,39 @@ def test_weights_before_dropout_as_factors_and_outputs_to_the_bit(kind, training
             wanted = net[layer].seen[example].detach().numpy()
             np.testing.assert_allclose(cap.weights(layer, batch=example), wanted, atol=1e-6)
             assert (cap.allowed(layer, batch=example) == (wanted > 0)).all()
+
+
+def of_squares(module, query, key, value, attention_mask, **_):
+    """Attention that looks at the square of the scores, which no arguments explain, and returns no weights."""
+    weights = torch.softmax((query @ key.transpose(-1, -2)).square() + attention_mask, dim=-1)
+    module.seen = weights
+    return (weights @ value).transpose(1, 2).contiguous(), None
+
+
+def test_inside_an_interface_call_what_was_seen_counts_where_its_arguments_do_not_explain_it():
+    import transformers as tf
+    from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+    ALL_ATTENTION_FUNCTIONS["of_squares"] = of_squares
+    try:
+        torch.manual_seed(0)
+        sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+        model = tf.LlamaModel(tf.LlamaConfig(vocab_size=50, **sizes)).eval()
+        for parameter in model.parameters():
+            parameter.data.mul_(2 if parameter.ndim == 1 else 8)
+        model.config._attn_implementation = "of_squares"
+        ids, mask = torch.randint(0, 50, (1, 6)), torch.full((6, 6), -torch.inf).triu(1)[None, None]
+        with torch.no_grad():
+            plain = model(ids, attention_mask=mask)[0]
+            with aw.capture(model) as cap:
+                assert torch.equal(model(ids, attention_mask=mask)[0], plain)
+    finally:
+        del ALL_ATTENTION_FUNCTIONS["of_squares"]
+    stack = cap.stacks["self"]
+    assert [(info.path, info.implementation) for info in stack.infos] == [
+        ("layers.0.self_attn", "of_squares"),
+        ("layers.1.self_attn", "of_squares"),
+    ]
+    for layer in range(2):
+        np.testing.assert_allclose(cap.weights(layer), model.layers[layer].self_attn.seen[0].numpy(), atol=1e-6)
+        assert stack.layers[layer].detail == "weights, float32, causal"
