@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from attnwidget.attention import AttentionStack, AttentionWarning, CaptureError, LayerInfo, Tokens
 from attnwidget.attention.tokens import TokenNames, each_tokens
+from attnwidget.intercept.losses import settle_losses
 from attnwidget.intercept.nothing import nothing_seen
 from attnwidget.intercept.roles import name_roles
 from attnwidget.intercept.unseen import unseen
@@ -84,6 +85,7 @@ def assemble(recorder: Recorder, naming: Naming | Callable[[Outcome | None], Nam
     """
     if recorder.problem is not None:
         raise recorder.problem
+    settle_losses(recorder)
     if not recorder.records:
         raise CaptureError(nothing_seen(recorder))
     naming = naming if isinstance(naming, Naming) else naming(recorder.outcome)

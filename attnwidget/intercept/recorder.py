@@ -55,6 +55,7 @@ class Recorder:
         self.records: list[Record] = []
         self.keeper = Keeper(store, dropout=dropout)
         self.problem: CaptureError | None = None
+        self.losses: dict[str, CaptureError] = {}  # calls that could not be recorded, by the path of their module
         self.notes: dict[str, None] = {}  # kept in order, each once
         self.ran: set[int] = set()  # ids of modules of the tree in which a linear map ran
         self.softmaxes: list[tuple[SoftmaxCall, nn.Module]] = []  # written by hand, with their callers
@@ -146,6 +147,13 @@ class Recorder:
     def fail(self, error: CaptureError) -> None:
         """Remember the first problem."""
         self.problem = self.problem or error
+
+    def lose(self, place: Place, error: CaptureError) -> None:
+        """Remember a call that could not be recorded: where a layer misses steps or runs, nothing of it is of use."""
+        if self.loops or place.run.number:
+            self.fail(error)
+        else:
+            self.losses.setdefault(self.path(place.caller.module), error)
 
     def finish(self) -> None:
         """Record nothing more, let go of what was only needed while recording, note what could not be followed."""
@@ -259,7 +267,7 @@ def record_call(
                 name = recorder.path(place.caller.module) or type(as_written(recorder.root)).__name__
                 wrapped = CaptureError(f"attention of {name} ({implementation}) could not be recorded: {error}")
                 wrapped.__cause__ = error
-                recorder.fail(wrapped)
+                recorder.lose(place, wrapped)
 
 
 def tell(note: str) -> None:

@@ -21,6 +21,7 @@ _OTHER = re.compile(
     r"fourier|lstm|gru|xlstm|mlstm|slstm|gated_?linear",
     re.IGNORECASE,
 )
+_OUTPUT = re.compile(r"output|projection", re.IGNORECASE)
 _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 
 
@@ -50,9 +51,13 @@ def unseen(root: nn.Module, seen: Collection[str], ran: Collection[int]) -> Unse
     modules = list(written_modules(root))
     running = {prefix for path, module in modules if id(module) in ran for prefix in _prefixes(path)}
     inside = {prefix for path in seen for prefix in _prefixes(path)}
+    # Called attention, and holding attention that was seen: what is called its output is a part of that.
+    whole = {path for path, module in modules if path in inside and path and _ATTENTION.search(type(module).__name__)}
     blind: dict[str, str] = {}
     for path, module in modules:
         kind = type(module).__name__
+        if _OUTPUT.search(kind) and not whole.isdisjoint(_prefixes(path)):
+            continue
         attends = _ATTENTION.search(kind) and not _OTHER.search(kind) and not _OTHER.search(path.rpartition(".")[2])
         if attends and path in running and not _covered(path, seen, inside):
             inner = [other for other in blind if path.startswith(f"{other}.")]
