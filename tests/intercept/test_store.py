@@ -264,15 +264,23 @@ def limit_files():
     """Files may not grow beyond this, which the system says with an error like that of a full disk."""
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda nbytes: resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    @contextlib.contextmanager
+    def limit(nbytes):
+        # No longer than needed: where the tests themselves write to a file, it must be able to grow.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (nbytes, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limit
 
 
 @pytest.mark.usefixtures("nothing_left")
 def test_no_room_at_all(limit_files, tmp_path):
     model = llama()
-    limit_files(1000)
-    with pytest.raises(aw.CaptureError) as error, aw.capture(model, store=tmp_path):
+    with limit_files(1000), pytest.raises(aw.CaptureError) as error, aw.capture(model, store=tmp_path):
         pytest.fail("the block must not begin")
     assert str(error.value) == (
         f"there is no room in {tmp_path} for 1.0 MB more, after 0 bytes (File too large): free some, or keep the "
@@ -287,10 +295,8 @@ def test_no_room_halfway(limit_files, tmp_path):
     layers = nn.ModuleList([look])
     layers.forward = lambda: look(small, small) + look(large[:, :, :4], large).sum()
     plain = layers.forward()
-    limit_files(3 << 19)
-    with pytest.raises(aw.CaptureError) as error, aw.capture(layers, store=tmp_path) as cap:
+    with limit_files(3 << 19), pytest.raises(aw.CaptureError) as error, aw.capture(layers, store=tmp_path) as cap:
         output = layers()
-    limit_files(-1)
     assert torch.equal(plain, output)
     text = str(error.value)
     assert text.startswith(
