@@ -21,7 +21,9 @@ def byte_level(**options):
     backend = Tokenizer(models.BPE(vocab={**alphabet, "<|end|>": 256}, merges=[]))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.decoder = decoders.ByteLevel()
-    return tf.PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|end|>", **options)  # noqa: S106
+    tokenizer = tf.PreTrainedTokenizerFast(tokenizer_object=backend, eos_token="<|end|>", **options)  # noqa: S106
+    tokenizer.model_input_names = ["input_ids", "attention_mask"]
+    return tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +141,9 @@ def test_an_encoder_decoder_names_both_sides():
 
 
 def test_a_cache_from_before_is_named_to_its_beginning(model):
-    cache = tf.DynamicCache(config=model.model.config)
+    if not getattr(model.model, "_supports_cache_class", True):
+        pytest.skip(f"GPT-2 of transformers {tf.__version__} takes no cache object")
+    cache = small.dynamic_cache(model.model)
     first = model.model.generate(torch.tensor([IDS]), past_key_values=cache, **GREEDY)
     more = [*first[0].tolist(), 50, 60]
     cap = model.generate(more, past_key_values=cache, **GREEDY)

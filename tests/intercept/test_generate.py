@@ -28,13 +28,6 @@ KEPT = {
 pytestmark = pytest.mark.filterwarnings("ignore:Passing `generation_config` together:UserWarning")
 
 
-def need(name):
-    try:
-        small.CONFIGS[name]()
-    except AttributeError:
-        pytest.skip(f"transformers {tf.__version__} has no {name}")
-
-
 def run(model, inputs, options):
     torch.manual_seed(7)
     return model.generate(**inputs, **options)
@@ -42,7 +35,7 @@ def run(model, inputs, options):
 
 def captured(model, inputs, options):
     """The capture of model.generate, after checks that a capture around a call returns what the call returns."""
-    plain = run(model, inputs, options)
+    plain = small.generated(model, inputs, options)
     with aw.capture(model) as around:
         seen = run(model, inputs, options)
     assert torch.equal(plain, seen)
@@ -63,7 +56,6 @@ def without_padding(inputs):
 @pytest.mark.parametrize("name", CAUSAL)
 @pytest.mark.parametrize("options", [GREEDY, SAMPLED, BEAMS], ids=["greedy", "sampled", "beams"])
 def test_a_batch_with_left_padding(name, options):
-    need(name)
     model, inputs = small.build(name), small.prompts((7, 4))
     cap = captured(model, inputs, options)
     small.assert_equal_to_one_pass(cap, model)
@@ -74,7 +66,6 @@ def test_a_batch_with_left_padding(name, options):
 
 @pytest.mark.parametrize("name", CAUSAL)
 def test_masks_stay_rules_that_layers_share(name):
-    need(name)
     model, inputs = small.build(name), small.prompts((7,))
     cap = aw.AttentionModel(model).generate(inputs, **GREEDY)
     layers = cap.stacks["self"].layers
@@ -89,7 +80,6 @@ def test_masks_stay_rules_that_layers_share(name):
 @pytest.mark.parametrize("name", CAUSAL)
 @pytest.mark.parametrize("options", [GREEDY, BEAMS], ids=["greedy", "beams"])
 def test_a_static_cache(name, options):
-    need(name)
     model, inputs = small.build(name), small.prompts((7, 4))
     cap = captured(model, inputs, {**options, "cache_implementation": "static"})
     small.assert_equal_to_one_pass(cap, model)
@@ -98,7 +88,8 @@ def test_a_static_cache(name, options):
 @pytest.mark.parametrize("name", ["llama", "mistral", "gemma2", "gpt_oss"])
 @pytest.mark.parametrize("static", [False, True])
 def test_a_prompt_in_chunks(name, static):
-    model, inputs = small.build(name), small.prompts((11, 8))
+    # Older versions of transformers lose the positions of padded prompts between chunks.
+    model, inputs = small.build(name), small.prompts((11, 8) if tf.__version__ >= "5" else (11,))
     cache = {"cache_implementation": "static"} if static else {}
     cap = captured(model, inputs, {**GREEDY, "prefill_chunk_size": 3, **cache})
     small.assert_equal_to_one_pass(cap, model)

@@ -73,6 +73,7 @@ class Changing(tf.DynamicCache):
         return keys * (1 + noise / 10), values
 
 
+@pytest.mark.skipif(OLD, reason="caches of older versions of transformers are made in other ways")
 def test_keys_that_change_with_nearly_every_pass_are_refused():
     model, inputs = small.build("llama", max_position_embeddings=200), small.prompts((7,))
     options = {**inputs, "do_sample": False, "min_new_tokens": 8, "max_new_tokens": 8}

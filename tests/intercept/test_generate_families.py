@@ -45,7 +45,8 @@ def build(make):
     "options", [GREEDY, BEAMS, {**GREEDY, "use_cache": False}], ids=["greedy", "beams", "no cache"]
 )
 def test_attention_written_by_hand(name, options):
-    model, inputs = build(BY_HAND[name]), small.prompts((7, 4))
+    # Older versions of transformers give some of them no positions that padding would not move.
+    model, inputs = build(BY_HAND[name]), small.prompts((7, 4) if tf.__version__ >= "5" else (7,))
     plain = model.generate(**inputs, **options)
     with aw.capture(model) as around:
         seen = model.generate(**inputs, **options)
@@ -59,6 +60,7 @@ def test_attention_written_by_hand(name, options):
 @pytest.mark.parametrize("name", ["bloom", "mpt"])
 def test_a_static_cache_and_biases_of_the_same_size_in_every_pass(name):
     model, inputs = build(BY_HAND[name]), small.prompts((7, 4))
+    small.generated(model, inputs, {**GREEDY, "cache_implementation": "static"})
     cap = aw.AttentionModel(model).generate(inputs, **GREEDY, cache_implementation="static")
     small.assert_equal_to_one_pass(cap, model)
     assert len({id(layer.mask) for layer in cap.stacks["self"].layers}) == 1
@@ -73,6 +75,8 @@ def test_keys_that_are_taken_back_after_they_were_looked_at_are_refused():
 
 @pytest.fixture(scope="module")
 def llava():
+    if tf.__version__ < "5":
+        pytest.skip("older versions of transformers mix pictures and text in other lengths than their ids have")
     tower = tf.CLIPVisionConfig(
         hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=4, image_size=16, patch_size=8
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import inspect
 
 import numpy as np
+import pytest
 import torch
 import transformers as tf
 
@@ -110,11 +112,16 @@ TWO_SIDED = {"bart", "t5"}
 def build(name, implementation=None, seed=0, **changes):
     """A model with random weights large enough that its heads look at some tokens more than at others."""
     torch.manual_seed(seed)
-    config = CONFIGS[name]()
+    try:
+        config = CONFIGS[name]()
+    except AttributeError:
+        pytest.skip(f"transformers {tf.__version__} has no {name}")
     for key, value in changes.items():
         setattr(config, key, value)
     kind = tf.AutoModelForSeq2SeqLM if name in TWO_SIDED else tf.AutoModelForCausalLM
-    implementation = implementation or ("eager" if name in ONLY_EAGER else "sdpa")
+    # Older versions of transformers have no sdpa for some.
+    has_sdpa = getattr(kind._model_mapping[type(config)], "_supports_sdpa", False)
+    implementation = implementation or ("sdpa" if has_sdpa and name not in ONLY_EAGER else "eager")
     model = kind.from_config(config, attn_implementation=implementation).eval()
     for path, parameter in model.named_parameters():
         if "mamba" in path or "linear_attn" in path:
@@ -135,10 +142,32 @@ def prompts(lengths=(7,), seed=1, *, right=False):
     return {"input_ids": ids, "attention_mask": (ids != 0).long()}
 
 
+def generated(model, inputs, options):
+    """What generate() returns, called twice, as a cache may be used again. Skips what an old version cannot do."""
+    found = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        try:
+            found.append(model.generate(**inputs, **options))
+        except (AttributeError, RuntimeError, TypeError, ValueError, UserWarning) as error:
+            if tf.__version__ >= "5":
+                raise
+            pytest.skip(f"transformers {tf.__version__} does not get there itself: {error}")
+    assert torch.equal(*found)
+    return found[0]
+
+
+def dynamic_cache(model):
+    """An empty cache; older versions of transformers take no config."""
+    takes_config = "config" in inspect.signature(tf.DynamicCache.__init__).parameters
+    return tf.DynamicCache(config=model.config) if takes_config else tf.DynamicCache()
+
+
 def eager_weights(model, sequence, encoder=None):
     """Weights of one eager forward pass over one sequence of ids: by stack, (L, H, Tq, Tk)."""
     twin = type(model)._from_config(copy.deepcopy(model.config), attn_implementation="eager")
-    twin.load_state_dict(model.state_dict())
+    own = twin.state_dict().keys()  # static caches of older versions of transformers are found among the weights
+    twin.load_state_dict({name: tensor for name, tensor in model.state_dict().items() if name in own})
     twin = twin.to(model.dtype).eval()
     ids = torch.as_tensor(sequence)[None]
     with torch.no_grad():

@@ -54,8 +54,8 @@ def chosen_sequences(runs: Sequence[Run], past: int, generated: Generated) -> Li
         generated: what was returned.
 
     Returns:
-        Their lineage, cut off behind the last of their tokens that was run; None where other ids ran, and there is
-        nothing to choose.
+        Their lineage, cut off behind the last of their tokens that was run; None where not all of them can be
+        followed, and there is nothing to choose.
 
     Raises:
         CaptureError: other ids ran, and which of them to show is not known.
@@ -70,13 +70,13 @@ def chosen_sequences(runs: Sequence[Run], past: int, generated: Generated) -> Li
         )
     tokens, last, example = _follow(runs, past, generated, shift, straight=straight)
     lost = np.flatnonzero(tokens < shift + lengths - 1)
-    if len(lost) and straight:  # models of sound, say, run other ids than they return
+    if len(lost) and straight and not all(run.has_ids for run in runs):
         return None
     if len(lost):
         one = lost[0]
         raise CaptureError(
             f"generate() returned sequence {one} of {lengths[one]} tokens, and of the {runs[-1].batch} sequences that "
-            f"ran none agrees with it beyond {tokens[one]} of them: which to show is not known. Capture one forward "
+            f"ran none agrees with it beyond {tokens[one]} of them: what to show is not known. Capture one forward "
             "pass over the final text"
         )
     ends = tokens - past

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -31,6 +30,7 @@ _IDS = ("decoder_input_ids", "input_ids")
 _CACHES = ("past_key_values", "past_key_value", "cache_params", "layer_past", "cache", "mems")
 _IDS_NDIM = 2
 _TIE = 1e-6
+_UNASKED = -1
 
 
 class AstrayError(ValueError):
@@ -66,16 +66,15 @@ class Run:
         self.first: int | None = None
         self.row: int | None = None
         self.parents: NDArray[np.intp] | None = None
+        self._behind: int | None = _UNASKED
         self._votes: list[Floats] = []
         self._masks: dict[tuple[object, ...], tuple[Mask | None, Mask | Tail | None]] = {}
 
-    @cached_property
-    def cached(self) -> int | None:
-        """Tokens in its cache, the new ones included, when the first layer asks; None where a cache does not tell."""
-        try:
-            return int(self.cache.get_seq_length())  # type: ignore[attr-defined]
-        except Exception:  # noqa: BLE001 - any object may have been passed by that name
-            return None
+    def behind(self, n_rows: int) -> int | None:
+        """How many tokens its cache held before, asked when the first layer attends; None where it does not tell."""
+        if self._behind == _UNASKED:
+            self._behind = _cached_tokens(self.cache, n_rows)
+        return self._behind
 
     @property
     def grew(self) -> bool:
@@ -189,3 +188,12 @@ def _ids(unnamed: tuple[Any, ...], named: dict[str, Any]) -> NDArray[np.intp] | 
             ids: NDArray[np.intp] = value.detach().cpu().numpy()
             return ids
     return None
+
+
+def _cached_tokens(cache: Any, n_rows: int) -> int | None:  # noqa: ANN401 - anything may be passed by that name
+    try:
+        if isinstance(cache, tuple):  # keys and values of each layer, as they were before this run
+            return int(cache[0][0].shape[-2])
+        return int(cache.get_seq_length()) - n_rows  # the first layer has handed over its new keys
+    except Exception:  # noqa: BLE001 - whatever it is, keys tell by themselves
+        return None

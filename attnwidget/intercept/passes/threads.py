@@ -141,14 +141,14 @@ class Thread:
 
     def _places(self, attention: Attention, keys: torch.Tensor | None, run: Run) -> Iterator[Place]:
         """Where the call may belong, likeliest first."""
-        n, cached = attention.n_queries, run.cached
+        behind = run.behind(attention.n_queries)
         likely = list(self._forward(attention, run))
-        if cached is not None and not any(not place.n_keys or place.key + n == cached for place in likely):
-            # Tokens that repeat may leave keys that repeat. The cache knows how long it is.
+        if behind is not None and not any(not place.n_keys or place.key == behind for place in likely):
+            # Tokens that repeat may leave keys that repeat. The cache knows how long it was.
             places = [*likely, *self._back(attention, keys)]
-            yield from sorted(places, key=lambda place: place.key + n != cached)
+            yield from sorted(places, key=lambda place: place.key != behind)
             return
-        yield from sorted(likely, key=lambda place: bool(place.n_keys) and place.key + n != cached)
+        yield from sorted(likely, key=lambda place: bool(place.n_keys) and place.key != behind)
         yield from self._back(attention, keys)
 
     def _forward(self, attention: Attention, run: Run) -> Iterator[Place]:
