@@ -46,9 +46,6 @@ bench: $(VENV)/.browser $(BUNDLE)  ## measure: capture against plain and eager, 
 sweep: $(VENV)/.installed-dev $(VENV)/.packages  ## every architecture of transformers against its own eager attention; writes docs/architectures.md
 	OMP_NUM_THREADS=1 PYTHONPATH=tests:. $(BIN)/python -m sweep --docs docs/architectures.md
 
-sweep: $(VENV)/.installed-dev $(VENV)/.packages  ## every architecture of transformers against its own weights; writes docs/architectures.md
-	OMP_NUM_THREADS=1 PYTHONPATH=tests:. $(BIN)/python -m sweep --docs docs/architectures.md
-
 clean:  ## remove what was built and installed here
 	rm -rf $(VENV) node_modules attnwidget/widget/static dist test-results
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 
 LOG2_MIN: Final = -32
 """The smallest weight a code tells from zero is 2 to this power."""
@@ -19,6 +19,15 @@ THUMBNAIL: Final = 48
 
 TILE: Final = 512
 """Cells a side, at most, of a head in the heatmap."""
+
+PYRAMID_TILE: Final = 256
+"""Cells a side of a tile of the pyramid, whose level l has cells of 2^l tokens a side."""
+
+EXACT_CELLS: Final = 2**24
+"""Weights under a tile up to which it is asked for exactly at once; larger ones are sampled first, then refined."""
+
+SAMPLE_ROWS: Final = 2
+"""Queries looked at under each cell of a sampled tile."""
 
 MAX_REPLY_BYTES: Final = 16 * 2**20
 MAX_IN_FLIGHT: Final = 2

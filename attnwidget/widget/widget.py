@@ -39,6 +39,8 @@ class AttentionWidget(anywidget.AnyWidget):
         query: the locked query token; None when free.
         key: the locked key token; None when free.
         direction: how a focused token is read in the text: `"from"` shades what it looks at, `"to"` what looks at it.
+        window: the part of the head that is shown, (q0, q1, k0, k1): queries [q0, q1) and keys [k0, k1); None for all
+            of it.
         panels: which panels are shown, in order: any of `"grid"`, `"heatmap"`, `"lines"`, `"text"`.
         threshold: lines under this weight, in [0, 1], are not drawn.
         scale: from weight to colour: `"linear"`, `"sqrt"` or `"log"`.
@@ -64,6 +66,7 @@ class AttentionWidget(anywidget.AnyWidget):
     head = t.Int(0).tag(sync=True)
     query = t.Int(None, allow_none=True).tag(sync=True)
     key = t.Int(None, allow_none=True).tag(sync=True)
+    window = t.Tuple(t.Int(), t.Int(), t.Int(), t.Int(), default_value=None, allow_none=True).tag(sync=True)
     direction = t.Enum(protocol.DIRECTIONS, "from").tag(sync=True)
     panels = t.List(t.Enum(protocol.PANELS), list(protocol.PANELS)).tag(sync=True)
     threshold = t.Float(0.0, min=0.0, max=1.0).tag(sync=True)
@@ -155,6 +158,20 @@ class AttentionWidget(anywidget.AnyWidget):
             raise t.TraitError(f"{name} is {value}: stack {stack.name!r} has {_PLURAL[name]} 0 to {count - 1}")
         return value  # type: ignore[no-any-return]
 
+    @t.validate("window")
+    def _check_window(self, proposal: Any) -> tuple[int, int, int, int] | None:  # noqa: ANN401 - traitlets' Bunch
+        window: tuple[int, int, int, int] | None = proposal["value"]
+        stack = self._shown()
+        if window is None or stack is None:
+            return window
+        ends = len(stack.query_tokens[self.batch]), len(stack.key_tokens[self.batch])
+        if not (0 <= window[0] < window[1] <= ends[0] and 0 <= window[2] < window[3] <= ends[1]):
+            raise t.TraitError(
+                f"window is {window}: expected (q0, q1, k0, k1) with 0 <= q0 < q1 <= {ends[0]} queries and "
+                f"0 <= k0 < k1 <= {ends[1]} keys, or None"
+            )
+        return window
+
     @t.validate("panels")
     def _check_panels(self, proposal: Any) -> list[str]:  # noqa: ANN401 - traitlets' Bunch
         panels: list[str] = proposal["value"]
@@ -185,6 +202,13 @@ class AttentionWidget(anywidget.AnyWidget):
         self.batch = min(self.batch, stack.n_examples - 1)
         self.layer = min(self.layer, stack.n_layers - 1)
         self.head = min(self.head, stack.n_heads - 1)
+        if self.window is not None:
+            q0, q1, k0, k1 = self.window
+            ends = len(stack.query_tokens[self.batch]), len(stack.key_tokens[self.batch])
+            if q0 >= ends[0] or k0 >= ends[1]:
+                self.window = None
+            else:
+                self.window = q0, min(q1, ends[0]), k0, min(k1, ends[1])
         if self.query is not None and self.query >= len(stack.query_tokens[self.batch]):
             self.query = None
         if self.key is not None and self.key >= len(stack.key_tokens[self.batch]):
@@ -193,5 +217,5 @@ class AttentionWidget(anywidget.AnyWidget):
 
 _PLURAL = {"batch": "examples", "layer": "layers", "head": "heads", "query": "queries", "key": "keys"}
 _SETTABLE = tuple(
-    "stack batch layer head query key direction panels threshold scale domain colormap theme layout".split()  # noqa: SIM905
+    "stack batch layer head query key window direction panels threshold scale domain colormap theme layout".split()  # noqa: SIM905
 )

@@ -20,6 +20,7 @@ export const TRAITS = [
   "head",
   "query",
   "key",
+  "window",
   "direction",
   "panels",
   "threshold",

@@ -10,6 +10,8 @@ export interface Tile {
   readonly codes: Uint8Array | Uint16Array;
   /** The code of weight 1: 255 or 65535. */
   readonly max: number;
+  /** Queries looked at under each cell; null or undefined: all of them. */
+  readonly rows?: number | null;
 }
 
 export function encode(weight: number, max: number): number {

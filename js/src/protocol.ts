@@ -1,6 +1,6 @@
 /** The wire between the kernel and the page; attnwidget/widget/README.md is its specification. */
 
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 export const LOG2_MIN = -32;
 export const CODE_MASKED = 0;
 export const CODE_MISSING = 1;
@@ -10,6 +10,9 @@ export const CODE_MAX_U8 = 255;
 export const CODE_MAX_U16 = 65535;
 export const THUMBNAIL = 48;
 export const TILE = 512;
+export const PYRAMID_TILE = 256;
+export const EXACT_CELLS = 2 ** 24;
+export const SAMPLE_ROWS = 2;
 export const MAX_REPLY_BYTES = 16777216;
 export const MAX_IN_FLIGHT = 2;
 export const COLORMAPS = ["oslo", "cividis", "magma", "viridis"] as const;
@@ -25,6 +28,8 @@ export type Direction = (typeof DIRECTIONS)[number];
 export type Theme = (typeof THEMES)[number];
 export type Dtype = "u8" | "u16";
 export type Range = [number, number];
+/** (q0, q1, k0, k1): queries [q0, q1) and keys [k0, k1). */
+export type WindowTrait = [number, number, number, number];
 
 export interface Tokens {
   piece: string[];
@@ -61,6 +66,10 @@ export interface TileRequest {
   width: number;
   reduce: "max" | "mean";
   dtype: Dtype;
+  /** Cells of 2^level tokens a side from the start of the ranges; without it, bins as even as they can be. */
+  level?: number;
+  /** Look at no more than this many queries under a cell. */
+  rows?: number;
 }
 
 export interface BlockRequest {
@@ -74,6 +83,8 @@ export interface TileHeader {
   height: number;
   width: number;
   dtype: Dtype;
+  /** How many queries under each cell were looked at; null: all of them. */
+  rows: number | null;
 }
 
 /** A tile inside the `embed` trait: where it comes from and where its codes start. */

@@ -3,9 +3,12 @@
 import type { PanelName } from "./protocol";
 import { batch, type Signal } from "./signals";
 import type { HeadIndex, Pair, Store } from "./state";
+import { clampWindow, revealing, toTrait, type Window } from "./window";
 
 /** Leaving a token for its neighbour crosses a gap; falling back at once would flicker. */
 const GRACE = 120;
+/** A wheel or a drag pauses between its events; only a longer rest ends it. */
+const REST = 250;
 
 /** Sets a hover at once, and takes it back after the grace unless another came in between. */
 function lingering<T extends object>(target: Signal<T | null>) {
@@ -25,6 +28,7 @@ function lingering<T extends object>(target: Signal<T | null>) {
 
 export class Selection {
   readonly hoverHead: (index: HeadIndex | null, grace?: number) => void;
+  #rest: ReturnType<typeof setTimeout> | undefined;
   readonly #hover: (pair: (Pair & { panel: PanelName }) | null, grace?: number) => void;
 
   constructor(readonly store: Store) {
@@ -70,6 +74,42 @@ export class Selection {
       layer: Math.max(0, Math.min(stack.layers - 1, layer + layers)),
       head: Math.max(0, Math.min(stack.heads - 1, head + heads)),
     });
+  }
+
+  /** Shows a part of the head at once; the trait follows when the gesture has come to rest. */
+  look(window: Window): void {
+    this.store.draftWindow.value = window;
+    clearTimeout(this.#rest);
+    this.#rest = setTimeout(() => this.settle(), REST);
+  }
+
+  /** Commits the window of a gesture. */
+  settle(): void {
+    clearTimeout(this.#rest);
+    const { draftWindow, shown, window } = this.store;
+    const draft = draftWindow.peek();
+    if (!draft) return;
+    const next = toTrait(clampWindow(draft, shown.peek()), shown.peek());
+    batch(() => {
+      draftWindow.value = null;
+      if (JSON.stringify(next) !== JSON.stringify(window.peek())) window.value = next;
+    });
+  }
+
+  /** Shows the whole head again. */
+  lookAll(): void {
+    clearTimeout(this.#rest);
+    batch(() => {
+      this.store.draftWindow.value = null;
+      this.store.window.value = null;
+    });
+  }
+
+  /** Moves the window, if it must, until the token is in it. */
+  reveal({ query, key }: Pair): void {
+    const { visible, shown } = this.store;
+    const next = revealing(visible.peek(), shown.peek(), query, key);
+    if (next !== visible.peek()) this.look(next);
   }
 
   endHover(): void {

@@ -7,6 +7,7 @@ import { THUMBNAIL, TILE } from "./protocol";
 import { type Link, type Rpc, RpcError } from "./rpc";
 import { computed, type ReadonlySignal, type Signal, signal } from "./signals";
 import { ask, type Item, type Want, wantKey } from "./wants";
+import type { Window } from "./window";
 
 export interface HeadRef {
   stack: string;
@@ -26,6 +27,21 @@ export interface Line {
   exact: boolean;
 }
 
+/** A tile and the tokens it lies over. */
+export interface Placed extends Window {
+  tile: Tile;
+}
+
+/** Strips along the axes of a window, in `width` and `height` bins as even as they can be. */
+export interface Marginals extends Window {
+  /** Per bin of keys: the mean weight that a key receives from the queries that may look at it. */
+  received: Float32Array;
+  /** Per bin of queries: the mean entropy of their rows, in bits; NaN where no query may look at anything. */
+  entropy: Float32Array;
+  /** Queries that `received` was measured on; null: all of them. */
+  rows: number | null;
+}
+
 export interface DataSource {
   /** Goes up whenever something has arrived; whoever asks for weights inside an effect reads it too. */
   readonly version: ReadonlySignal<number>;
@@ -34,6 +50,12 @@ export interface DataSource {
   readonly problem: Signal<string | null>;
   thumbnail(ref: HeadRef): Tile | null;
   detail(ref: HeadRef): Tile | null;
+  /** The tiles to draw for a window at `scale` device pixels a token, coarsest first, each over those before it. */
+  placed(ref: HeadRef, window: Window, scale: number): readonly Placed[];
+  /** What keys receive and how wide queries look, over a window; null until it has come. */
+  marginals(ref: HeadRef, window: Window): Marginals | null;
+  /** What is being refined and how far it is, from 0 to 1; null when nothing is. */
+  readonly progress: ReadonlySignal<number | null>;
   row(ref: HeadRef, query: number): Line | null;
   column(ref: HeadRef, key: number): Line | null;
   cell(ref: HeadRef, query: number, key: number): { value: number; exact: boolean } | null;
@@ -102,6 +124,18 @@ export class TileSource implements DataSource {
 
   detail(ref: HeadRef): Tile | null {
     return this.#tile({ kind: "detail", ref });
+  }
+
+  readonly progress = signal<number | null>(null);
+
+  placed(ref: HeadRef, _window: Window, _scale: number): readonly Placed[] {
+    const tile = this.#best(ref);
+    const { queries, keys } = this.options.shape(ref);
+    return tile ? [{ tile, queries: [0, queries], keys: [0, keys] }] : [];
+  }
+
+  marginals(_ref: HeadRef, _window: Window): Marginals | null {
+    return null;
   }
 
   row(ref: HeadRef, query: number): Line | null {

@@ -10,10 +10,12 @@ import type {
   StackMeta,
   Theme,
   Tokens,
+  WindowTrait,
 } from "./protocol";
 import { computed, type ReadonlySignal, type Signal, signal } from "./signals";
 import type { HeadRef, HeadShape } from "./source";
 import { labels } from "./tokens";
+import { clampWindow, fromTrait, sameWindow, type Window } from "./window";
 
 export interface Pair {
   query: number | null;
@@ -47,6 +49,7 @@ export interface Traits {
   head: Signal<number>;
   query: Signal<number | null>;
   key: Signal<number | null>;
+  window: Signal<WindowTrait | null>;
   direction: Signal<Direction>;
   panels: Signal<PanelName[]>;
   threshold: Signal<number>;
@@ -62,6 +65,10 @@ export interface Store extends Traits {
   hoverHead: Signal<HeadIndex | null>;
   /** The threshold while its slider is held; committed on release. */
   draft: Signal<number | null>;
+  /** The window while a gesture is on; committed to the trait when it rests. */
+  draftWindow: Signal<Window | null>;
+  /** What of the head is in sight: the gesture's window, else the trait's. */
+  visible: ReadonlySignal<Window>;
   shown: ReadonlySignal<Shown>;
   locked: ReadonlySignal<Pair>;
   focus: ReadonlySignal<Pair>;
@@ -98,6 +105,7 @@ export function createStore(initial: { [K in keyof Traits]: Traits[K]["value"] }
   const hoverPair: Store["hoverPair"] = signal(null);
   const hoverHead: Store["hoverHead"] = signal(null);
   const draft = signal<number | null>(null);
+  const draftWindow = signal<Window | null>(null);
 
   const shown = computed<Shown>(() => {
     const { stacks } = traits.meta.value;
@@ -123,6 +131,11 @@ export function createStore(initial: { [K in keyof Traits]: Traits[K]["value"] }
     hoverPair,
     hoverHead,
     draft,
+    draftWindow,
+    visible: stable(() => {
+      const gesture = draftWindow.value;
+      return gesture ? clampWindow(gesture, shown.value) : fromTrait(traits.window.value, shown.value);
+    }, sameWindow),
     shown,
     locked,
     focus: stable(() => (hoverPair.value ? inside(hoverPair.value) : locked.value), same),

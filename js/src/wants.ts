@@ -124,5 +124,5 @@ function readTile(header: TileHeader, asked: TileRequest, bytes: Uint8Array): Ti
       `a tile of ${asked.height} x ${asked.width} ${asked.dtype} was asked for, ${height} x ${width} ${dtype} came`,
     );
   const codes = asNumbers(bytes, dtype, height * width) as Uint8Array | Uint16Array;
-  return { height, width, codes, max: dtype === "u8" ? CODE_MAX_U8 : CODE_MAX_U16 };
+  return { height, width, codes, max: dtype === "u8" ? CODE_MAX_U8 : CODE_MAX_U16, rows: header.rows };
 }

@@ -1,5 +1,5 @@
 import type { Model } from "../src/bridge";
-import type { Tokens } from "../src/protocol";
+import { PROTOCOL_VERSION, type Tokens, type WindowTrait } from "../src/protocol";
 import { createStore, type Store } from "../src/state";
 
 /** A generator of numbers in [0, 1) that are the same on every run. */
@@ -23,7 +23,7 @@ export function words(texts: string[]): Tokens {
 
 export const TRAITS = () => ({
   meta: {
-    version: 1,
+    version: PROTOCOL_VERSION,
     model: "tiny",
     stacks: [
       { name: "self", layers: 3, heads: 4, examples: [{ queries: words(["a", "b", "c"]), keys: null }] },
@@ -36,6 +36,7 @@ export const TRAITS = () => ({
   head: 2,
   query: null as number | null,
   key: null as number | null,
+  window: null as WindowTrait | null,
   direction: "from" as const,
   panels: ["grid", "heatmap", "lines", "text"] as ("grid" | "heatmap" | "lines" | "text")[],
   threshold: 0.05,

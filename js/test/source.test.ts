@@ -162,7 +162,7 @@ describe("the source", () => {
 
 function stream(
   tiles: { meta: Partial<TileRequest>; codes: Uint8Array }[],
-  version = 1,
+  version = 2,
 ): Uint8Array<ArrayBuffer> {
   let offset = 0;
   const header = {
@@ -224,9 +224,9 @@ describe("embedded weights", () => {
 
   it("say so when they cannot be read", async () => {
     const source = new TileSource(null, { shape: () => ({ queries: 4, keys: 4 }), schedule: () => {} });
-    await source.embed(stream([], 2));
+    await source.embed(stream([], 9));
     expect(source.problem.value).toBe(
-      "The weights stored with this widget cannot be read: the stored weights have version 2, this page reads version 1",
+      "The weights stored with this widget cannot be read: the stored weights have version 9, this page reads version 2",
     );
   });
 });

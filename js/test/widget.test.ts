@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import factory from "../src/index";
+import { PROTOCOL_VERSION } from "../src/protocol";
 import { hostIsDark } from "../src/theme";
 import { fakeModel, TRAITS, turn } from "./helpers";
 
@@ -35,15 +36,15 @@ describe("the widget", () => {
 
   it("says so when the kernel speaks another protocol, or sends no capture", () => {
     expect(show({ ...TRAITS(), meta: { ...TRAITS().meta, version: 9 } }).root.textContent).toBe(
-      "The kernel speaks version 9 of the protocol, this page version 1. Restart the kernel and reload the page, " +
+      "The kernel speaks version 9 of the protocol, this page version 2. Restart the kernel and reload the page, " +
         "so that both come from one attnwidget.",
     );
     expect(show({ ...TRAITS(), meta: {} }).root.textContent).toBe(
       "The widget got no description of a capture. Run the cell again.",
     );
-    expect(show({ ...TRAITS(), meta: { version: 1, model: "", stacks: [] } }).root.textContent).toBe(
-      "There is no attention in this capture: no stacks, or one without layers, heads or examples.",
-    );
+    expect(
+      show({ ...TRAITS(), meta: { version: PROTOCOL_VERSION, model: "", stacks: [] } }).root.textContent,
+    ).toBe("There is no attention in this capture: no stacks, or one without layers, heads or examples.");
   });
 
   it("says so when there are no panels", () => {

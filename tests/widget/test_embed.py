@@ -24,7 +24,7 @@ def unpack(data):
 def test_a_small_capture_travels_whole():
     capture = make_capture(layers=2, heads=3, queries=9)
     header, tiles = unpack(pack(capture, stack="self", batch=0, layer=1, head=2))
-    assert header["version"] == 1
+    assert header["version"] == 2
     assert len(tiles) == 2 * 3 * 2
     for (layer, head, dtype), weights in tiles.items():
         np.testing.assert_allclose(weights, capture.weights(layer, head), rtol={"u8": 0.045, "u16": 2e-4}[dtype])

@@ -20,7 +20,7 @@ def test_it_starts_with_the_traits_given(capture):
 def test_meta_names_model_stacks_and_tokens():
     meta = make_capture(layers=2, heads=3, queries=4, keys=5).show().meta
     (stack,) = meta["stacks"]
-    assert (meta["version"], stack["name"], stack["layers"], stack["heads"]) == (1, "self", 2, 3)
+    assert (meta["version"], stack["name"], stack["layers"], stack["heads"]) == (2, "self", 2, 3)
     assert stack["examples"][0]["queries"]["piece"] == ["t0", "t1", "t2", "t3"]
     assert stack["examples"][0]["keys"]["piece"] == ["k0", "k1", "k2", "k3", "k4"]
 
