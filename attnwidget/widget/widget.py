@@ -206,7 +206,7 @@ class AttentionWidget(anywidget.AnyWidget):
             q0, q1, k0, k1 = self.window
             ends = len(stack.query_tokens[self.batch]), len(stack.key_tokens[self.batch])
             if q0 >= ends[0] or k0 >= ends[1]:
-                self.window = None
+                self.set_trait("window", None)
             else:
                 self.window = q0, min(q1, ends[0]), k0, min(k1, ends[1])
         if self.query is not None and self.query >= len(stack.query_tokens[self.batch]):
