@@ -109,7 +109,7 @@ export class Layers {
     let complete: number | null = null;
     const place = (at: Place) => {
       const tile = this.#tile(ref, at);
-      return tile ? [this.#put(tile, rangesOf(at, shape))] : [];
+      return tile ? [this.#put(tile, rangesOf(at, shape), at.level)] : [];
     };
     for (let level = needed ?? levels(shape); level < levels(shape) && complete === null; level++) {
       const places = tilesOver(window, shape, level);
@@ -128,10 +128,10 @@ export class Layers {
     return this.here({ kind: "tile", ref, ...at });
   }
 
-  #put(tile: Tile, { queries, keys }: Window): Placed {
+  #put(tile: Tile, over: Window, level?: number): Placed {
     let found = this.#placed.get(tile);
     if (!found) {
-      found = { tile, queries, keys };
+      found = { tile, ...over, ...(level !== undefined && { level }) };
       this.#placed.set(tile, found);
     }
     return found;
