@@ -6,10 +6,12 @@ import { shrunk, type Tile } from "./codes";
 import { readEmbed } from "./embed";
 import { Layers, type Sight } from "./layers";
 import { MAX_IN_FLIGHT, THUMBNAIL } from "./protocol";
+import { Queue } from "./queue";
 import { Refining } from "./refining";
 import { type Link, type Rpc, RpcError } from "./rpc";
 import { computed, effect, type ReadonlySignal, type Signal, signal } from "./signals";
-import { headKey, type Item, type MarginalsWant, type TileWant, type Want, wantKey } from "./wants";
+import { Strips } from "./strips";
+import { type Item, type TileWant, type Want, wantKey } from "./wants";
 import type { Window } from "./window";
 
 export interface HeadRef {
@@ -83,6 +85,9 @@ export interface CellValue {
   cells: number;
 }
 
+/** The phase of wants whose progress is told. */
+const REFINED = 1;
+
 /** Bytes of tiles, rows and blocks that are kept; what is wanted now is never dropped. */
 const BUDGET = 64 * 2 ** 20;
 
@@ -100,17 +105,13 @@ export class TileSource implements DataSource {
   readonly problem = signal<string | null>(null);
   readonly progress = signal<number | null>(null);
   readonly link: ReadonlySignal<Link>;
-  readonly #cache = new Cache<Item>(BUDGET, (key) => this.#wanted.has(key));
+  readonly #cache = new Cache<Item>(BUDGET, (key) => this.#queue.wanted(key));
   /** What travelled with the widget costs no message and is never dropped. */
   readonly #embedded = new Map<string, Tile>();
   readonly #layers: Layers;
   readonly #refining = new Refining();
-  /** The windows whose strips may be here, per head. */
-  readonly #strips = new Map<string, MarginalsWant[]>();
-  readonly #wants = new Map<object, readonly (readonly Want[])[]>();
-  #wanted = new Set<string>();
-  readonly #pending = new Set<string>();
-  readonly #failed = new Set<string>();
+  readonly #strips = new Strips((key) => this.#cache.get(key) as Marginals | undefined);
+  readonly #queue = new Queue((want) => this.has(want));
   #reading = 0;
   #scheduled = false;
 
@@ -167,16 +168,9 @@ export class TileSource implements DataSource {
     return this.#layers.sight(ref, window, scale);
   }
 
-  marginals(ref: HeadRef, { queries, keys }: Window): Marginals | null {
+  marginals(ref: HeadRef, window: Window): Marginals | null {
     void this.version.value;
-    const covers = ({ window: [a, b, c, d] }: MarginalsWant) =>
-      a <= queries[0] && queries[1] <= b && c <= keys[0] && keys[1] <= d;
-    const size = ({ window: [a, b, c, d] }: MarginalsWant) => (b - a) * (d - c);
-    const best = this.#strips
-      .get(headKey(ref))
-      ?.filter((want) => covers(want) && this.#cache.has(wantKey(want)))
-      .sort((a, b) => size(a) - size(b))[0];
-    return best ? (this.#cache.get(wantKey(best)) as Marginals) : null;
+    return this.#strips.over(ref, window);
   }
 
   row(ref: HeadRef, query: number): Line | null {
@@ -211,11 +205,7 @@ export class TileSource implements DataSource {
   }
 
   want(owner: object, ...phases: readonly (readonly Want[])[]): void {
-    if (phases.some((wants) => wants.length)) this.#wants.set(owner, phases);
-    else this.#wants.delete(owner);
-    this.#wanted = new Set(
-      [...this.#wants.values()].flat(2).map((want) => wantKey(want.kind === "refine" ? want.of : want)),
-    );
+    this.#queue.put(owner, phases);
     this.#measure();
     this.#schedule();
   }
@@ -228,7 +218,7 @@ export class TileSource implements DataSource {
   }
 
   retry(): void {
-    this.#failed.clear();
+    this.#queue.failed.clear();
     this.problem.value = null;
     this.#schedule();
   }
@@ -256,7 +246,7 @@ export class TileSource implements DataSource {
   #pump(): void {
     const rpc = this.rpc;
     if (!rpc || this.#reading) return;
-    const { open, refine } = this.#open();
+    const { open, refine } = this.#queue.open();
     while (open.size && rpc.free > 0) {
       const batch = ask([...open.values()], this.options.shape);
       for (const want of batch.wants) open.delete(wantKey(want));
@@ -267,28 +257,14 @@ export class TileSource implements DataSource {
       this.#send(rpc, ask([refine], this.options.shape));
   }
 
-  /** What may be asked for now, and the refinement that holds the rest back until it is done. */
-  #open(): { open: Map<string, Want>; refine: Want | null } {
-    const open = new Map<string, Want>();
-    const phases = [...this.#wants.values()];
-    for (let phase = 0; phases.some((p) => phase < p.length); phase++)
-      for (const want of phases.flatMap((p) => p[phase] ?? [])) {
-        const key = wantKey(want);
-        if (this.#failed.has(key) || this.has(want)) continue;
-        if (want.kind === "refine") return { open, refine: this.#pending.has(key) ? null : want };
-        if (!this.#pending.has(key)) open.set(key, want);
-      }
-    return { open, refine: null };
-  }
-
   #send(rpc: Rpc, batch: Batch): void {
-    for (const want of batch.wants) this.#pending.add(wantKey(want));
+    for (const want of batch.wants) this.#queue.pending.add(wantKey(want));
     rpc
       .request(batch.method, batch.params)
       .then(({ ok, buffers }) => this.#store(batch.take(ok, buffers)))
       .catch((error: unknown) => this.#fail(batch.wants, error))
       .finally(() => {
-        for (const want of batch.wants) this.#pending.delete(wantKey(want));
+        for (const want of batch.wants) this.#queue.pending.delete(wantKey(want));
         this.#measure();
         this.#schedule();
       });
@@ -303,7 +279,7 @@ export class TileSource implements DataSource {
       }
       came = true;
       this.#keep(want, item);
-      if (want.kind === "marginals") this.#list(want);
+      if (want.kind === "marginals") this.#strips.add(want);
       // The small picture of a head is in its large one.
       if (want.kind === "detail" && this.thumbnail(want.ref)?.rows !== null) {
         const tile = item as Tile;
@@ -319,28 +295,18 @@ export class TileSource implements DataSource {
     else this.#cache.set(key, item, bytesOf(item));
   }
 
-  #list(want: MarginalsWant): void {
-    const key = headKey(want.ref);
-    const others = (this.#strips.get(key) ?? []).filter(
-      (other) => this.#cache.has(wantKey(other)) && wantKey(other) !== wantKey(want),
-    );
-    this.#strips.set(key, [...others, want]);
-  }
-
   #measure(): void {
     const link = this.link.peek();
-    const wants =
-      link === "live" || link === "busy" ? [...this.#wants.values()].flatMap((p) => p[1] ?? []) : [];
-    this.progress.value = this.#refining.progress(
-      wants.filter((want) => !this.#failed.has(wantKey(want))),
-      (want) => this.#here(want),
+    const asks = link === "live" || link === "busy";
+    this.progress.value = this.#refining.progress(asks ? this.#queue.phase(REFINED) : [], (want) =>
+      this.#here(want),
     );
   }
 
   #fail(wants: readonly Want[], error: unknown): void {
     const code = error instanceof RpcError ? error.code : "malformed";
     if (code === "static" || code === "gone" || code === "lost") return;
-    for (const want of wants) this.#failed.add(wantKey(want));
+    for (const want of wants) this.#queue.failed.add(wantKey(want));
     const text = error instanceof Error ? error.message : String(error);
     this.problem.value =
       code === "malformed"
