@@ -44,7 +44,7 @@ const INTERNAL = [
     "pitchX",
     "pitchY",
   ],
-  ...["pooling", "problem", "reveal", "rows", "shown", "shownHead", "store", "totalHeight", "totalWidth"],
+  ...["pooling", "problem", "reveal", "shown", "shownHead", "store", "totalHeight", "totalWidth"],
   ...["codes", "element", "exact", "frames", "locked", "painting", "pitch", "readers", "select", "source"],
   ...["sources", "visibleHeads"],
 ];
