@@ -26,7 +26,9 @@ export function linesGeometry(window: Window, width: number, height: number): Li
   const rows = Math.max(queries[1] - queries[0], keys[1] - keys[0]);
   const pad = 4;
   const pitch = Math.max(PITCH_LEAST, Math.min(PITCH_MOST, Math.floor((height - 2 * pad) / rows)));
-  const left = Math.round(Math.min(130, width * 0.32));
+  // Long indices take room from the words.
+  const digits = String(Math.max(queries[1], keys[1])).length;
+  const left = Math.round(Math.min(130, width * (0.32 + 0.02 * Math.max(0, digits - 3))));
   return { queries, keys, left, right: width - left, pad, pitch, total: rows * pitch + 2 * pad };
 }
 

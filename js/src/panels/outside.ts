@@ -34,9 +34,10 @@ export function outside(view: View) {
       const { rows, columns } = store.shown.value;
       const query = gaze?.side === "query";
       pairs = first.map((i) => (query ? { query: gaze!.index, key: i } : { query: i, key: gaze!.index }));
-      const noun = `${query ? "key" : "quer"}${query ? (away.length === 1 ? "" : "s") : away.length === 1 ? "y" : "ies"}`;
-      const more = `${away.length.toLocaleString("en")} strong ${noun} out of sight${away.length > SHOWN ? ", the strongest" : ""}:`;
-      words.textContent = away.length ? more : "";
+      const n = away.length.toLocaleString("en");
+      const noun = query ? (away.length === 1 ? "key" : "keys") : away.length === 1 ? "query" : "queries";
+      words.textContent = away.length ? `${n} ${noun} out of sight:` : "";
+      words.title = away.length ? `${n} ${noun} at or over the threshold; the strongest are named` : "";
       buttons.forEach((button, nth) => {
         const index = first[nth];
         button.hidden = index === undefined;

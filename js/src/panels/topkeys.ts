@@ -7,7 +7,6 @@ import { on } from "../pointing";
 import type { Line } from "../source";
 import type { Pair, Shown } from "../state";
 import { strongest } from "../strongest";
-import { named } from "../tokens";
 import type { View } from "../view";
 import type { Panel } from "./panel";
 
@@ -21,7 +20,7 @@ interface Target {
 
 export function topKeys(view: View, panel: Panel): HTMLElement {
   const { store, source, select } = view;
-  const who = h("span", { className: "who" });
+  const who = h("span", {});
   const rest = h("span");
   const buttons = Array.from({ length: TOP }, () =>
     h("button", { hidden: true }, h("span"), h("bdi"), h("strong")),
@@ -101,11 +100,9 @@ export function topKeys(view: View, panel: Panel): HTMLElement {
       const pair = pairWith(index);
       attr(button, "aria-pressed", String(pair.query === locked.query && pair.key === locked.key));
     });
-    if (!target) who.textContent = "strongest keys: point at a token";
-    else {
-      const own = target.side === "query" ? rows.labels : columns.labels;
-      who.textContent = `strongest ${others} of ${target.side} ${named(own, target.index)}`;
-    }
+    who.textContent = target
+      ? `strongest ${others} of ${target.side} ${target.index}`
+      : "strongest keys: point at a token";
     rest.textContent = !target ? "" : line ? summary(line, found, others) : waiting(view);
   });
   return element;
