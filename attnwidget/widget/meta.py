@@ -34,13 +34,20 @@ def _stack(stack: AttentionStack) -> dict[str, Any]:
 
 
 def _tokens(tokens: Tokens) -> dict[str, list[Any]]:
-    return {
-        "piece": [_encodable(piece) for piece in tokens.pieces],
-        "text": [_encodable(text) for text in tokens.text],
-        "gap": [_encodable(gap) for gap in tokens.gap],
-        "special": [int(flag) for flag in tokens.special],
-        "segment": list(tokens.segment),
+    columns = (tokens.pieces, tokens.text, tokens.gap, tokens.special, tokens.segment)
+    places: dict[tuple[Any, ...], int] = {}
+    index = [places.setdefault(token, len(places)) for token in zip(*columns, strict=True)]
+    # Long texts repeat themselves: each different token travels once, and every place as one number.
+    folded = 0 < 2 * len(places) <= len(index)
+    pieces, text, gap, special, segment = zip(*places, strict=True) if folded else columns
+    lists: dict[str, list[Any]] = {
+        "piece": [_encodable(piece) for piece in pieces],
+        "text": [_encodable(part) for part in text],
+        "gap": [_encodable(part) for part in gap],
+        "special": [int(flag) for flag in special],
+        "segment": list(segment),
     }
+    return {**lists, "index": index} if folded else lists
 
 
 def _encodable(text: str) -> str:

@@ -11,6 +11,7 @@ const LINES: readonly (readonly [string, string])[] = [
   ["arrows", "move inside the panel that has the focus"],
   ["Shift + arrows", "move by a tenth"],
   ["Enter, Space", "lock what the arrows are on"],
+  ["/, ctrl + F", "find a token by its text, or jump to one with #index"],
   ["Tab", "to the next panel or control"],
   ["?", "this help"],
 ];

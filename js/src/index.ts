@@ -7,6 +7,7 @@ import { metaProblem } from "./protocol";
 import { Rpc } from "./rpc";
 import { TileSource } from "./source";
 import { createStore, type Store } from "./state";
+import { countTokens } from "./tokens";
 
 interface Context {
   model: Model;
@@ -38,8 +39,8 @@ export default () => {
     const source = new TileSource(rpc, {
       shape: ({ stack, batch }) => {
         const example = store.meta.peek().stacks.find((s) => s.name === stack)?.examples[batch];
-        const queries = example?.queries.piece.length ?? 0;
-        return { queries, keys: example?.keys?.piece.length ?? queries };
+        const queries = example ? countTokens(example.queries) : 0;
+        return { queries, keys: example?.keys ? countTokens(example.keys) : queries };
       },
       schedule: (run) => requestAnimationFrame(run),
     });

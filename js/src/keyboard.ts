@@ -13,6 +13,14 @@ export function onKeys(root: HTMLElement, { select }: View, help: HTMLDialogElem
     // Notebooks act on bare letters pressed in an output: `b` would insert a cell.
     event.stopPropagation();
     if (help.open) return;
+    const ctrl = event.ctrlKey || event.metaKey;
+    if (ctrl ? event.key === "f" && !event.altKey : event.key === "/") {
+      const field = root.querySelector<HTMLInputElement>('input[type="search"]');
+      field?.focus();
+      field?.select();
+      event.preventDefault();
+      return;
+    }
     if (event.ctrlKey || event.metaKey || event.altKey) {
       // AltGr, which types brackets on many keyboards, arrives as ctrl + alt.
       if (!(event.ctrlKey && event.altKey)) return;

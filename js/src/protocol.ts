@@ -37,6 +37,8 @@ export interface Tokens {
   gap: string[];
   special: number[];
   segment: number[];
+  /** Where the lists hold each different token once: the place of every token of the text in them. */
+  index?: number[];
 }
 
 export interface Example {

@@ -11,6 +11,8 @@ export interface Scroller extends Surface {
   fit(width: number, height: number, room: number, most: number): { width: number; height: number };
   /** Scrolls, if it must, until the box is in sight beside the frozen margins. */
   reveal(left: number, top: number, width: number, height: number, marginX: number, marginY: number): void;
+  /** Scrolls down to a place, as far as there is something. */
+  down(y: number): void;
 }
 
 export function scroller(
@@ -28,7 +30,7 @@ export function scroller(
     spacer,
   );
   // Asking the browser where it is scrolled to, or how wide it is, would make it lay out in the middle of a frame.
-  let [x, y, wide, high] = [0, 0, 0, 0];
+  let [x, y, wide, high, content] = [0, 0, 0, 0, 0];
   let last = "";
   const moved = () => {
     x = element.scrollLeft;
@@ -55,11 +57,16 @@ export function scroller(
         element.style.height = `${Math.min(height + (width > room ? 12 : 0), most)}px`;
         wide = Math.min(width, element.clientWidth || room);
         high = Math.min(height, most);
+        content = height;
         moved();
       }
       last = size;
       fit(base, wide, high);
       return { width: wide, height: high };
+    },
+    down(to) {
+      y = Math.max(0, Math.min(to, content - high));
+      element.scrollTop = y;
     },
     reveal(left, top, width, height, marginX, marginY) {
       const [beforeX, beforeY] = [x, y];

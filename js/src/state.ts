@@ -14,7 +14,7 @@ import type {
 } from "./protocol";
 import { computed, type ReadonlySignal, type Signal, signal } from "./signals";
 import type { HeadRef, HeadShape } from "./source";
-import { labels } from "./tokens";
+import { wordsOf } from "./tokens";
 import { clampWindow, fromTrait, sameWindow, type Window } from "./window";
 
 export interface Pair {
@@ -27,10 +27,24 @@ export interface HeadIndex {
   head: number;
 }
 
-/** A text and its readable labels. */
+/** A text, one place per token, and its readable labels. */
 export interface Words {
   tokens: Tokens;
   labels: string[];
+}
+
+/** Tokens from `first` to `last` that match a search. `both`: in a text that is its own keys. */
+export interface Match {
+  side: "query" | "key" | "both";
+  first: number;
+  last: number;
+}
+
+/** What a search has found, in the order of the text (queries first); `at` is the match it stands at, or -1. */
+export interface Found {
+  text: string;
+  matches: readonly Match[];
+  at: number;
 }
 
 /** The example shown: queries, keys (the same object if a text looks at itself) and their counts. */
@@ -63,6 +77,8 @@ export interface Store extends Traits {
   /** Tokens under the pointer, and the panel it is in; null when there is none. */
   hoverPair: Signal<(Pair & { panel: PanelName }) | null>;
   hoverHead: Signal<HeadIndex | null>;
+  /** What the search field has found in the tokens shown; null while it is empty. */
+  found: Signal<Found | null>;
   /** The threshold while its slider is held; committed on release. */
   draft: Signal<number | null>;
   /** The window while a gesture is on; committed to the trait when it rests. */
@@ -104,6 +120,7 @@ export function createStore(initial: { [K in keyof Traits]: Traits[K]["value"] }
   ) as unknown as Traits;
   const hoverPair: Store["hoverPair"] = signal(null);
   const hoverHead: Store["hoverHead"] = signal(null);
+  const found: Store["found"] = signal(null);
   const draft = signal<number | null>(null);
   const draftWindow = signal<Window | null>(null);
 
@@ -112,8 +129,8 @@ export function createStore(initial: { [K in keyof Traits]: Traits[K]["value"] }
     const stack = stacks.find((s) => s.name === traits.stack.value) ?? stacks[0]!;
     const batch = clamp(traits.batch.value, stack.examples.length);
     const { queries, keys } = stack.examples[batch]!;
-    const rows = { tokens: queries, labels: labels(queries) };
-    const columns = keys ? { tokens: keys, labels: labels(keys) } : rows;
+    const rows = wordsOf(queries);
+    const columns = keys ? wordsOf(keys) : rows;
     return { stack, batch, rows, columns, queries: rows.labels.length, keys: columns.labels.length };
   });
   const inside = ({ query, key }: Pair): Pair => ({
@@ -130,6 +147,7 @@ export function createStore(initial: { [K in keyof Traits]: Traits[K]["value"] }
     ...traits,
     hoverPair,
     hoverHead,
+    found,
     draft,
     draftWindow,
     visible: stable(() => {

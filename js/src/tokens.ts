@@ -1,5 +1,6 @@
 /** Tokens as a person can read them: nothing invisible, nothing swallowed. */
 import type { Tokens } from "./protocol";
+import type { Words } from "./state";
 
 const NAMED: Record<string, string> = { "\n": "⏎", "\t": "⇥", "\r": "␍" };
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u00a0\u2000-\u200a\u202f\u3000]/u;
@@ -45,14 +46,42 @@ export function visible(text: string): string {
   return out;
 }
 
+const PLAIN = /^[!-~]+$/;
+
 /** What stands for one token on an axis or in a list. */
 export function label(text: string, piece: string): string {
+  // Most tokens of most texts: nothing to look for, and tens of thousands of them are labelled before the first paint.
+  if (PLAIN.test(text)) return text;
   if (text === "" || text.includes("\ufffd")) return bytesOf(piece) ?? (visible(text || piece) || "(empty)");
   return visible(text);
 }
 
-export function labels(tokens: Tokens): string[] {
-  return tokens.text.map((text, i) => label(text, tokens.piece[i] ?? ""));
+export const countTokens = ({ piece, index }: Tokens): number => (index ?? piece).length;
+
+/** Tokens with one place per token in every list, and their labels: what comes often is labelled once. */
+export function wordsOf(tokens: Tokens): Words {
+  const { piece, text, gap, special, segment, index } = tokens;
+  const labels = text.map((t, i) => label(t, piece[i] ?? ""));
+  if (!index) return { tokens, labels };
+  const each = <T>(values: readonly T[]): T[] => index.map((place) => values[place]!);
+  return {
+    tokens: {
+      piece: each(piece),
+      text: each(text),
+      gap: each(gap),
+      special: each(special),
+      segment: each(segment),
+    },
+    labels: each(labels),
+  };
+}
+
+/** The first words of a text, to tell it from others. */
+export function preview({ text, index }: Tokens): string {
+  const chars = Array.from(
+    (index ? index.slice(0, 30).map((place) => text[place]) : text.slice(0, 30)).join(" "),
+  );
+  return chars.length > 29 ? `${chars.slice(0, 28).join("")}…` : chars.join("");
 }
 
 /** A token named in a sentence: `12 "it"`. */

@@ -1,10 +1,12 @@
 /** The controls: which head, and how it is drawn. */
 
 import { attr, h, iconButton } from "./dom";
+import { findField } from "./find";
 import { formatEnd } from "./format";
 import { on } from "./pointing";
 import { COLORMAPS, type Colormap, SCALES, type Scale } from "./protocol";
 import { effect } from "./signals";
+import { preview } from "./tokens";
 import type { View } from "./view";
 
 /** A label and a select; `update` takes [value, text] pairs and hides what leaves no choice. */
@@ -91,12 +93,8 @@ export function toolbar(view: View, help: () => void, status: HTMLElement): HTML
       model.textContent = model.title = name;
       stackName.textContent = stacks.length > 1 ? "" : shown.name;
       stack.update(plain(stacks.map((s) => s.name)), shown.name);
-      const preview = (text: string[]) => {
-        const chars = Array.from(text.join(" "));
-        return chars.length > 29 ? `${chars.slice(0, 28).join("")}…` : chars.join("");
-      };
       example.update(
-        shown.examples.map(({ queries }, i) => [String(i), `${i}: ${preview(queries.text)}`]),
+        shown.examples.map(({ queries }, i) => [String(i), `${i}: ${preview(queries)}`]),
         String(batch),
       );
     }),
@@ -128,6 +126,15 @@ export function toolbar(view: View, help: () => void, status: HTMLElement): HTML
     "header",
     {},
     h("div", {}, model, stackName, stack.element, layer.element, head.element, example.element, status),
-    h("div", { className: "controls" }, threshold, scale.element, range.element, map.element, ask),
+    h(
+      "div",
+      { className: "controls" },
+      threshold,
+      scale.element,
+      range.element,
+      map.element,
+      findField(view),
+      ask,
+    ),
   );
 }

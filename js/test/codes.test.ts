@@ -11,7 +11,8 @@ import {
   tileRow,
 } from "../src/codes";
 import { headRange } from "../src/domain";
-import { strongestEdges } from "../src/edges";
+import { type Edges, strongestEdges } from "../src/edges";
+import type { Window } from "../src/window";
 import { random } from "./helpers";
 
 const tileOf = (weights: number[], height: number, width: number, max = 65535): Tile => ({
@@ -122,15 +123,21 @@ describe("the range of a head", () => {
   });
 });
 
+/** The edges of a tile over a whole head. */
+const edgesOf = (tile: Tile, threshold: number, limit: number): Edges => {
+  const window: Window = { queries: [0, tile.height], keys: [0, tile.width] };
+  return strongestEdges([{ tile, ...window }], window, threshold, limit)!;
+};
+
 describe("the strongest edges", () => {
   it("are those a sort would find", () => {
     const next = random(5);
     const weights = Array.from({ length: 900 }, () => (next() < 0.1 ? Number.NaN : next() ** 4));
     const tile = tileOf(weights, 30, 30);
     const expected = weights.filter((w) => w >= 0.2).sort((a, b) => b - a);
-    const all = strongestEdges(tile, 0.2, 10_000);
+    const all = edgesOf(tile, 0.2, 10_000);
     expect(all.total).toBe(expected.length);
-    const few = strongestEdges(tile, 0.2, 40);
+    const few = edgesOf(tile, 0.2, 40);
     expect(few.total).toBe(expected.length);
     expect([...few.weights].reverse()).toEqual(expected.slice(0, 40).map((w) => expect.closeTo(w, 3)));
     few.weights.forEach((w, i) => {
@@ -139,12 +146,12 @@ describe("the strongest edges", () => {
   });
 
   it("fill the limit exactly when many are equal", () => {
-    const edges = strongestEdges(tileOf(new Array(100).fill(0.5), 10, 10), 0.1, 7);
+    const edges = edgesOf(tileOf(new Array(100).fill(0.5), 10, 10), 0.1, 7);
     expect([edges.total, edges.weights.length]).toEqual([100, 7]);
   });
 
   it("keep weights equal to the threshold, and find none above 1", () => {
-    expect(strongestEdges(tileOf([0.05, 0.04], 1, 2), 0.05, 10).total).toBe(1);
-    expect(strongestEdges(tileOf([0.9], 1, 1), 1, 10).total).toBe(0);
+    expect(edgesOf(tileOf([0.05, 0.04], 1, 2), 0.05, 10).total).toBe(1);
+    expect(edgesOf(tileOf([0.9], 1, 1), 1, 10).total).toBe(0);
   });
 });

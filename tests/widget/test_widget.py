@@ -8,6 +8,7 @@ import traitlets
 from captures import make_capture
 
 from attnwidget import AttentionCapture, AttentionWidget
+from attnwidget.attention import Tokens
 
 
 def test_it_starts_with_the_traits_given(capture):
@@ -23,6 +24,29 @@ def test_meta_names_model_stacks_and_tokens():
     assert (meta["version"], stack["name"], stack["layers"], stack["heads"]) == (2, "self", 2, 3)
     assert stack["examples"][0]["queries"]["piece"] == ["t0", "t1", "t2", "t3"]
     assert stack["examples"][0]["keys"]["piece"] == ["k0", "k1", "k2", "k3", "k4"]
+
+
+def test_a_text_that_repeats_itself_travels_folded_and_unfolds_to_the_same_tokens():
+    pieces = ["[CLS]", "the", "##re", "the", "[PAD]", "the", "##re", "the", "##re", "[PAD]"] * 3
+    special = [piece.startswith("[") for piece in pieces]
+    tokens = Tokens.from_pieces(pieces, special=special, segment=[i // 15 for i in range(30)])
+    weights = np.full((1, 1, 30, 30), 1 / 30, dtype=np.float32)
+    sent = AttentionCapture.from_weights(weights, tokens).show().meta["stacks"][0]["examples"][0]["queries"]
+    assert len(sent["piece"]) <= 15
+    assert len(sent["index"]) == 30
+    for name, whole in {
+        "piece": tokens.pieces,
+        "text": tokens.text,
+        "gap": tokens.gap,
+        "special": tokens.special,
+        "segment": tokens.segment,
+    }.items():
+        assert [sent[name][place] for place in sent["index"]] == list(whole), name
+
+
+def test_a_text_of_different_tokens_has_no_index():
+    (stack,) = make_capture(queries=4, keys=4).show().meta["stacks"]
+    assert "index" not in stack["examples"][0]["queries"]
 
 
 def test_equal_queries_and_keys_are_sent_once(capture):

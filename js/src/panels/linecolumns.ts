@@ -1,8 +1,13 @@
 /** The two token columns of the line view. */
 import { elide } from "../canvas";
+import type { Range } from "../protocol";
 import type { Palette } from "../theme";
+import type { Window } from "../window";
 
 export interface LinesGeometry {
+  /** The tokens of the two columns: half-open ranges. */
+  queries: Range;
+  keys: Range;
   /** Inner edges of the two columns of labels. */
   left: number;
   right: number;
@@ -14,12 +19,23 @@ export interface LinesGeometry {
 const PITCH_LEAST = 17;
 const PITCH_MOST = 30;
 
-export function linesGeometry(queries: number, keys: number, width: number, height: number): LinesGeometry {
-  const rows = Math.max(queries, keys);
+const whole = ([a, b]: Range): Range => [Math.floor(a), Math.ceil(b)];
+
+export function linesGeometry(window: Window, width: number, height: number): LinesGeometry {
+  const [queries, keys] = [whole(window.queries), whole(window.keys)];
+  const rows = Math.max(queries[1] - queries[0], keys[1] - keys[0]);
   const pad = 4;
   const pitch = Math.max(PITCH_LEAST, Math.min(PITCH_MOST, Math.floor((height - 2 * pad) / rows)));
-  const left = Math.round(Math.min(130, width * 0.32));
-  return { left, right: width - left, pad, pitch, total: rows * pitch + 2 * pad };
+  // Long indices take room from the words.
+  const digits = String(Math.max(queries[1], keys[1])).length;
+  const left = Math.round(Math.min(130, width * (0.32 + 0.02 * Math.max(0, digits - 3))));
+  return { queries, keys, left, right: width - left, pad, pitch, total: rows * pitch + 2 * pad };
+}
+
+/** The tokens of a column that are not scrolled away. */
+export function inSight(g: LinesGeometry, [a, b]: Range, away: number, height: number): Range {
+  const first = a + Math.max(0, Math.floor((away - g.pad) / g.pitch));
+  return [Math.min(first, b), Math.min(b, a + Math.ceil((away + height - g.pad) / g.pitch))];
 }
 
 interface Column {
@@ -43,13 +59,13 @@ interface Column {
 
 export function drawColumn(column: Column): void {
   const { context, g, colours, left, labels, shade } = column;
-  const first = Math.max(0, Math.floor((column.away - g.pad) / g.pitch));
-  const last = Math.min(labels.length - 1, Math.ceil((column.away + column.height - g.pad) / g.pitch));
+  const range = left ? g.queries : g.keys;
+  const [first, end] = inSight(g, range, column.away, column.height);
   const edge = left ? g.left : g.right;
   const outer = left ? 1 : g.right + g.left - 1;
   const number = String(labels.length - 1).length * 6.5 + 6;
-  for (let i = first; i <= last; i++) {
-    const y = g.pad + i * g.pitch - column.away;
+  for (let i = first; i < end; i++) {
+    const y = g.pad + (i - range[0]) * g.pitch - column.away;
     const x = left ? outer : edge;
     const width = Math.abs(edge - outer);
     const weight = Math.min(1, (shade?.[i] ?? 0) / column.top);

@@ -1,47 +1,63 @@
 /** Two columns of tokens, one line per pair: opacity is the weight over the top of the range, hue is the head. */
 
 import { headColour } from "../colour";
-import { type Edges, strongestEdges } from "../edges";
+import { type Edges, singleCelled, strongestEdges } from "../edges";
 import { formatEnd } from "../format";
 import { indexAt } from "../heatgeometry";
 import { moved, pointing } from "../pointing";
 import { scroller } from "../scroller";
 import type { Pair } from "../state";
+import { strongest } from "../strongest";
 import { palette } from "../theme";
 import type { View } from "../view";
-import { drawColumn, type LinesGeometry, linesGeometry } from "./linecolumns";
+import { isWhole } from "../window";
+import { drawColumn, inSight, type LinesGeometry, linesGeometry } from "./linecolumns";
+import { outside } from "./outside";
 import { makePanel, type Panel } from "./panel";
 
 export const MAX_LINES = 2000;
 
 const LABEL = "Lines from queries to keys. Arrows move over the tokens, Enter locks, Esc releases.";
 
+const ROOM = 24;
+
 export function lines(view: View): Panel {
-  const { store, select, frames } = view;
+  const { store, source, select, frames } = view;
   const panel = makePanel(view, "lines", "Query → key");
   const area = scroller("lines", LABEL, () => redraw());
-  panel.body.append(area.element);
+  const beyond = outside(view);
+  panel.body.append(area.element, beyond.element);
   let geometry: LinesGeometry | null = null;
   let edges: Edges | null = null;
   let edgesOf: unknown[] = [];
-  let revealed: number | null = null;
+  let ranked: { values: Float32Array; cut: number; order: number[] } | null = null;
+  let revealed: Pair = { query: null, key: null };
 
-  /** The lines of the whole head, found again only when head or threshold change. */
+  /** The lines of the window, found again only when what they come from changes; in a gesture once it rests. */
   const allEdges = (): Edges | null => {
-    const { tile } = view.picture.value;
-    const { queries, keys } = store.shown.value;
-    // Pooled cells stand for many pairs: a line between two tokens would claim what is not known.
-    if (!tile || tile.height < queries || tile.width < keys) return null;
-    const of = [tile, store.cut.value];
-    if (of.some((part, i) => part !== edgesOf[i])) {
-      edges = strongestEdges(tile, store.cut.value, MAX_LINES);
+    const window = store.visible.value;
+    const head = store.shownHead.value;
+    const resting = store.draftWindow.value === null;
+    if (!resting && edgesOf[0] === head && edgesOf[1] === store.cut.value) return edges;
+    const placed = source.placed(head, window, 1);
+    const of = [head, store.cut.value, window, ...placed.map(({ tile }) => tile)];
+    if (of.length !== edgesOf.length || of.some((part, i) => part !== edgesOf[i])) {
+      edges = strongestEdges(placed, window, store.cut.value, MAX_LINES);
       edgesOf = of;
     }
     return edges;
   };
 
-  const reveal = (index: number) => {
-    if (geometry) area.reveal(0, geometry.pad + index * geometry.pitch, 0, geometry.pitch, 0, 0);
+  /** The tokens at or over the threshold, strongest first. */
+  const rank = (values: Float32Array, cut: number): number[] => {
+    if (ranked?.values !== values || ranked.cut !== cut)
+      ranked = { values, cut, order: strongest(values, MAX_LINES, cut) };
+    return ranked.order;
+  };
+
+  const reveal = (g: LinesGeometry, key: boolean, index: number) => {
+    const [from, to] = key ? g.keys : g.queries;
+    if (index >= from && index < to) area.reveal(0, g.pad + (index - from) * g.pitch, 0, g.pitch, 0, 0);
   };
 
   // Nobody follows thousands of lines in a sweep over the heads.
@@ -49,24 +65,45 @@ export function lines(view: View): Panel {
 
   const redraw = panel.painting(() => {
     const { rows, columns, queries, keys } = store.shown.value;
+    const window = store.visible.value;
     const dark = view.dark.value;
-    const g = linesGeometry(queries, keys, panel.width.value, view.panelHeight.value);
-    geometry = g;
-    const { width, height } = area.fit(panel.width.value, g.total, panel.width.value, view.panelHeight.value);
+    const most = view.panelHeight.value;
+    let g = linesGeometry(window, panel.width.value, most);
+    const scrolls = g.total > most || !isWhole(window, store.shown.value);
+    if (scrolls) g = linesGeometry(window, panel.width.value, most - ROOM);
+    const { width, height } = area.fit(
+      panel.width.value,
+      g.total,
+      panel.width.value,
+      scrolls ? most - ROOM : most,
+    );
     g.right = width - g.left;
-    const { query, key } = store.focus.value;
-    const index = query ?? key;
+    // Where the window has moved, the tokens that were on top stay there.
+    if (geometry && geometry.queries[0] !== g.queries[0])
+      area.down((geometry.queries[0] + area.y / geometry.pitch - g.queries[0]) * g.pitch);
+    geometry = g;
+    const focus = store.focus.value;
+    const { query, key } = focus;
     // Another panel's focus is brought into sight; one's own is already under the pointer.
-    if (index !== revealed && index !== null && store.hoverPair.peek()?.panel !== "lines") reveal(index);
-    revealed = index;
+    if (focus !== revealed && store.hoverPair.peek()?.panel !== "lines") {
+      const turn = key !== null && (key !== revealed.key || query === null);
+      if (turn && query !== revealed.query && query !== null) reveal(g, false, query);
+      if (turn) reveal(g, true, key);
+      else if (query !== null) reveal(g, false, query);
+    }
+    revealed = focus;
     const { context, y: away } = area;
-    const y = (i: number) => g.pad + (i + 0.5) * g.pitch - away;
+    const yQuery = (i: number) => g.pad + (i - g.queries[0] + 0.5) * g.pitch - away;
+    const yKey = (i: number) => g.pad + (i - g.keys[0] + 0.5) * g.pitch - away;
+    const within = (q: number, k: number) =>
+      q >= g.queries[0] && q < g.queries[1] && k >= g.keys[0] && k < g.keys[1];
     // Of hundreds of tokens the raw weights are too faint to see; the range is the one the legend prints.
     const top = view.picture.value.ramp.range[1];
     const [start, end] = [g.left + 3, g.right - 3];
     const bend = (end - start) * 0.45;
     const stroke = (q: number, k: number, weight: number, strong = false) => {
-      const [a, b] = [y(q), y(k)];
+      if (!within(q, k)) return;
+      const [a, b] = [yQuery(q), yKey(k)];
       if ((a < 0 && b < 0) || (a > height && b > height)) return;
       context.globalAlpha = Math.min(1, weight / top);
       context.lineWidth = strong ? 2.5 : 1.4;
@@ -79,24 +116,39 @@ export function lines(view: View): Panel {
     context.strokeStyle = ink;
     const gaze = view.gaze.value;
     const cut = store.cut.value;
+    // A row read from pooled cells would draw a line to every token of a cell for one of them.
+    const known = gaze && (gaze.exact || singleCelled(view.picture.value.tile, queries, keys)) ? gaze : null;
     if (gaze) {
-      const { index, other, values } = gaze;
-      const fromQuery = gaze.side === "query";
-      values.forEach((weight, i) => {
-        if (weight > 0 && weight >= cut)
-          stroke(fromQuery ? index : i, fromQuery ? i : index, weight, i === other);
-      });
-      panel.note.textContent = `lines ≥ ${formatEnd(cut)} of ${gaze.side} ${index}`;
+      const { index, other, side } = gaze;
+      const order = known ? rank(known.values, cut) : [];
+      for (const i of order.toReversed()) {
+        const [q, k] = side === "query" ? [index, i] : [i, index];
+        stroke(q, k, gaze.values[i]!, i === other);
+      }
+      const from = side === "query" ? g.queries : g.keys;
+      panel.note.textContent =
+        index < from[0] || index >= from[1]
+          ? `${side} ${index} is outside of the window`
+          : known
+            ? `lines ≥ ${formatEnd(cut)} of ${side} ${index}`
+            : `lines of ${side} ${index} once its exact weights are here`;
+      beyond.show(
+        scrolls,
+        known?.exact ? known : null,
+        order,
+        inSight(g, side === "query" ? g.keys : g.queries, away, height),
+      );
     } else {
       const all = allEdges();
       all?.weights.forEach((weight, i) => {
         stroke(all.queries[i]!, all.keys[i]!, weight);
       });
       panel.note.textContent = all
-        ? describe(all, cut)
+        ? describe(all, cut, isWhole(window, store.shown.value))
         : view.picture.value.tile
           ? "choose a token to see its lines"
           : "";
+      beyond.show(scrolls, null, [], [0, 0]);
     }
     context.globalAlpha = 1;
     if (panel.note.textContent) panel.note.textContent += `, opaque at ${formatEnd(top)}`;
@@ -128,9 +180,10 @@ export function lines(view: View): Panel {
       if (!geometry) return null;
       const onKey = x >= geometry.right;
       if (!onKey && x > geometry.left) return null;
-      const n = onKey ? store.shown.value.keys : store.shown.value.queries;
+      const [from, to] = onKey ? geometry.keys : geometry.queries;
+      const n = to - from;
       const index = indexAt(offsetY + area.y - geometry.pad, n * geometry.pitch, n);
-      return index === null ? null : side(onKey, index);
+      return index === null ? null : side(onKey, from + index);
     },
     hover(pair) {
       select.hover(pair, "lines");
@@ -144,7 +197,8 @@ export function lines(view: View): Panel {
       const toKey = right ? right > 0 : query === null && key !== null;
       const next = moved(query ?? key, down, toKey ? keys : queries, fast);
       select.hover(side(toKey, next), "lines");
-      reveal(next);
+      select.reveal(side(toKey, next));
+      if (geometry) reveal(geometry, toKey, next);
     },
     current() {
       const { query, key } = store.focus.value;
@@ -154,8 +208,9 @@ export function lines(view: View): Panel {
   return panel;
 }
 
-function describe({ total, weights }: Edges, cut: number): string {
+function describe({ total, weights, whole }: Edges, cut: number, all: boolean): string {
   const n = total.toLocaleString("en");
   const strongest = total > weights.length ? `strongest ${weights.length.toLocaleString("en")} of ` : "";
-  return `${strongest}${n} ${total === 1 ? "line" : "lines"} ≥ ${formatEnd(cut)}`;
+  const where = all ? "" : whole ? " in the window" : " in the part of the window that is here";
+  return `${strongest}${n} ${total === 1 ? "line" : "lines"} ≥ ${formatEnd(cut)}${where}`;
 }

@@ -3,16 +3,22 @@
 import { colourAt, inkOn, positions } from "../colour";
 import { attr, h } from "../dom";
 import { on, pointing } from "../pointing";
+import type { Range } from "../protocol";
+import { marksOf } from "../search";
 import { effect } from "../signals";
-import type { Pair, Words } from "../state";
+import type { Match, Pair, Words } from "../state";
 import type { View } from "../view";
+import { isWhole, type Window } from "../window";
 import { makePanel, type Panel } from "./panel";
-import { buildText, type TextView } from "./tokenspans";
+import { holds, MOST, merged, textParts } from "./textparts";
+import { type TextView, textView } from "./tokenspans";
+import { topKeys } from "./topkeys";
 
 type Role = "query" | "key" | "both";
 
 interface Side {
   role: Role;
+  n: number;
   text: TextView;
 }
 
@@ -20,6 +26,13 @@ const WORDS = {
   from: ["what it looks at", "A token is read as a query: the text is shaded by what it looks at."],
   to: ["what looks at it", "A token is read as a key: the text is shaded by what looks at it."],
 } as const;
+
+/** The ends of a pair that a text shows. */
+const ends = (role: Role, { query, key }: Pair): number[] =>
+  [role === "key" ? null : query, role === "query" ? null : key].filter((i) => i !== null);
+
+const ranges = (role: Role, { queries, keys }: Window): Range[] =>
+  role === "query" ? [queries] : role === "key" ? [keys] : [queries, keys];
 
 export function text(view: View): Panel {
   const { store, select, frames } = view;
@@ -29,35 +42,70 @@ export function text(view: View): Panel {
   on(toggle, "click", () => {
     store.direction.value = store.direction.value === "from" ? "to" : "from";
   });
+  panel.body.before(topKeys(view, panel));
   let sides: Side[] = [];
   let built: Words[] = [];
+  let laidFor: Window | null = null;
+  let lock: Pair | null = null;
+  let at: Match | undefined;
+  let last: Pair = { query: null, key: null };
 
-  const listen = ({ role, text: { element, indexOf, focus } }: Side) => {
+  const share = () => Math.floor(MOST / sides.length);
+  const lay = ({ role, n, text: { parts, ...side } }: Side, around: readonly number[], window: Window) => {
+    const next = textParts(n, ranges(role, window), around, share());
+    if (JSON.stringify(next) !== JSON.stringify(parts)) side.lay(next);
+  };
+  /** Brings a token into sight, everywhere; it is laid out afterwards. */
+  const show = (side: Side, pair: Pair, index: number) => {
+    select.reveal(pair);
+    if (holds(side.text.parts, index)) return;
+    laidFor = store.visible.value;
+    for (const each of sides) lay(each, each === side ? [index] : [], laidFor);
+  };
+
+  const listen = (side: Side) => {
+    const { role, n, text } = side;
     const pair = (index: number | null): Pair | null => {
       if (index === null) return null;
       const query = role === "query" || (role === "both" && store.direction.value === "from");
       return query ? { query: index, key: null } : { query: null, key: index };
     };
-    pointing<Pair>(element, frames, {
-      at: (event) => pair(indexOf(event)),
+    pointing<Pair>(text.element, frames, {
+      at: (event) => pair(text.indexOf(event)),
       hover: (target) => select.hover(target, "text"),
-      lock: (target) => select.lock(target),
-      arrow(down, right, fast, event) {
-        const next = focus((indexOf(event) ?? -1) + (down + right) * (fast ? 10 : 1));
-        if (next !== null) select.hover(pair(next), "text");
+      lock(target) {
+        select.lock(target);
+        select.reveal(target);
       },
-      current: (event) => pair(indexOf(event)),
+      arrow(down, right, fast, event) {
+        const from = text.indexOf(event) ?? text.leadsTo(event);
+        if (from === null) return;
+        const next = Math.max(0, Math.min(n - 1, from + (down + right) * (fast ? 10 : 1)));
+        const target = pair(next)!;
+        show(side, target, next);
+        text.focus(next);
+        select.hover(target, "text");
+      },
+      current: (event) => pair(text.indexOf(event)),
+    });
+    on(text.element, "click", (event) => {
+      const to = text.leadsTo(event);
+      if (to === null) return;
+      const one = role === "both" && merged(ranges(role, store.visible.value), n).length === 1;
+      show(side, one ? { query: to, key: to } : pair(to)!, to);
+      text.focus(to);
+      text.reveal(to, to > text.indices[0]!);
     });
   };
 
-  const build = () => {
+  const build = (): boolean => {
     const { rows, columns } = store.shown.value;
-    const focus = store.focus.value.query ?? store.focus.value.key ?? 0;
-    if (built[0] === rows && built[1] === columns && sides.every((side) => side.text.covers(focus))) return;
+    if (built[0] === rows && built[1] === columns) return false;
     built = [rows, columns];
     const make = (words: Words, role: Role, name: string): Side => ({
       role,
-      text: buildText(words, name, focus),
+      n: words.labels.length,
+      text: textView(words, name),
     });
     sides =
       rows === columns
@@ -65,32 +113,85 @@ export function text(view: View): Panel {
         : [make(rows, "query", "queries"), make(columns, "key", "keys")];
     sides.forEach(listen);
     panel.body.replaceChildren(...sides.map((side) => side.text.element));
+    return true;
   };
 
-  panel.painting(() => {
-    build();
+  /** A pointer elsewhere, a new lock or match is followed; a pointer in the text, or leaving it, is not. */
+  const follows = () => {
+    const hover = store.hoverPair.value;
+    const locked = store.locked.value;
+    const found = store.found.value;
+    const match = found?.matches[found.at];
+    const other = locked !== lock || (match !== undefined && match !== at);
+    lock = locked;
+    at = match;
+    return other || (hover !== null && hover.panel !== "text");
+  };
+  let followed = false;
+  /** Of a pair the end that is new. */
+  const newest = (role: Role, pair: Pair) => {
+    const now = ends(role, pair);
+    return now.find((i) => !ends(role, last).includes(i)) ?? now[0] ?? null;
+  };
+
+  const place = () => {
+    const fresh = build();
+    const window = store.visible.value;
+    const moved = window !== laidFor;
+    const focus = store.focus.value;
+    const whole = isWhole(window, store.shown.value);
+    for (const side of sides) {
+      const { role, n, text } = side;
+      const here = ends(role, focus);
+      const lost = followed && here.some((i) => !holds(text.parts, i) && holds(ranges(role, window), i));
+      if (!fresh && !moved && !lost) continue;
+      const [first] = text.parts;
+      // Zoomed out, one goes on reading where one was.
+      const stay = whole && first && !here.length ? [Math.floor((first[0] + first[1]) / 2)] : [];
+      const before = text.parts;
+      lay(side, here.length ? here : stay, window);
+      if (before === text.parts && n > share()) continue;
+      const [start] = merged(ranges(role, window), n);
+      if (here.length) text.reveal(newest(role, focus));
+      else if (moved && !whole && start) text.reveal(start[0]);
+    }
+    laidFor = window;
+    if (followed) last = focus;
+    followed = false;
+  };
+
+  const shade = () => {
     const gaze = view.gaze.value;
     const focus = store.focus.value;
     const locked = store.locked.value;
+    const found = store.found.value;
+    const window = store.visible.value;
     const { scale, range, map, dark } = view.picture.value.ramp;
     const position = positions(scale, range);
-    for (const { role, text: side } of sides) {
+    for (const { role, n, text } of sides) {
       const weights = gaze && role !== gaze.side ? gaze.values : null;
-      const has = (pair: Pair, i: number) =>
-        (role !== "key" && i === pair.query) || (role !== "query" && i === pair.key);
-      side.spans.forEach((span, nth) => {
-        const i = nth + side.start;
+      const [focused, held] = [ends(role, focus), ends(role, locked)];
+      const match = found ? marksOf(found, role, n) : () => 0;
+      const inSight = merged(ranges(role, window), n);
+      text.spans.forEach((span, nth) => {
+        const i = text.indices[nth]!;
         const weight = weights?.[i] ?? -1;
         const masked = Number.isNaN(weight);
         const step = weight >= 0 ? Math.round(position(weight) * 255) : -1;
-        const look = `${step} ${masked} ${has(focus, i)} ${has(locked, i)} ${map} ${dark}`;
-        if (side.looks[nth] === look) return;
-        side.looks[nth] = look;
+        const flags = {
+          masked,
+          focused: focused.includes(i),
+          locked: held.includes(i),
+          found: match(i) > 0,
+          current: match(i) > 1,
+          outside: !holds(inSight, i),
+        };
+        const look = `${step} ${Object.values(flags)} ${map} ${dark}`;
+        if (text.looks[nth] === look) return;
+        text.looks[nth] = look;
         const rgb = step < 0 ? null : colourAt(step / 255, map, dark);
         span.style.cssText = rgb ? `background-color:rgb(${rgb});color:${inkOn(rgb)}` : "";
-        span.classList.toggle("masked", masked);
-        span.classList.toggle("focused", has(focus, i));
-        span.classList.toggle("locked", has(locked, i));
+        for (const [name, on] of Object.entries(flags)) span.classList.toggle(name, on);
       });
     }
     toggle.hidden = sides.length > 1;
@@ -99,14 +200,32 @@ export function text(view: View): Panel {
     panel.note.textContent = gaze
       ? `shaded by the weights ${gaze.side === "query" ? "from query" : "to key"} ${gaze.index}`
       : "hover a token, click locks it";
-  });
+  };
+
+  /** Long texts are laid out anew once a gesture, or a pointer on its way over the heatmap, has come to rest. */
+  const patient = () => {
+    if (!sides.some(({ n }) => n > share())) return false;
+    const hover = store.hoverPair.peek();
+    const away = hover && hover.panel !== "text";
+    return (
+      store.draftWindow.peek() !== null ||
+      (away !== null &&
+        away &&
+        sides.some(({ role, text }) => ends(role, hover).some((i) => !holds(text.parts, i))))
+    );
+  };
   panel.onDispose(
     effect(() => {
-      const { query, key } = store.focus.value;
-      if (store.hoverPair.value?.panel === "text") return;
-      for (const { role, text: side } of sides)
-        side.reveal(role === "key" ? key : role === "query" ? query : (query ?? key));
+      const { focus } = store;
+      void focus.value;
+      if (!follows()) return;
+      followed = true;
+      for (const { role, text } of sides) text.reveal(newest(role, focus.value));
     }),
   );
+  panel.painting(() => {
+    place();
+    shade();
+  }, patient);
   return panel;
 }
