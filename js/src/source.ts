@@ -30,6 +30,8 @@ export interface Line {
 /** A tile and the tokens it lies over. */
 export interface Placed extends Window {
   tile: Tile;
+  /** Cells of 2^level tokens a side from the start of the ranges; without it, bins as even as they can be. */
+  level?: number;
 }
 
 /** Strips along the axes of a window, in `width` and `height` bins as even as they can be. */
