@@ -1,18 +1,22 @@
-/** Where the cells of the heatmap are: integral device pixels, square, as large as fits. */
+/** Where the cells of the heatmap are. The whole head has integral device pixels; a window fills the same plot. */
+import type { HeadShape } from "./source";
+import { type Window, whole } from "./window";
+
 export interface HeatGeometry {
-  /** Of cell (0, 0), in CSS pixels inside the canvas. */
+  /** The plot inside the canvas, in CSS pixels; whole device pixels. */
   left: number;
   top: number;
-  /** One cell in CSS pixels; below one device pixel when pooled. */
-  cell: number;
-  /** Pixel columns and rows that are coloured on their own: one per cell, fewer when pooled. */
-  columns: number;
-  rows: number;
-  /** The whole plot and the whole canvas in CSS pixels. */
   width: number;
   height: number;
   canvasWidth: number;
   canvasHeight: number;
+  /** Device pixels per CSS pixel. */
+  ratio: number;
+  /** What of the head fills the plot. */
+  visible: Window;
+  /** One token in CSS pixels: as high as it is wide, unless a window says otherwise. */
+  cellX: number;
+  cellY: number;
 }
 
 export interface Room {
@@ -21,34 +25,63 @@ export interface Room {
   left: number;
   top: number;
   right: number;
+  bottom: number;
 }
 
-const MAX_CELL = 64;
-const BOTTOM = 2;
+export type Side = "queries" | "keys";
 
-export function heatGeometry(queries: number, keys: number, room: Room, ratio: number): HeatGeometry {
+const MAX_CELL = 64;
+/**
+ * Pixels and pointers look at this much right of the middle of a device pixel. Where a middle falls on the edge of two cells,
+ * the canvas and we would else round it each to another one.
+ */
+export const NUDGE = 0.01;
+
+export function heatGeometry(shape: HeadShape, room: Room, ratio: number, visible?: Window): HeatGeometry {
+  const { queries, keys } = shape;
   const left = Math.ceil(room.left * ratio);
   const top = Math.ceil(room.top * ratio);
   const wide = Math.max(8, Math.floor((room.width - room.right) * ratio) - left);
-  const high = Math.max(8, Math.floor((room.height - BOTTOM) * ratio) - top);
+  const high = Math.max(8, Math.floor((room.height - room.bottom) * ratio) - top);
   const fit = Math.min(wide / keys, high / queries);
-  const whole = fit >= 1;
-  const cell = whole ? Math.min(Math.floor(fit), Math.round(MAX_CELL * ratio)) : fit;
-  const columns = whole ? keys : Math.max(1, Math.floor(keys * cell));
-  const rows = whole ? queries : Math.max(1, Math.floor(queries * cell));
-  const width = whole ? keys * cell : columns;
-  const height = whole ? queries * cell : rows;
+  const cell = fit >= 1 ? Math.min(Math.floor(fit), Math.round(MAX_CELL * ratio)) : fit;
+  const width = Math.max(1, Math.floor(keys * cell)) / ratio;
+  const height = Math.max(1, Math.floor(queries * cell)) / ratio;
+  const shown = visible ?? whole(shape);
   return {
     left: left / ratio,
     top: top / ratio,
-    cell: cell / ratio,
-    columns,
-    rows,
-    width: width / ratio,
-    height: height / ratio,
-    canvasWidth: (left + width) / ratio + room.right,
-    canvasHeight: (top + height) / ratio + BOTTOM,
+    width,
+    height,
+    canvasWidth: left / ratio + width + room.right,
+    canvasHeight: top / ratio + height + room.bottom,
+    ratio,
+    visible: shown,
+    cellX: width / (shown.keys[1] - shown.keys[0]),
+    cellY: height / (shown.queries[1] - shown.queries[0]),
   };
+}
+
+/** Where in the head a place of the canvas is, in tokens with fractions; beyond the plot it goes on. */
+export function placeAt(g: HeatGeometry, side: Side, offset: number): number {
+  return side === "keys"
+    ? g.visible.keys[0] + (offset - g.left) / g.cellX
+    : g.visible.queries[0] + (offset - g.top) / g.cellY;
+}
+
+/** The token whose colour the pixel under the pointer has, or null outside of the plot. */
+export function tokenAt(g: HeatGeometry, side: Side, offset: number): number | null {
+  const [start, extent] = side === "keys" ? [g.left, g.width] : [g.top, g.height];
+  const pixel = Math.floor((offset - start) * g.ratio + 1e-6);
+  if (pixel < 0 || pixel >= Math.round(extent * g.ratio)) return null;
+  return Math.floor(placeAt(g, side, start + (pixel + 0.5 + NUDGE) / g.ratio));
+}
+
+/** Where a token starts, on the edge of a device pixel. */
+export function edgeOf(g: HeatGeometry, side: Side, token: number): number {
+  const offset =
+    side === "keys" ? (token - g.visible.keys[0]) * g.cellX : (token - g.visible.queries[0]) * g.cellY;
+  return (side === "keys" ? g.left : g.top) + Math.ceil(offset * g.ratio - 0.5 - NUDGE) / g.ratio;
 }
 
 /** How many cells lie between two labels, from the pixels one cell has. 0: no labels, only ticks. */

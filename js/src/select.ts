@@ -44,18 +44,19 @@ export class Selection {
   lock(pair: Pair): void {
     const { query, key } = this.store.locked.value;
     if (query === pair.query && key === pair.key) this.release();
-    else
-      batch(() => {
-        this.store.query.value = pair.query;
-        this.store.key.value = pair.key;
-      });
+    else this.restore(pair);
   }
 
   release(): void {
     this.endHover();
+    this.restore({ query: null, key: null });
+  }
+
+  /** Makes the lock what it was, whatever it is now. */
+  restore({ query, key }: Pair): void {
     batch(() => {
-      this.store.query.value = null;
-      this.store.key.value = null;
+      this.store.query.value = query;
+      this.store.key.value = key;
     });
   }
 

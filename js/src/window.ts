@@ -56,22 +56,41 @@ export const panned = (w: Window, shape: HeadShape, queries: number, keys: numbe
     shape,
   );
 
-/** The window moved, as little as it takes, until it holds a token; where it does not move it is the same object. */
+/** The window moved until it holds a token: just so far if it is near, else with the token in its middle. */
 export function revealing(w: Window, shape: HeadShape, query: number | null, key: number | null): Window {
   const by = ([start, stop]: Range, at: number | null) => {
     if (at === null || (at >= start && at + 1 <= stop)) return 0;
-    const middle = at + 0.5 - (start + stop) / 2;
-    return middle;
+    const off = at < start ? at - start : at + 1 - stop;
+    return Math.abs(off) < (stop - start) / 4 ? off : at + 0.5 - (start + stop) / 2;
   };
   const [down, right] = [by(w.queries, query), by(w.keys, key)];
   return down || right ? panned(w, shape, down, right) : w;
 }
 
+/**
+ * The window for a box that was drawn inside `w`: all of the box, grown so that cells keep their shape. A box over all of one
+ * side leaves that side as it is.
+ */
+export function boxed(w: Window, shape: HeadShape, box: Window): Window {
+  const share = (side: "queries" | "keys") => (box[side][1] - box[side][0]) / (w[side][1] - w[side][0]);
+  const [down, across] = [share("queries"), share("keys")];
+  const free = Math.max(down, across) > 0.9;
+  const grown = (side: "queries" | "keys", own: number): Range => {
+    if (own > 0.9) return w[side];
+    const [[start, stop], [from, to]] = [box[side], w[side]];
+    const length = (to - from) * (free ? own : Math.max(down, across));
+    return [(start + stop - length) / 2, (start + stop + length) / 2];
+  };
+  return clampWindow({ queries: grown("queries", down), keys: grown("keys", across) }, shape);
+}
+
+/** As whole tokens: neither grown nor shrunk by more than a half, or a window that is moved often would not keep its size. */
 export const toTrait = (w: Window, shape: HeadShape): WindowTrait | null => {
-  const ends = (range: Range, n: number): Range => [
-    Math.max(0, Math.floor(range[0] + 1e-6)),
-    Math.min(n, Math.ceil(range[1] - 1e-6)),
-  ];
+  const ends = ([start, stop]: Range, n: number): Range => {
+    const length = Math.max(1, Math.min(n, Math.round(stop - start)));
+    const from = Math.max(0, Math.min(n - length, Math.round(start)));
+    return [from, from + length];
+  };
   const rounded = { queries: ends(w.queries, shape.queries), keys: ends(w.keys, shape.keys) };
   return isWhole(rounded, shape) ? null : [...rounded.queries, ...rounded.keys];
 };

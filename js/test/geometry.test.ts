@@ -3,29 +3,32 @@ import { gridGeometry, headAt, visibleHeads } from "../src/gridgeometry";
 import { heatGeometry, indexAt, labelStep, tickStep } from "../src/heatgeometry";
 import { moved } from "../src/pointing";
 
-const room = { width: 360, height: 400, left: 60, top: 70, right: 20 };
+const room = { width: 360, height: 400, left: 60, top: 70, right: 20, bottom: 2 };
+const square = (n: number) => ({ queries: n, keys: n });
 
 describe("the heatmap", () => {
   it.each([1, 1.25, 2, 3])("has square cells on whole device pixels at ratio %d", (ratio) => {
     for (const n of [5, 13, 64, 150]) {
-      const g = heatGeometry(n, n, room, ratio);
-      for (const length of [g.left, g.top, g.cell])
+      const g = heatGeometry(square(n), room, ratio);
+      for (const length of [g.left, g.top, g.cellX])
         expect(Math.abs(length * ratio - Math.round(length * ratio))).toBeLessThan(1e-9);
-      expect(g.width).toBeCloseTo(n * g.cell, 9);
+      expect(g.cellY).toBe(g.cellX);
+      expect(g.width).toBeCloseTo(n * g.cellX, 9);
       expect(g.canvasWidth).toBeLessThanOrEqual(room.width + 1);
       expect(g.canvasHeight).toBeLessThanOrEqual(room.height + 1);
     }
   });
 
-  it("pools to the pixels there are", () => {
-    const g = heatGeometry(512, 512, room, 1);
-    expect([g.columns, g.width]).toEqual([280, 280]);
-    expect(heatGeometry(512, 512, room, 2).columns).toBe(512);
+  it("keeps its plot in every window", () => {
+    const g = heatGeometry(square(512), room, 2);
+    const near = heatGeometry(square(512), room, 2, { queries: [10, 26], keys: [100.5, 132.5] });
+    expect([near.left, near.top, near.width, near.height]).toEqual([g.left, g.top, g.width, g.height]);
+    expect([near.cellX, near.cellY]).toEqual([g.width / 32, g.height / 16]);
   });
 
   it("fits the longer side of a rectangle", () => {
-    const g = heatGeometry(20, 100, room, 1);
-    expect([g.cell, g.width, g.height]).toEqual([2, 200, 40]);
+    const g = heatGeometry({ queries: 20, keys: 100 }, room, 1);
+    expect([g.cellX, g.width, g.height]).toEqual([2, 200, 40]);
   });
 
   it("labels all from 14 pixels, every n-th from 6, none below", () => {

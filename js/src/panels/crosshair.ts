@@ -1,8 +1,13 @@
 /** What is focused and what is locked, drawn over the heatmap without touching its cells. */
 import { chip, elide, textWidth } from "../canvas";
-import { type HeatGeometry, labelStep, tickStep } from "../heatgeometry";
+import { edgeOf, type HeatGeometry, labelStep, type Side, tickStep } from "../heatgeometry";
 import type { Pair, Shown } from "../state";
 import type { Palette } from "../theme";
+import { isWhole } from "../window";
+
+/** Whether anything of a token is in the window. */
+const inSight = (g: HeatGeometry, side: Side, token: number) =>
+  token + 1 > g.visible[side][0] && token < g.visible[side][1];
 
 export function drawCrosshair(
   context: CanvasRenderingContext2D,
@@ -12,20 +17,53 @@ export function drawCrosshair(
   locked: Pair,
   colours: Palette,
 ): void {
-  const cellX = g.width / shown.keys;
-  const cellY = g.height / shown.queries;
-  const bands = (pair: Pair, ink: string) => {
-    if (pair.query !== null)
-      band(context, g.left, g.top + pair.query * cellY, g.width, cellY, ink, colours.halo);
-    if (pair.key !== null)
-      band(context, g.left + pair.key * cellX, g.top, cellX, g.height, ink, colours.halo);
+  const bands = ({ query, key }: Pair, ink: string) => {
+    const clip = (side: Side, token: number, from: number, extent: number) => {
+      const [a, b] = [edgeOf(g, side, token), edgeOf(g, side, token + 1)];
+      return [Math.max(from, a), Math.min(from + extent, b)] as const;
+    };
+    if (query !== null && inSight(g, "queries", query)) {
+      const [a, b] = clip("queries", query, g.top, g.height);
+      band(context, g.left, a, g.width, b - a, ink, colours.halo);
+    }
+    if (key !== null && inSight(g, "keys", key)) {
+      const [a, b] = clip("keys", key, g.left, g.width);
+      band(context, a, g.top, b - a, g.height, ink, colours.halo);
+    }
   };
   const moved = focus.query !== locked.query || focus.key !== locked.key;
   if (moved) bands(focus, colours.ink);
   bands(locked, colours.accent);
-  if (focus.query !== null)
-    queryLabel(context, g, shown, focus.query, cellY, focus.query === locked.query, colours);
-  if (focus.key !== null) keyLabel(context, g, shown, focus.key, cellX, focus.key === locked.key, colours);
+  const fill = (side: "query" | "key") => (focus[side] === locked[side] ? colours.accent : colours.ink);
+  if (locked.query !== null && locked.query !== focus.query)
+    outside(context, g, "queries", locked.query, colours.accent, colours.page);
+  if (locked.key !== null && locked.key !== focus.key)
+    outside(context, g, "keys", locked.key, colours.accent, colours.page);
+  if (focus.query !== null && !outside(context, g, "queries", focus.query, fill("query"), colours.page))
+    queryLabel(context, g, shown, focus.query, fill("query"), colours);
+  if (focus.key !== null && !outside(context, g, "keys", focus.key, fill("key"), colours.page))
+    keyLabel(context, g, shown, focus.key, fill("key"), colours);
+}
+
+/** A token out of sight: an arrow with its index at the edge where it lies. Returns whether it was. */
+function outside(
+  context: CanvasRenderingContext2D,
+  g: HeatGeometry,
+  side: Side,
+  token: number,
+  fill: string,
+  ink: string,
+): boolean {
+  if (inSight(g, side, token)) return false;
+  const before = token < g.visible[side][0];
+  if (side === "keys") {
+    const text = before ? `◂ ${token}` : `${token} ▸`;
+    chip(context, text, before ? g.left : g.left + g.width, g.top - 9, before ? "left" : "right", fill, ink);
+  } else {
+    const y = before ? g.top + 8 : g.top + g.height - 8;
+    chip(context, `${before ? "▴" : "▾"} ${token}`, g.left - 3, y, "right", fill, ink);
+  }
+  return true;
 }
 
 /** The two long edges of a row or a column, inked over a halo so that they show on any colour. */
@@ -62,23 +100,27 @@ function clearOf(edge: number, by: number, pitch: number, first: number, half: n
   return Math.abs(edge - label) < half ? label + by * half : edge;
 }
 
+/** Where the corner of the axes ends, which the overview has as soon as there is a window. */
+function cornerEnd(g: HeatGeometry, shown: Shown): { right: number; bottom: number } {
+  return isWhole(g.visible, shown) ? { right: 0, bottom: 0 } : { right: g.left - 4, bottom: g.top - 4 };
+}
+
 function queryLabel(
   context: CanvasRenderingContext2D,
   g: HeatGeometry,
   shown: Shown,
   query: number,
-  cell: number,
-  locked: boolean,
+  fill: string,
   colours: Palette,
 ): void {
   const { labels } = shown.rows;
-  const y = Math.max(9, Math.min(g.top + g.height - 8, g.top + (query + 0.5) * cell));
-  const fill = locked ? colours.accent : colours.ink;
+  const cell = g.cellY;
+  const at = (token: number) => g.top + (token + 0.5 - g.visible.queries[0]) * cell;
+  const y = Math.max(g.top + 4, Math.min(g.top + g.height - 4, at(query)));
   const step = labelStep(cell);
   if (step !== 1) {
     const reach = step ? 8 : 23;
-    const far = (by: number) =>
-      clearOf(y + by * reach, by, (step || tickStep(cell, 32)) * cell, g.top + cell / 2, 7);
+    const far = (by: number) => clearOf(y + by * reach, by, (step || tickStep(cell, 32)) * cell, at(0), 7);
     context.fillStyle = colours.page;
     context.fillRect(0, far(-1), g.left - 5, far(1) - far(-1));
   }
@@ -86,7 +128,7 @@ function queryLabel(
     // No labels on this axis: three tokens of context, so that the place in the text is known.
     context.fillStyle = colours.muted;
     context.textAlign = "right";
-    for (const by of [-1, 1])
+    for (const by of y - 15 < cornerEnd(g, shown).bottom ? [1] : [-1, 1])
       context.fillText(elide(context, labels[query + by] ?? "", g.left - 14), g.left - 10, y + by * 15);
   }
   chip(context, elide(context, labels[query]!, g.left - 13), g.left - 4, y, "right", fill, colours.page);
@@ -97,13 +139,13 @@ function keyLabel(
   g: HeatGeometry,
   shown: Shown,
   key: number,
-  cell: number,
-  locked: boolean,
+  fill: string,
   colours: Palette,
 ): void {
   const { labels } = shown.columns;
-  const fill = locked ? colours.accent : colours.ink;
-  const x = g.left + (key + 0.5) * cell;
+  const cell = g.cellX;
+  const at = (token: number) => g.left + (token + 0.5 - g.visible.keys[0]) * cell;
+  const x = Math.max(g.left + 4, Math.min(g.left + g.width - 4, at(key)));
   if (labelStep(cell) !== 0) {
     const text = elide(context, labels[key]!, (g.top - 11) / Math.sin(Math.PI / 3));
     context.save();
@@ -113,20 +155,22 @@ function keyLabel(
     context.restore();
     return;
   }
-  const before = elide(context, labels[key - 1] ?? "", 70);
+  const start = cornerEnd(g, shown).right;
+  const before = x < start + 90 && start ? "" : elide(context, labels[key - 1] ?? "", 70);
   const word = elide(context, labels[key]!, 110);
   const after = elide(context, labels[key + 1] ?? "", 70);
   const half = (textWidth(context, word) + 8) / 2;
   const total = [before, after].map((t) => textWidth(context, t) + 6) as [number, number];
-  const middle = Math.max(half + total[0], Math.min(g.canvasWidth - half - total[1], x));
-  const edge = (at: number, by: number) => clearOf(at, by, tickStep(cell, 44) * cell, g.left + cell / 2, 14);
+  const middle = Math.max(start + half + total[0], Math.min(g.canvasWidth - half - total[1], x));
+  const edge = (x: number, by: number) => clearOf(x, by, tickStep(cell, 44) * cell, at(0), 14);
   const from = edge(middle - half - total[0], -1);
   context.fillStyle = colours.page;
-  context.fillRect(from, 0, edge(middle + half + total[1], 1) - from, 17);
+  const y = g.top - 13;
+  context.fillRect(from, y - 9, edge(middle + half + total[1], 1) - from, 17);
   context.fillStyle = colours.muted;
   context.textAlign = "right";
-  context.fillText(before, middle - half - 4, 9);
+  context.fillText(before, middle - half - 4, y);
   context.textAlign = "left";
-  context.fillText(after, middle + half + 4, 9);
-  chip(context, word, middle, 9, "center", fill, colours.page);
+  context.fillText(after, middle + half + 4, y);
+  chip(context, word, middle, y, "center", fill, colours.page);
 }

@@ -1,44 +1,104 @@
-/** The coloured cells of one head, kept as pixels until head, colours or size change. */
+/** The coloured cells of a head: each tile is coloured once and then only drawn, until colours or resolution change. */
+import { Cache } from "../cache";
 import { hatch } from "../canvas";
-import { paint, type Tile } from "../codes";
+import { paint } from "../codes";
 import { lookup, pack, type Ramp } from "../colour";
 import type { HeatGeometry } from "../heatgeometry";
+import { type Patch, piece, plan } from "../heatplan";
+import type { Placed } from "../source";
 import { palette } from "../theme";
 
+/** Bytes of coloured pixels that are kept. */
+const BUDGET = 48 * 2 ** 20;
+
+interface Picture {
+  canvas: HTMLCanvasElement;
+  /** Whether the ground shows through somewhere: cells that the mask does not allow. */
+  holes: boolean;
+}
+
 export class HeatImage {
-  readonly #canvas = document.createElement("canvas");
-  #tile: Tile | null = null;
-  #colours = "";
+  #pictures = new Cache<Picture>(BUDGET);
+  #tables = new Map<number, Uint32Array>();
   #hatch: CanvasPattern | null = null;
-  #dark = false;
+  #colours = "";
+  readonly #names = new WeakMap<object, number>();
+  #named = 0;
 
   draw(
     context: CanvasRenderingContext2D,
     g: HeatGeometry,
-    tile: Tile | null,
+    placed: readonly Placed[],
     ramp: Ramp,
     dark: boolean,
   ): void {
-    // Hatched is what the mask forbids; what has not come is plain.
-    if (dark !== this.#dark) this.#hatch = null;
-    this.#dark = dark;
-    this.#hatch ??= hatch(context, palette(dark));
-    context.fillStyle = tile ? this.#hatch : palette(dark).raised;
-    context.fillRect(g.left, g.top, g.width, g.height);
-    if (!tile) return;
-    const colours = `${JSON.stringify(ramp)} ${g.columns} ${g.rows}`;
-    if (tile !== this.#tile || colours !== this.#colours) {
-      this.#canvas.width = g.columns;
-      this.#canvas.height = g.rows;
-      const pen = this.#canvas.getContext("2d")!;
-      const pixels = pen.createImageData(g.columns, g.rows);
-      const lut = lookup(tile.max, ramp, 0, pack(palette(dark).missing));
-      paint(tile, lut, g.columns, g.rows, new Uint32Array(pixels.data.buffer));
-      pen.putImageData(pixels, 0, 0);
-      this.#tile = tile;
-      this.#colours = colours;
+    const colours = JSON.stringify([ramp, dark]);
+    if (colours !== this.#colours) {
+      this.#pictures = new Cache(BUDGET);
+      this.#tables.clear();
+      this.#hatch = null;
     }
+    this.#colours = colours;
+    this.#hatch ??= hatch(context, palette(dark));
+    const [left, top] = [Math.round(g.left * g.ratio), Math.round(g.top * g.ratio)];
+    context.save();
+    context.setTransform(1, 0, 0, 1, 0, 0);
     context.imageSmoothingEnabled = false;
-    context.drawImage(this.#canvas, g.left, g.top, g.width, g.height);
+    context.fillStyle = palette(dark).raised;
+    context.fillRect(left, top, Math.round(g.width * g.ratio), Math.round(g.height * g.ratio));
+    // Hatched lines belong to the cells: they move along when the window does.
+    const origin = (cell: number, from: number) => Math.round(-from * cell * g.ratio);
+    const [x0, y0] = [origin(g.cellX, g.visible.keys[0]), origin(g.cellY, g.visible.queries[0])];
+    this.#hatch.setTransform(
+      new DOMMatrix([g.ratio, 0, 0, g.ratio, left + (x0 % (6 * g.ratio)), top + (y0 % (6 * g.ratio))]),
+    );
+    for (const patch of plan(g, placed)) {
+      const { across, down } = patch;
+      const { canvas, holes } = this.#picture(patch, ramp, dark);
+      const [x, width] = [left + across.to[0], across.to[1] - across.to[0]];
+      const [y, height] = [top + down.to[0], down.to[1] - down.to[0]];
+      if (holes) {
+        context.fillStyle = this.#hatch;
+        context.fillRect(x, y, width, height);
+      }
+      const [sx, sy] = [across.from[0], down.from[0]];
+      const [sw, sh] = [across.from[1] - sx, down.from[1] - sy];
+      context.drawImage(canvas, sx + 1, sy + 1, sw, sh, x, y, width, height);
+    }
+    context.restore();
+  }
+
+  #picture(patch: Patch, ramp: Ramp, dark: boolean): Picture {
+    const { tile } = patch.placed;
+    const { down, across } = patch;
+    const name = this.#names.get(tile) ?? ++this.#named;
+    this.#names.set(tile, name);
+    const key = [name, across.pixels, down.pixels, across.tokens, down.tokens].join();
+    let found = this.#pictures.get(key);
+    if (!found) {
+      found = this.#colour(patch, ramp, dark);
+      this.#pictures.set(key, found, across.pixels * down.pixels * 4);
+    }
+    return found;
+  }
+
+  /** With a rim of one pixel: the middle of every pixel drawn lies inside, but its edge may reach over. */
+  #colour(patch: Patch, ramp: Ramp, dark: boolean): Picture {
+    const [width, height] = [patch.across.pixels, patch.down.pixels];
+    const source = piece(patch);
+    let table = this.#tables.get(source.max);
+    if (!table) {
+      table = lookup(source.max, ramp, 0, pack(palette(dark).missing));
+      this.#tables.set(source.max, table);
+    }
+    const canvas = document.createElement("canvas");
+    canvas.width = width + 2;
+    canvas.height = height + 2;
+    const pen = canvas.getContext("2d")!;
+    const image = pen.createImageData(width, height);
+    const pixels = new Uint32Array(image.data.buffer);
+    paint(source, table, width, height, pixels);
+    pen.putImageData(image, 1, 1);
+    return { canvas, holes: pixels.includes(0) };
   }
 }

@@ -1,19 +1,33 @@
-/** One head: queries down, keys across, crosshair and lock on a canvas of their own. */
+/** One head, or a window of it: queries down, keys across, crosshair and lock on a canvas of their own. */
 import { fit, surface } from "../canvas";
 import { attr, h } from "../dom";
 import { sentence } from "../footer";
-import { type HeatGeometry, heatGeometry, indexAt } from "../heatgeometry";
+import { type HeatGeometry, heatGeometry, tokenAt } from "../heatgeometry";
+import { pixelWords, rangeWords } from "../heatwords";
 import { moved, pointing } from "../pointing";
-import { signal } from "../signals";
-import type { Pair } from "../state";
+import type { Range } from "../protocol";
+import { computed, signal } from "../signals";
+import type { Placed } from "../source";
+import { type Pair, stable } from "../state";
 import { palette } from "../theme";
 import type { View } from "../view";
+import { isWhole } from "../window";
 import { axisRoom, drawAxes } from "./axes";
 import { drawCrosshair } from "./crosshair";
+import { dragging } from "./dragging";
 import { HeatImage } from "./heatimage";
+import { Lens } from "./lens";
+import { minimap } from "./minimap";
 import { makePanel, type Panel } from "./panel";
+import { pinching } from "./pinching";
+import { drawStrips, stripAt, stripWords } from "./strips";
+import { wheeling, zoomButtons } from "./zooming";
 
-const LABEL = "Heatmap. Arrow keys move over the cells, with Shift by a tenth; Enter locks, Esc releases.";
+const LABEL =
+  "Heatmap. Arrow keys move over the cells, with Shift by a tenth; Enter locks, Esc releases; plus and minus zoom, 0 shows the whole head.";
+
+const sameTiles = (a: readonly Placed[], b: readonly Placed[]) =>
+  a.length === b.length && a.every((one, i) => one.tile === b[i]!.tile);
 
 export function heatmap(view: View): Panel {
   const { store, select, frames, source } = view;
@@ -31,26 +45,54 @@ export function heatmap(view: View): Panel {
   );
   panel.body.append(stage, empty);
   const image = new HeatImage();
-  const geometry = signal<HeatGeometry | null>(null);
   const pointer = signal<readonly [number, number] | null>(null);
 
+  const room = computed(() =>
+    axisRoom(base.context, store.shown.value, panel.width.value, view.panelHeight.value),
+  );
+  const geometry = computed<HeatGeometry | null>(() =>
+    panel.width.value > 0 && view.ratio.value > 0
+      ? heatGeometry(store.shown.value, room.value, devicePixelRatio || 1, store.visible.value)
+      : null,
+  );
+  const placed = stable<readonly Placed[]>(() => {
+    const g = geometry.value;
+    if (!g) return [];
+    return source.placed(store.shownHead.value, g.visible, Math.max(g.cellX, g.cellY) * g.ratio);
+  }, sameTiles);
+  const marginals = computed(() => source.marginals(store.shownHead.value, store.visible.value));
+
+  const lens = new Lens(select, geometry);
+  dragging(stage, lens);
+  pinching(stage, lens);
+  const engaged = wheeling(stage, lens);
+  const overview = minimap(view, lens);
+  stage.append(overview.element);
+  const buttons = zoomButtons(lens);
+  panel.note.after(buttons.element);
+  panel.onDispose(buttons.stop);
+
   panel.painting(() => {
+    const g = geometry.value!;
     const shown = store.shown.value;
-    const { queries, keys } = shown;
-    const { tile, ramp } = view.picture.value;
+    const tiles = placed.value;
+    const { ramp, tile } = view.picture.value;
     const dark = view.dark.value;
-    const room = axisRoom(base.context, shown, panel.width.value, view.panelHeight.value);
-    const g = heatGeometry(queries, keys, room, devicePixelRatio);
-    geometry.value = g;
     fit(base, g.canvasWidth, g.canvasHeight);
     stage.style.width = base.canvas.style.width;
     attr(base.canvas, "data-origin", `${g.left},${g.top}`);
-    attr(base.canvas, "data-cell", `${g.width / keys},${g.height / queries}`);
-    const down = Math.ceil(queries / Math.min(g.rows, tile?.height ?? g.rows));
-    const across = Math.ceil(keys / Math.min(g.columns, tile?.width ?? g.columns));
-    view.pooling.value = down * across > 1 ? `max of up to ${down} × ${across}` : "";
-    image.draw(base.context, g, tile, ramp, dark);
+    attr(base.canvas, "data-cell", `${g.cellX},${g.cellY}`);
+    view.pooling.value = pixelWords(g, tiles, source.progress.value);
+    image.draw(base.context, g, tiles, ramp, dark);
     drawAxes(base.context, g, shown, palette(dark));
+    if (marginals.value) drawStrips(base.context, g, marginals.value, palette(dark));
+    overview.draw(g, image, panel.width.value);
+    panel.note.textContent = [
+      rangeWords(g.visible, shown),
+      engaged.value && !isWhole(g.visible, shown) ? "wheel zooms, Esc releases" : "",
+    ]
+      .filter(Boolean)
+      .join(" · ");
     empty.hidden = tile !== null;
     stage.classList.toggle("waiting", !tile);
     const alone = source.link.value === "static" || source.link.value === "gone";
@@ -62,8 +104,7 @@ export function heatmap(view: View): Panel {
   });
 
   panel.painting(() => {
-    const g = geometry.value;
-    if (!g) return;
+    const g = geometry.value!;
     fit(over, g.canvasWidth, g.canvasHeight);
     const { shown, focus, locked } = store;
     drawCrosshair(over.context, g, shown.value, focus.value, locked.value, palette(view.dark.value));
@@ -75,7 +116,7 @@ export function heatmap(view: View): Panel {
     if (tip.hidden) return;
     const [x, y] = pointer.value!;
     const { who, value } = sentence(view);
-    tip.textContent = [who, value].filter(Boolean).join("\n");
+    tip.textContent = [who, value, stripText(x, y)].filter(Boolean).join("\n");
     const root = stage.closest(".root")!.getBoundingClientRect();
     const from = root.left + 8 - stage.getBoundingClientRect().left;
     const to = from + root.width - 16 - tip.offsetWidth;
@@ -83,17 +124,25 @@ export function heatmap(view: View): Panel {
     tip.style.left = `${Math.max(from, Math.min(left, to))}px`;
     tip.style.top = `${Math.max(0, y - 46)}px`;
   });
+  const stripText = (x: number, y: number): string => {
+    const side = marginals.value && stripAt(geometry.value!, x, y);
+    const { query, key } = store.focus.value;
+    const token = side === "keys" ? key : query;
+    return side && token !== null ? stripWords(marginals.value!, side, token, store.shown.value) : "";
+  };
 
   pointing<Pair>(stage, frames, {
-    /** The pair under the pointer; over an axis only its side. */
+    /** The pair under the pointer; over an axis or a strip only its side. */
     at({ offsetX, offsetY }) {
       const g = geometry.value;
       if (!g) return null;
-      const x = offsetX - g.left;
-      const y = offsetY - g.top;
-      const query = indexAt(y, g.height, store.shown.value.queries);
-      const key = indexAt(x, g.width, store.shown.value.keys);
-      const inside = query !== null ? key !== null || x < 0 : key !== null && y < 0;
+      const query = tokenAt(g, "queries", offsetY);
+      const key = tokenAt(g, "keys", offsetX);
+      const strip = marginals.value ? stripAt(g, offsetX, offsetY) : null;
+      const inside =
+        query !== null
+          ? key !== null || offsetX < g.left || strip
+          : key !== null && (offsetY < g.top || strip);
       return inside ? { query, key } : null;
     },
     hover(pair, event) {
@@ -104,11 +153,17 @@ export function heatmap(view: View): Panel {
     arrow(down, right, fast) {
       const { queries, keys } = store.shown.value;
       const { query, key } = store.focus.value;
+      const visible = store.visible.value;
+      // By a tenth of what is in sight; from its first token where nothing is focused.
+      const step = (from: number | null, by: number, n: number, [start, stop]: Range) =>
+        from === null ? Math.ceil(start) : moved(from, by * (fast ? Math.ceil((stop - start) / 10) : 1), n);
+      const next = {
+        query: step(query, down, queries, visible.queries),
+        key: step(key, right, keys, visible.keys),
+      };
       pointer.value = null;
-      select.hover(
-        { query: moved(query, down, queries, fast), key: moved(key, right, keys, fast) },
-        "heatmap",
-      );
+      select.hover(next, "heatmap");
+      select.reveal(next);
     },
     current: () => store.focus.value,
   });

@@ -1,0 +1,86 @@
+/** Along the plot: what each key receives (under it) and how wide each query looks (beside it). */
+import { binOf } from "../codes";
+import { count, formatWeight } from "../format";
+import { edgeOf, type HeatGeometry, type Side, tokenAt } from "../heatgeometry";
+import type { Range } from "../protocol";
+import type { HeadShape, Marginals } from "../source";
+import type { Palette } from "../theme";
+
+const THICK = 10;
+const GAP = 4;
+export const STRIP_ROOM = THICK + GAP;
+
+const bins = (m: Marginals, side: Side) => (side === "keys" ? m.received : m.entropy);
+
+/** The bin a token falls in and its tokens; null outside of what was measured. */
+function binAt(m: Marginals, side: Side, token: number): { value: number; tokens: Range } | null {
+  const [start, stop] = m[side];
+  if (token < start || token >= stop) return null;
+  const values = bins(m, side);
+  const n = stop - start;
+  const bin = binOf(Math.floor(token) - start, n, values.length);
+  const first = (i: number) => start + Math.floor((i * n) / values.length);
+  return { value: values[bin]!, tokens: [first(bin), first(bin + 1)] };
+}
+
+export function drawStrips(
+  context: CanvasRenderingContext2D,
+  g: HeatGeometry,
+  m: Marginals,
+  colours: Palette,
+): void {
+  for (const side of ["keys", "queries"] as const) {
+    const across = side === "keys";
+    const [from, extent, out] = across
+      ? [g.left, g.width, g.top + g.height + GAP]
+      : [g.top, g.height, g.left + g.width + GAP];
+    let top = 0;
+    for (const value of bins(m, side)) if (value > top) top = value;
+    const bar = (at: number, length: number) =>
+      across
+        ? context.fillRect(from + at, out, length, THICK)
+        : context.fillRect(out, from + at, THICK, length);
+    context.fillStyle = colours.raised;
+    bar(0, extent);
+    context.fillStyle = colours.muted;
+    // Neighbouring pixels of one bin in one rectangle: as many as there are bins in sight.
+    const step = 1 / g.ratio;
+    for (let at = 0; at < extent - step / 2; ) {
+      const token = tokenAt(g, side, from + at + step / 2);
+      const found = token === null ? null : binAt(m, side, token);
+      let next = at + step;
+      if (found) next = Math.max(next, Math.min(extent, edgeOf(g, side, found.tokens[1]) - from));
+      if (found && found.value > 0 && top > 0) {
+        context.globalAlpha = Math.sqrt(found.value / top);
+        bar(at, Math.min(next, extent) - at);
+      }
+      at = next;
+    }
+    context.globalAlpha = 1;
+  }
+}
+
+/** The side whose strip is under a place of the canvas. */
+export function stripAt(g: HeatGeometry, x: number, y: number): Side | null {
+  const [right, bottom] = [x - g.left - g.width, y - g.top - g.height];
+  if (bottom >= 0 && bottom <= STRIP_ROOM && right < 0 && x >= g.left) return "keys";
+  return right >= 0 && right <= STRIP_ROOM && bottom < 0 && y >= g.top ? "queries" : null;
+}
+
+/** What a strip says about a token, in words with number and unit. */
+export function stripWords(m: Marginals, side: Side, token: number, shape: HeadShape): string {
+  const found = binAt(m, side, token);
+  if (!found) return "";
+  const { value, tokens } = found;
+  const several = tokens[1] - tokens[0] > 1;
+  const which = several ? `${side} ${tokens[0]} – ${tokens[1] - 1}: ` : "";
+  if (side === "queries") {
+    if (!(value >= 0)) return `${which}no key is allowed here`;
+    return `${which}entropy ${value.toFixed(2)} bits${several ? " on average" : ""}, as wide as ${count(Math.round(2 ** value), "equal key")}`;
+  }
+  if (!(value >= 0)) return `${which}no query that was looked at may see it`;
+  const all = `${shape.queries.toLocaleString("en")} queries`;
+  const measured =
+    m.rows === null || m.rows >= shape.queries ? `all ${all}` : `${m.rows.toLocaleString("en")} of ${all}`;
+  return `${which}receives ${formatWeight(value)}${several ? " each" : ""} on average, measured on ${measured}`;
+}
