@@ -32,7 +32,7 @@ class Marginals:
 
     Attributes:
         received: (width,) float32, per bin of keys the mean weight of its pairs with queries of the whole head that may
-            look at them; NaN where there are none.
+            look at them; NaN where there are none, or where a weight is not a number.
         entropy: (height,) float32, per bin of queries the mean entropy of their whole rows in bits; NaN where they may
             look at nothing.
         rows: from how many queries `received` comes, where not from all of them; None for all.
@@ -94,7 +94,8 @@ def marginals(
     )
     under_each = None if rows is None else max(1, int(rows) // len(query_bins))
     entropy = _mean_entropy(asked, place.head, example, Picks(query_bins.shifted(span[0]), under_each))
-    return Marginals(received[0], entropy, rows if sampled else None)
+    received = np.where(np.isinf(received[0]), np.float32(np.nan), received[0])  # a weight that is not a number
+    return Marginals(received, entropy, rows if sampled else None)
 
 
 def _mean_entropy(layer: Attention, head: int, example: int, rows: Picks) -> Floats:

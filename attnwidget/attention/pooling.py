@@ -13,6 +13,8 @@ from attnwidget.attention.blockwise import pool_by_weights
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from numpy.typing import NDArray
+
     from attnwidget.attention.bins import Bins
     from attnwidget.attention.blockwise import Block
     from attnwidget.attention.protocol import Attention, Floats
@@ -82,6 +84,7 @@ class Pooling:
         rows: what `Tile.rows` says.
         pairs: how many there are to look at.
         looked: how many were.
+        cells: of the tile.
     """
 
     def __init__(
@@ -102,9 +105,13 @@ class Pooling:
         self._picks = Picks(queries, rows)
         self.rows = None if self._picks.are_all else rows
         self.pairs, self.looked = self._picks.total * keys.length, 0
+        self.cells = len(queries) * len(keys)
         shape = len(queries), len(keys)
-        self._values = np.full(shape, -np.inf if reduce == "max" else 0, dtype=np.float64)
-        self._counts = np.zeros(shape, dtype=np.int64)
+        if reduce == "max":
+            self._values: NDArray[np.floating] = np.full(shape, -np.inf, dtype=np.float32)
+        else:
+            self._values = np.zeros(shape, dtype=np.float64)
+            self._counts = np.zeros(shape, dtype=np.int64)
 
     def steps(self) -> Iterator[None]:
         """Do it, once. What comes between two of these may be interrupted."""
@@ -124,8 +131,8 @@ class Pooling:
             return values.astype(np.float32)
         if self._reduce == "mean":
             values = np.where(self._counts > 0, values / np.maximum(self._counts, 1), -np.inf)
-        values = np.where(np.isnan(values), np.inf, np.where(values == -np.inf, np.nan, values))
-        return values.astype(np.float32)
+        result = np.where(np.isnan(values), np.inf, np.where(values == -np.inf, np.nan, values))
+        return result.astype(np.float32)
 
     def _blocks(self) -> Iterator[Block]:
         keys = Picks(self._keys)

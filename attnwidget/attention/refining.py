@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _SIDE = 256
 _MOST_LEVEL = 62
+_NEARLY = 0.999
 
 
 @dataclass(frozen=True)
@@ -86,9 +87,14 @@ class Refinement:
         return self._work.pairs
 
     @property
+    def cells(self) -> int:
+        """Cells of the tile."""
+        return self._work.cells
+
+    @property
     def done(self) -> float:
-        """How much is done, from 0 to 1: the share of the weights that were looked at."""
-        return 1.0 if self.tile is not None else min(1.0, self._work.looked / self._work.pairs)
+        """The share of the weights that were looked at, from 0 to 1; below 1 until the tile is there."""
+        return 1.0 if self.tile is not None else min(_NEARLY, self._work.looked / self._work.pairs)
 
     def step(self, seconds: float = 0.1) -> bool:
         """Go on for about so long.
