@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         FactoredAttention,
         Tokens,
     )
+    from attnwidget.attention.limits import limits
     from attnwidget.intercept import capture
     from attnwidget.model import AttentionModel
     from attnwidget.ranks import gathered
@@ -42,6 +43,7 @@ __all__ = [
     "__version__",
     "capture",
     "gathered",
+    "limits",
 ]
 
 # Loaded when first asked for: importing this package must load neither torch, transformers nor ipywidgets.
@@ -57,6 +59,7 @@ _ROOMS = {
     "Tokens": "attnwidget.attention",
     "capture": "attnwidget.intercept",
     "gathered": "attnwidget.ranks",
+    "limits": "attnwidget.attention.limits",
 }
 
 

@@ -15,12 +15,14 @@ from attnwidget.attention.errors import AttentionWarning, CaptureError
 from attnwidget.attention.framed import FramedAttention
 from attnwidget.attention.generation import Generation
 from attnwidget.attention.layertable import ranges
+from attnwidget.attention.marginals import Marginals
 from attnwidget.attention.masks import Mask
 from attnwidget.attention.memo import MaskMemo
 from attnwidget.attention.pooling import Tile
 from attnwidget.attention.probe import Probe
 from attnwidget.attention.protocol import Attention
 from attnwidget.attention.recognise import recognise_mask
+from attnwidget.attention.refining import Refinement
 from attnwidget.attention.stack import AttentionStack, LayerInfo
 from attnwidget.attention.tokens import Tokens
 from attnwidget.attention.verify import Verification
@@ -39,9 +41,11 @@ __all__ = [
     "FramedAttention",
     "Generation",
     "LayerInfo",
+    "Marginals",
     "Mask",
     "MaskMemo",
     "Probe",
+    "Refinement",
     "Tile",
     "Tokens",
     "Verification",

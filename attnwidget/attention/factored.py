@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from attnwidget.attention.blocks import HeadBlocks, of_example, plain_maths, torch_index
 from attnwidget.attention.mapped import place_of
 from attnwidget.attention.memory import MEMORY, not_on_disk
 from attnwidget.attention.protocol import Bools, Floats, Index, positions_of, shape_text
@@ -17,13 +17,16 @@ from attnwidget.attention.protocol import Bools, Floats, Index, positions_of, sh
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from numpy.typing import NDArray
+
+    from attnwidget.attention.bins import Picks
+    from attnwidget.attention.blockwise import Block
     from attnwidget.attention.masks import Mask
     from attnwidget.attention.modifier import ScoreModifier
+    from attnwidget.attention.pooling import Reduce
     from attnwidget.attention.probe import Probe
 
 _NDIM = 4
-BLOCK_BYTES = 32 << 20
-"""The largest block of scores held while the softmax denominators are computed."""
 
 
 class FactoredAttention:
@@ -74,11 +77,12 @@ class FactoredAttention:
         self.modifier = modifier
         self.scale = float(q.shape[-1] ** -0.5 if scale is None else scale)
         self.softcap = softcap
-        self._lock = threading.Lock()
+        self._lock, self._writing = threading.Lock(), threading.Lock()
         self._lse = lse
-        # (B, H): whose denominators are known. Read without the lock: an entry turns true only after its row is
-        # written.
+        # (B, H): whose denominators are known; of heads where only some are, (Tq,): which. Read without a lock: an
+        # entry turns true only after what it stands for is written.
         self._known = np.full((self.n_examples, self.n_heads), lse is not None)
+        self._known_rows: dict[tuple[int, int], Bools] = {}
 
     @property
     def n_examples(self) -> int:
@@ -131,6 +135,7 @@ class FactoredAttention:
         for tensor in (self.q, self.k, self._lse, self.sinks):
             if tensor is not None:
                 held[place_of(tensor)] += tensor.untyped_storage().nbytes()
+        held[MEMORY] += sum(rows.nbytes for rows in self._known_rows.values())
         return held
 
     @property
@@ -154,14 +159,14 @@ class FactoredAttention:
 
     def scores(self, example: int, heads: Index, queries: Index, keys: Index) -> Floats:
         """Scores before the softmax, scale, soft cap and modifier applied, mask and bias not, (h, q, k)."""
-        with _plain_maths(self.q.device):
+        with plain_maths(self.q.device):
             scores: Floats = self._scores(example, heads, queries, keys).cpu().numpy()
         return scores
 
     def weights(self, example: int, heads: Index, queries: Index, keys: Index) -> Floats:
         """Weights after the softmax, (h, q, k)."""
-        lse = self.lse(example, heads)[:, _torch_index(queries, self.q.device)]  # (h, q)
-        with _plain_maths(self.q.device):
+        lse = self.lse(example, heads, queries)  # (h, q)
+        with plain_maths(self.q.device):
             logits, forbidden = self._logits(example, heads, queries, keys)
             # Both are rounded, and large scores coarsely: no weight may come out above 1.
             weights = torch.exp_(logits.sub_(lse[:, :, None])).clamp_(max=1)
@@ -174,12 +179,12 @@ class FactoredAttention:
 
     def rows(self, example: int, heads: Index, queries: Index) -> Floats:
         """Weights of whole rows, (h, q, Tk): of a few of them cheaply, where the denominators are not known yet."""
-        with _plain_maths(self.q.device):
+        with plain_maths(self.q.device):
             logits, forbidden = self._logits(example, heads, queries, slice(0, self.n_keys))
             lse = torch.logsumexp(logits, dim=-1)  # (h, q)
             empty = torch.isneginf(lse)[:, :, None]
             if self.sinks is not None:
-                lse = torch.logaddexp(lse, self.sinks[_torch_index(heads, self.sinks.device)].float()[:, None])
+                lse = torch.logaddexp(lse, self.sinks[torch_index(heads, self.sinks.device)].float()[:, None])
             weights = torch.exp_(logits.sub_(lse[:, :, None])).clamp_(max=1).masked_fill_(empty, 0)
             if forbidden is not None:
                 weights.masked_fill_(forbidden, 0)
@@ -197,22 +202,56 @@ class FactoredAttention:
 
     def sink_share(self, example: int, heads: Index, queries: Index) -> Floats:
         """What of each row goes to an attention sink that is no token: exp(sink - lse), (h, q). 0 without sinks."""
-        lse = self.lse(example, heads)[:, _torch_index(queries, self.q.device)]  # (h, q)
+        lse = self.lse(example, heads, queries)  # (h, q)
         if self.sinks is None:
             return np.zeros(tuple(lse.shape), dtype=np.float32)
-        with _plain_maths(self.q.device):
-            sinks = self.sinks[_torch_index(heads, self.sinks.device)].float()[:, None]  # (h, 1)
+        with plain_maths(self.q.device):
+            sinks = self.sinks[torch_index(heads, self.sinks.device)].float()[:, None]  # (h, 1)
             share: Floats = torch.exp(sinks - lse.to(sinks.device)).clamp_(max=1).cpu().numpy()
         return share
 
-    def lse(self, example: int, heads: Index) -> torch.Tensor:
-        """The log of each row's softmax denominator, (h, Tq), computed on first use where no kernel gave it."""
+    def lse(self, example: int, heads: Index, queries: Index | None = None) -> torch.Tensor:
+        """The log of each row's softmax denominator, (h, q), computed on first use where no kernel gave it."""
+        picked = slice(0, self.n_queries) if queries is None else queries
         wanted = positions_of(heads, self.n_heads)
         if not self._known[example][wanted].all():
-            with self._lock, _plain_maths(self.q.device):
-                self._compute_lse(example, wanted[~self._known[example][wanted]])
-        assert self._lse is not None  # noqa: S101 - computed above; this is for the type checker
-        return self._lse[example][_torch_index(heads, self._lse.device)]
+            rows = np.unique(positions_of(picked, self.n_queries))
+            with self._lock:
+                for head in wanted.tolist():
+                    if len(missing := self.rows_without_lse(example, head, rows)):
+                        self._compute_lse(example, head, missing)
+        if self._lse is None:  # no rows were asked for
+            return torch.empty((len(wanted), 0), dtype=torch.float32, device=self.q.device)
+        device = self._lse.device
+        return self._lse[example][torch_index(heads, device)][:, torch_index(picked, device)]
+
+    def rows_without_lse(self, example: int, head: int, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Those of some rows whose softmax denominators are not known yet."""
+        if self._known[example, head]:
+            return rows[:0]
+        known = self._known_rows.get((example, head))
+        return rows if known is None else rows[~known[rows]]
+
+    def keep_lse(self, example: int, head: int, rows: NDArray[np.intp], lse: torch.Tensor) -> None:
+        """Remember the softmax denominators (q,) of some rows."""
+        with self._writing:
+            if self._lse is None:
+                shape = (self.n_examples, self.n_heads, self.n_queries)
+                self._lse = torch.empty(shape, dtype=torch.float32, device=self.q.device)
+            self._lse[example, head, torch_index(rows, self._lse.device)] = lse
+            known = self._known_rows.setdefault((example, head), np.zeros(self.n_queries, dtype=np.bool_))
+            known[rows] = True
+            if known.all():
+                self._known[example, head] = True
+                del self._known_rows[example, head]
+
+    def pool(self, example: int, head: int, rows: Picks, keys: Picks, reduce: Reduce) -> Iterator[Block]:
+        """Pool a rectangle of one head, block by block."""
+        return HeadBlocks(self, example, head).pool(rows, keys, reduce)
+
+    def entropies(self, example: int, head: int, rows: NDArray[np.intp]) -> Floats:
+        """Entropy of whole rows in bits, (q,); NaN where nothing is allowed."""
+        return HeadBlocks(self, example, head).entropies(rows)
 
     def probe_errors(self) -> Floats | None:
         """(B, H, r), how far softmax(...) v is from the output of the run; None without a probe."""
@@ -222,7 +261,7 @@ class FactoredAttention:
         """Whether weights that the mask allows are not numbers: q or k hold NaN or infinity, or their product does."""
         if not (self.q.numel() and self.k.numel()):
             return False
-        with _plain_maths(self.q.device):
+        with plain_maths(self.q.device):
             # Nearly always enough: one allowed score that is no number, or infinite, leaves no finite denominator.
             if self._lse is not None and bool(self._lse.sum().isfinite()):
                 return False
@@ -244,35 +283,23 @@ class FactoredAttention:
         self._known[:] = True
         return not bool((self._lse < torch.inf).all())
 
-    def _compute_lse(self, example: int, heads: np.ndarray[tuple[int], np.dtype[np.intp]]) -> None:
-        if self._lse is None:
-            shape = (self.n_examples, self.n_heads, self.n_queries)
-            self._lse = torch.empty(shape, dtype=torch.float32, device=self.q.device)
-        all_keys = slice(0, self.n_keys)
-        rows = max(1, BLOCK_BYTES // (4 * max(1, self.n_keys)))
-        for head in heads.tolist():
-            picked = slice(head, head + 1)
-            for start in range(0, self.n_queries, rows):
-                block = slice(start, min(start + rows, self.n_queries))
-                lse = torch.logsumexp(self._logits(example, picked, block, all_keys)[0][0], dim=-1)  # (q,)
-                if self.sinks is not None:
-                    lse = torch.logaddexp(lse, self.sinks[head].float())
-                self._lse[example, head, block] = lse
-            self._known[example, head] = True
+    def _compute_lse(self, example: int, head: int, rows: NDArray[np.intp]) -> None:
+        for _ in HeadBlocks(self, example, head).denominators(rows):
+            pass
 
     def _scores(self, example: int, heads: Index, queries: Index, keys: Index) -> torch.Tensor:
         """(h, q, k) float32, a tensor of its own."""
         group = self.n_heads // self.k.shape[1]
         head_list = positions_of(heads, self.n_heads)
         device = self.q.device
-        q = _example(self.q, example)[_torch_index(heads, device)][
-            :, _torch_index(queries, device)
+        q = of_example(self.q, example)[torch_index(heads, device)][
+            :, torch_index(queries, device)
         ].float()  # (h, q, d)
         if group == 1:
-            k = _example(self.k, example)[_torch_index(heads, device)]
+            k = of_example(self.k, example)[torch_index(heads, device)]
         else:
-            k = _example(self.k, example)[_torch_index(head_list // group, device)]
-        k = k[:, _torch_index(keys, device)].float()  # (h, k, d)
+            k = of_example(self.k, example)[torch_index(head_list // group, device)]
+        k = k[:, torch_index(keys, device)].float()  # (h, k, d)
         scores = torch.matmul(q, k.transpose(1, 2)).mul_(self.scale)
         if self.softcap:
             scores.div_(self.softcap).tanh_().mul_(self.softcap)
@@ -321,18 +348,3 @@ def _check_shapes(
         raise ValueError(
             f"the mask is {mask.n_queries} x {mask.n_keys}; expected queries x keys, here {q.shape[2]} x {k.shape[2]}"
         )
-
-
-@contextmanager
-def _plain_maths(device: torch.device) -> Iterator[None]:
-    """Float32 means float32, and what is made here may be written to later, whatever mode the person asks from."""
-    with torch.inference_mode(False), torch.no_grad(), torch.autocast(device.type, enabled=False):
-        yield
-
-
-def _example(tensor: torch.Tensor, example: int) -> torch.Tensor:
-    return tensor[example if tensor.shape[0] > 1 else 0]
-
-
-def _torch_index(index: Index, device: torch.device) -> slice | torch.Tensor:
-    return index if isinstance(index, slice) else torch.from_numpy(index).to(device)

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
+from attnwidget.attention.bins import Picks
+from attnwidget.attention.blockwise import pool_by_weights
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from numpy.typing import NDArray
 
+    from attnwidget.attention.bins import Bins
+    from attnwidget.attention.blockwise import Block
     from attnwidget.attention.protocol import Attention, Floats
     from attnwidget.attention.stack import Span
 
 Reduce: TypeAlias = Literal["max", "mean"]
-BLOCK_BYTES = 16 << 20
-"""The largest block of weights held while pooling."""
+_PAIRS_ELSEWHERE = 1 << 24
+"""How many pairs are asked for at once where heads are in other places."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,14 +35,19 @@ class Tile:
         queries: the rows covered, [a, b).
         keys: the columns covered, [c, d).
         reduce: "max" or "mean" over the allowed pairs of a cell.
-        exact: every pair was looked at.
+        rows: how many queries were looked at under each cell, where not all of them were; None for all.
     """
 
     values: Floats
     queries: Span
     keys: Span
     reduce: Reduce
-    exact: bool = True
+    rows: int | None = None
+
+    @property
+    def exact(self) -> bool:
+        """Whether every pair was looked at."""
+        return self.rows is None
 
     @property
     def height(self) -> int:
@@ -48,81 +60,136 @@ class Tile:
         return int(self.values.shape[1])
 
 
-def bin_starts(start: int, stop: int, count: int) -> NDArray[np.intp]:
-    """Where each of `count` bins over [start, stop) begins."""
-    return start + np.arange(count, dtype=np.intp) * (stop - start) // count
+@runtime_checkable
+class PoolsItself(Protocol):
+    """Attention that has a faster way to pool than through its weights."""
+
+    def pool(self, example: int, head: int, rows: Picks, keys: Picks, reduce: Reduce) -> Iterator[Block]:
+        """Pool a rectangle of one head, block by block."""
 
 
-def check_pooling(height: object, width: object, reduce: object) -> None:
-    """Refuse sizes below 1, and ways to reduce that do not exist."""
-    for what, size in (("height", height), ("width", width)):
-        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-            raise ValueError(f"{what} is {size!r}; expected an int of at least 1")
-    if reduce not in get_args(Reduce):
-        raise ValueError(f"reduce is {reduce!r}; expected 'max' or 'mean'")
-
-
-def pool(
-    layer: Attention, head: int, *, example: int, queries: Span, keys: Span, height: int, width: int, reduce: Reduce
-) -> Floats:
-    """Pool a rectangle.
+class Pooling:
+    """The work of pooling one rectangle, in steps of a few milliseconds.
 
     Args:
         layer: whose weights.
         head: which head.
         example: of the batch.
-        queries: rows [a, b).
-        keys: columns [c, d).
-        height: rows of cells, at most b - a.
-        width: columns of cells, at most d - c.
+        queries: bins of rows.
+        keys: bins of columns.
+        reduce: "max" or "mean" over the allowed pairs under a cell.
+        rows: queries looked at under each cell, at most; None for all of them.
+
+    Attributes:
+        rows: what `Tile.rows` says.
+        pairs: how many there are to look at.
+        looked: how many were.
+        cells: of the tile.
+    """
+
+    def __init__(
+        self,
+        layer: Attention,
+        head: int,
+        *,
+        example: int,
+        queries: Bins,
+        keys: Bins,
+        reduce: Reduce,
+        rows: int | None = None,
+    ) -> None:
+        self._layer, self._head, self._example, self._reduce = layer, head, example, reduce
+        self._queries, self._keys, self._most = queries, keys, rows
+        # A layer whose heads are not here pools them where they are.
+        self._elsewhere: Callable[..., Floats] | None = getattr(layer, "pooled", None)
+        self._picks = Picks(queries, rows)
+        self.rows = None if self._picks.are_all else rows
+        self.pairs, self.looked = self._picks.total * keys.length, 0
+        self.cells = len(queries) * len(keys)
+        shape = len(queries), len(keys)
+        if reduce == "max":
+            self._values: NDArray[np.floating] = np.full(shape, -np.inf, dtype=np.float32)
+        else:
+            self._values = np.zeros(shape, dtype=np.float64)
+            self._counts = np.zeros(shape, dtype=np.int64)
+
+    def steps(self) -> Iterator[None]:
+        """Do it, once. What comes between two of these may be interrupted."""
+        if self._elsewhere is not None:
+            yield from self._ask(self._elsewhere)
+            return
+        for block in self._blocks():
+            self.looked += block.pairs
+            if block.values is not None:
+                self._add(block)
+            yield
+
+    def result(self) -> Floats:
+        """(height, width), NaN where every pair is masked, infinity where a weight is not a number; once it is done."""
+        values = self._values
+        if self._elsewhere is not None:  # they have said so already
+            return values.astype(np.float32)
+        if self._reduce == "mean":
+            values = np.where(self._counts > 0, values / np.maximum(self._counts, 1), -np.inf)
+        result = np.where(np.isnan(values), np.inf, np.where(values == -np.inf, np.nan, values))
+        return result.astype(np.float32)
+
+    def _blocks(self) -> Iterator[Block]:
+        keys = Picks(self._keys)
+        if isinstance(self._layer, PoolsItself):
+            return self._layer.pool(self._example, self._head, self._picks, keys, self._reduce)
+        return pool_by_weights(self._layer, self._example, self._head, self._picks, keys, self._reduce)
+
+    def _add(self, block: Block) -> None:
+        assert block.values is not None  # noqa: S101 - the caller has looked; this is for the type checker
+        height, width = block.values.shape
+        place = slice(block.rows, block.rows + height), slice(block.columns, block.columns + width)
+        if block.counts is None:
+            np.maximum(self._values[place], block.values, out=self._values[place])
+        else:
+            self._values[place] += block.values
+            self._counts[place] += block.counts
+
+    def _ask(self, elsewhere: Callable[..., Floats]) -> Iterator[None]:
+        """Some rows of cells at a time."""
+        first = 0
+        while first < len(self._queries):
+            looked = np.cumsum(self._picks.counts[first:]) * self._keys.length
+            last = first + max(1, int(np.searchsorted(looked, _PAIRS_ELSEWHERE, side="right")))
+            part = self._queries.part(first, last)
+            self._values[first:last] = elsewhere(
+                self._head, example=self._example, queries=part, keys=self._keys, reduce=self._reduce, rows=self._most
+            )
+            self.looked += int(looked[last - first - 1])
+            first = last
+            yield
+
+
+def pool(
+    layer: Attention,
+    head: int,
+    *,
+    example: int,
+    queries: Bins,
+    keys: Bins,
+    reduce: Reduce,
+    rows: int | None = None,
+) -> Floats:
+    """Pool a rectangle, all of it at once.
+
+    Args:
+        layer: whose weights.
+        head: which head.
+        example: of the batch.
+        queries: bins of rows.
+        keys: bins of columns.
         reduce: over the allowed pairs under a cell.
+        rows: queries looked at under each cell, at most; None for all of them.
 
     Returns:
         (height, width), NaN where every pair under the cell is masked, infinity where a weight is not a number.
     """
-    elsewhere = getattr(layer, "pooled", None)  # a layer whose heads are not here pools them where they are
-    if elsewhere is not None:
-        found: Floats = elsewhere(
-            head, example=example, queries=queries, keys=keys, height=height, width=width, reduce=reduce
-        )
-        return found
-    row_bins, column_starts = bin_starts(*queries, height), bin_starts(*keys, width) - keys[0]
-    pooled = np.full((height, width), -np.inf if reduce == "max" else 0, dtype=np.float64)
-    counts = np.zeros((height, width), dtype=np.int64)
-    step = max(1, BLOCK_BYTES // (4 * max(1, keys[1] - keys[0])))
-    for start in range(*queries, step):
-        rows = slice(start, min(start + step, queries[1]))
-        block = _block(layer, example, head, rows, slice(*keys))
-        first = int(np.searchsorted(row_bins, rows.start, side="right")) - 1
-        last = int(np.searchsorted(row_bins, rows.stop - 1, side="right"))
-        starts = np.maximum(row_bins[first:last] - rows.start, 0), column_starts
-        if reduce == "max":
-            pooled[first:last] = np.maximum(pooled[first:last], _reduce(np.maximum, block, *starts))
-        else:
-            seen = block != -np.inf
-            counts[first:last] += _reduce(np.add, seen.astype(np.int32), *starts)
-            pooled[first:last] += _reduce(np.add, np.where(seen, block, 0).astype(np.float64), *starts)
-    if reduce == "mean":
-        pooled = np.where(counts > 0, pooled / np.maximum(counts, 1), -np.inf)
-    pooled[np.isnan(pooled)] = np.inf
-    pooled[pooled == -np.inf] = np.nan
-    return pooled.astype(np.float32)
-
-
-def _block(layer: Attention, example: int, head: int, queries: slice, keys: slice) -> Floats:
-    """Weights (q, k); -infinity where masked, so that no sum or maximum takes them for zero."""
-    heads = slice(head, head + 1)
-    weights = layer.weights(example, heads, queries, keys)[0]
-    allowed = layer.allowed(example, heads, queries, keys)
-    return weights if allowed.all() else np.where(allowed[0], weights, np.float32(-np.inf))
-
-
-def _reduce(
-    how: np.ufunc, block: NDArray[Any], row_starts: NDArray[np.intp], column_starts: NDArray[np.intp]
-) -> NDArray[Any]:
-    """(q, k) -> (bins, width). Rows first: whole rows at a time are what NumPy is fast at."""
-    if len(row_starts) != block.shape[0]:
-        block = how.reduceat(block, row_starts, axis=0)
-    if len(column_starts) != block.shape[1]:
-        block = how.reduceat(block, column_starts, axis=1)
-    return block
+    work = Pooling(layer, head, example=example, queries=queries, keys=keys, reduce=reduce, rows=rows)
+    for _ in work.steps():
+        pass
+    return work.result()

@@ -5,19 +5,32 @@ from __future__ import annotations
 import json
 import struct
 import zlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from attnwidget.widget.codes import CodeType, encode
-from attnwidget.widget.protocol import EMBED_BUDGET, PROTOCOL_VERSION, THUMBNAIL, TILE
+from attnwidget.widget.protocol import EMBED_BUDGET, EXACT_CELLS, PROTOCOL_VERSION, SAMPLE_ROWS, THUMBNAIL, TILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from attnwidget.attention import AttentionCapture
 
-MAX_CELLS = 2**26
-"""Weights evaluated at most while packing. Past it the page asks for what it shows, so that showing a capture of many
-heads takes a fraction of a second."""
+MAX_PAIRS = 2**27
+"""Weights looked at, at most, while packing, so that showing a capture of many long heads takes a fraction of a second.
+Past it heads are sampled, and what does not fit even so the page asks for."""
+
+
+@dataclass(frozen=True)
+class _Wanted:
+    """A head to pack: at most `side` cells a side, from `rows` queries under each, or all of them."""
+
+    layer: int
+    head: int
+    side: int
+    dtype: CodeType
+    rows: int | None
+    pairs: int
 
 
 def pack(
@@ -40,20 +53,21 @@ def pack(
     n_queries, n_keys = len(shown.query_tokens[batch]), len(shown.key_tokens[batch])
     tiles: list[dict[str, Any]] = []
     bodies: list[bytes] = []
-    offset = used = cells = 0
-    for tile_layer, tile_head, side, dtype in _wanted(shown.n_layers, shown.n_heads, layer, head):
-        cells += n_queries * n_keys
-        if cells > MAX_CELLS:
+    offset = used = pairs = 0
+    for wanted in _wanted((shown.n_layers, shown.n_heads), (n_queries, n_keys), layer, head):
+        pairs += wanted.pairs
+        if pairs > MAX_PAIRS:
             break
         pooled = capture.tile(
-            tile_layer, tile_head, height=min(side, n_queries), width=min(side, n_keys), batch=batch, stack=stack
-        )
-        body = encode(pooled.values, dtype).tobytes()
+            wanted.layer, wanted.head,
+            height=min(wanted.side, n_queries), width=min(wanted.side, n_keys), rows=wanted.rows,
+            batch=batch, stack=stack,
+        )  # fmt: skip
+        body = encode(pooled.values, wanted.dtype).tobytes()
         entry = {
-            "stack": stack, "batch": batch, "layer": tile_layer, "head": tile_head,
-            "queries": [0, n_queries], "keys": [0, n_keys],
-            "height": pooled.values.shape[0], "width": pooled.values.shape[1],
-            "reduce": "max", "dtype": dtype, "offset": offset,
+            "stack": stack, "batch": batch, "layer": wanted.layer, "head": wanted.head,
+            "queries": [0, n_queries], "keys": [0, n_keys], "height": pooled.height, "width": pooled.width,
+            "reduce": "max", "dtype": wanted.dtype, "rows": pooled.rows, "offset": offset,
         }  # fmt: skip
         # Each tile compressed alone, with its header entry, costs more than all of them together: an upper bound.
         used += len(zlib.compress(body + json.dumps(entry).encode(), 1))
@@ -66,14 +80,31 @@ def pack(
     return zlib.compress(struct.pack("<I", len(header)) + header + b"".join(bodies), 6)
 
 
-def _wanted(n_layers: int, n_heads: int, layer: int, head: int) -> Iterator[tuple[int, int, int, CodeType]]:
+def _wanted(counts: tuple[int, int], shape: tuple[int, int], layer: int, head: int) -> Iterator[_Wanted]:
+    n_layers, n_heads = counts
     nearest = sorted(
         ((other_layer, other_head) for other_layer in range(n_layers) for other_head in range(n_heads)),
         key=lambda other: abs(other[0] - layer) + abs(other[1] - head),
     )
+    whole = shape[0] * shape[1]
     # The locked head comes before the thumbnails: were the budget too small for both, the big picture matters more.
-    yield (layer, head, TILE, "u16")
+    locked = _rows(shape, TILE, SAMPLE_ROWS) if whole > EXACT_CELLS else None
+    yield _Wanted(layer, head, TILE, "u16", locked, _pairs(shape, TILE, locked))
+    # All thumbnails share half of the work, so that each of them is looked at alike.
+    share = MAX_PAIRS // 2 // len(nearest)
+    thumbnail = None
+    if whole > share:
+        thumbnail = _rows(shape, THUMBNAIL, max(1, share // (min(THUMBNAIL, shape[0]) * shape[1])))
     for other in nearest:
-        yield (*other, THUMBNAIL, "u8")
-    for other in nearest[1:]:
-        yield (*other, TILE, "u16")
+        yield _Wanted(*other, THUMBNAIL, "u8", thumbnail, _pairs(shape, THUMBNAIL, thumbnail))
+    for other in nearest[1:] if locked is None else ():
+        yield _Wanted(*other, TILE, "u16", None, whole)
+
+
+def _rows(shape: tuple[int, int], side: int, rows: int) -> int | None:
+    """So many rows under each cell, or None where there are no more."""
+    return None if rows * side >= shape[0] else rows
+
+
+def _pairs(shape: tuple[int, int], side: int, rows: int | None) -> int:
+    return (shape[0] if rows is None else min(side, shape[0]) * rows) * shape[1]

@@ -5,24 +5,40 @@ Every message gets one answer; a malformed one gets an error and changes nothing
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from cachetools import LRUCache
 
-from attnwidget.widget.codes import CODE_TYPES, DTYPES, CodeType, encode
-from attnwidget.widget.protocol import MAX_REPLY_BYTES
+from attnwidget.widget.codes import encode
+from attnwidget.widget.parsing import (
+    MARGINAL_ROWS,
+    MAX_REFINED_CELLS,
+    RequestError,
+    TileRequest,
+    check_size,
+    integer,
+    mapping,
+    parse_marginals,
+    parse_refine,
+    parse_tiles,
+    parse_values,
+)
+from attnwidget.widget.tilecache import Reply, TileCache
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping
 
-    from attnwidget.attention import AttentionCapture, AttentionStack
+    from attnwidget.attention import AttentionCapture, Refinement, Tile
 
 NOT_A_NUMBER = -1
 """What `values` sends for a weight that an overflow in the model left without one; NaN there means masked."""
-
-REDUCTIONS = ("max", "mean")
+SLICE = 0.1
+"""Seconds of work on a tile that is refined, in one message."""
+_BEGUN_CELLS = 4 * MAX_REFINED_CELLS
+"""Of tiles that were begun and are kept between messages."""
 
 
 @dataclass(frozen=True)
@@ -33,197 +49,122 @@ class Answer:
     buffers: list[bytes] = field(default_factory=list)
 
 
-class RequestError(Exception):
-    """A request that cannot be answered, with one of the error codes of the protocol."""
+class Answerer:
+    """Answers the messages of one view, and keeps what it may ask for again.
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-
-
-def answer(capture: AttentionCapture | None, message: object) -> Answer:
-    """Answer one message of the page.
+    Messages may come on any thread; they are answered one at a time.
 
     Args:
-        capture: what is asked about; None once it has been freed.
-        message: `{"id": int, "method": "tiles" | "values", "params": {...}}`, not trusted to be that.
-
-    Returns:
-        `{"id", "ok"}` with buffers, or `{"id", "error": {"code", "message"}}`. Never raises for what the message holds.
+        capture: what is asked about.
     """
-    request_id: int | None = None
-    try:
-        request = _mapping(message, "the message")
-        request_id = _integer(request, "id")
-        method = request.get("method")
-        if not isinstance(method, str) or method not in _METHODS:
-            raise RequestError("invalid", f"unknown method {method!r}: expected one of {', '.join(_METHODS)}")
-        params = _mapping(request.get("params"), "'params'")
-        if capture is None:
-            raise RequestError("closed", "the capture behind this view has been closed: run the cell again")
-        result, buffers = _METHODS[method](capture, params)
-    except RequestError as error:
-        return Answer({"id": request_id, "error": {"code": error.code, "message": str(error)}})
-    except Exception as error:  # noqa: BLE001 - whatever went wrong, the page must hear of it
-        return Answer({"id": request_id, "error": {"code": "failed", "message": f"{type(error).__name__}: {error}"}})
-    return Answer({"id": request_id, "ok": result}, buffers)
 
+    def __init__(self, capture: AttentionCapture) -> None:
+        self._capture: AttentionCapture | None = capture
+        self._lock = threading.Lock()
+        self._cache = TileCache()
+        self._begun: LRUCache[TileRequest, Refinement] = LRUCache(_BEGUN_CELLS, getsizeof=_cells)
+        self._methods: dict[str, Callable[[AttentionCapture, Mapping[str, Any]], Reply]] = {
+            "tiles": self._tiles,
+            "values": self._values,
+            "refine": self._refine,
+            "marginals": self._marginals,
+        }
 
-def _tiles(capture: AttentionCapture, params: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
-    stack, batch = _place(capture, params)
-    wanted = [_tile_request(stack, batch, item) for item in _sequence(params, "tiles")]
-    _check_size(sum(tile.height * tile.width * DTYPES[tile.dtype].itemsize for tile in wanted))
-    results, buffers = [], []
-    for tile in wanted:
-        pooled = capture.tile(
-            tile.layer, tile.head,
-            queries=tile.queries, keys=tile.keys, height=tile.height, width=tile.width, reduce=tile.reduce,
-            batch=batch, stack=stack.name,
-        )  # fmt: skip
-        results.append({"height": tile.height, "width": tile.width, "dtype": tile.dtype})
-        buffers.append(encode(pooled.values, tile.dtype).tobytes())
-    return {"tiles": results}, buffers
+    def answer(self, message: object) -> Answer:
+        """Answer one message of the page.
 
+        Args:
+            message: `{"id": int, "method": str, "params": {...}}`, not trusted to be that.
 
-def _values(capture: AttentionCapture, params: Mapping[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
-    stack, batch = _place(capture, params)
-    wanted = [_block_request(stack, batch, item) for item in _sequence(params, "blocks")]
-    _check_size(sum(block.height * block.width * 4 for block in wanted))
-    results, buffers = [], []
-    for block in wanted:
-        queries, keys = slice(*block.queries), slice(*block.keys)
-        place: dict[str, Any] = {"queries": queries, "keys": keys, "batch": batch, "stack": stack.name}
-        weights = capture.weights(block.layer, block.head, **place)
-        allowed = capture.allowed(block.layer, block.head, **place)
-        results.append({"height": block.height, "width": block.width})
-        weights = np.where(np.isfinite(weights), weights, NOT_A_NUMBER)
-        buffers.append(np.where(allowed, weights, np.nan).astype("<f4").tobytes())
-    return {"blocks": results}, buffers
+        Returns:
+            `{"id", "ok"}` with buffers, or `{"id", "error": {"code", "message"}}`. Never raises for what the message
+            holds.
+        """
+        request_id: int | None = None
+        try:
+            request = mapping(message, "the message")
+            request_id = integer(request, "id")
+            method = request.get("method")
+            if not isinstance(method, str) or method not in self._methods:
+                raise RequestError("invalid", f"unknown method {method!r}: expected one of {', '.join(self._methods)}")
+            params = mapping(request.get("params"), "'params'")
+            with self._lock:
+                if self._capture is None:
+                    raise RequestError("closed", "the capture behind this view has been closed: run the cell again")
+                reply = self._methods[method](self._capture, params)
+        except RequestError as error:
+            return Answer({"id": request_id, "error": {"code": error.code, "message": str(error)}})
+        except Exception as error:  # noqa: BLE001 - whatever went wrong, the page must hear of it
+            text = f"{type(error).__name__}: {error}"
+            return Answer({"id": request_id, "error": {"code": "failed", "message": text}})
+        return Answer({"id": request_id, "ok": reply.content}, reply.buffers)
 
+    def close(self) -> None:
+        """Let go of the capture, and of all that came from it."""
+        with self._lock:
+            self._capture = None
+            self._cache.clear()
+            self._begun.clear()
 
-_METHODS: dict[str, Callable[[AttentionCapture, Mapping[str, Any]], tuple[dict[str, Any], list[bytes]]]] = {
-    "tiles": _tiles,
-    "values": _values,
-}
-
-
-@dataclass(frozen=True)
-class _Block:
-    layer: int
-    head: int
-    queries: tuple[int, int]
-    keys: tuple[int, int]
-
-    @property
-    def height(self) -> int:
-        return self.queries[1] - self.queries[0]
-
-    @property
-    def width(self) -> int:
-        return self.keys[1] - self.keys[0]
-
-
-@dataclass(frozen=True)
-class _TileRequest:
-    layer: int
-    head: int
-    queries: tuple[int, int]
-    keys: tuple[int, int]
-    height: int
-    width: int
-    reduce: Any
-    dtype: CodeType
-
-
-def _place(capture: AttentionCapture, params: Mapping[str, Any]) -> tuple[AttentionStack, int]:
-    name = params.get("stack")
-    if not isinstance(name, str) or name not in capture.stacks:
-        raise RequestError(
-            "invalid", f"unknown stack {name!r}: this capture has {', '.join(map(repr, capture.stacks))}"
-        )
-    stack = capture.stacks[name]
-    batch = _integer(params, "batch")
-    if not 0 <= batch < stack.n_examples:
-        raise RequestError(
-            "invalid", f"example {batch} does not exist: the batch has examples 0 to {stack.n_examples - 1}"
-        )
-    return stack, batch
-
-
-def _block_request(stack: AttentionStack, batch: int, item: object) -> _Block:
-    request = _mapping(item, "each item")
-    layer, head = _integer(request, "layer"), _integer(request, "head")
-    for what, index, count in (("layer", layer, stack.n_layers), ("head", head, stack.n_heads)):
-        if not 0 <= index < count:
-            raise RequestError(
-                "invalid", f"{what} {index} does not exist: stack {stack.name!r} has {what}s 0 to {count - 1}"
-            )
-    queries = _range(request, "queries", len(stack.query_tokens[batch]))
-    keys = _range(request, "keys", len(stack.key_tokens[batch]))
-    return _Block(layer, head, queries, keys)
-
-
-def _tile_request(stack: AttentionStack, batch: int, item: object) -> _TileRequest:
-    block = _block_request(stack, batch, item)
-    request = _mapping(item, "each item")
-    height, width = _integer(request, "height"), _integer(request, "width")
-    for what, size, limit in (("height", height, block.height), ("width", width, block.width)):
-        if not 1 <= size <= limit:
-            raise RequestError("invalid", f"{what} is {size}: expected 1 to {limit}, the length of the range it pools")
-    return _TileRequest(
-        block.layer, block.head, block.queries, block.keys, height, width,
-        reduce=_choice(request, "reduce", REDUCTIONS), dtype=_choice(request, "dtype", CODE_TYPES),
-    )  # fmt: skip
-
-
-def _mapping(value: object, what: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise RequestError("invalid", f"{what} must be an object, got {type(value).__name__}")
-    return value
-
-
-def _sequence(params: Mapping[str, Any], name: str) -> Sequence[object]:
-    value = params.get(name)
-    if not isinstance(value, list) or not value:
-        raise RequestError("invalid", f"{name!r} must be a list with at least one item, got {_short(value)}")
-    return value
-
-
-def _integer(request: Mapping[str, Any], name: str) -> int:
-    value = request.get(name)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise RequestError("invalid", f"{name!r} must be a whole number, got {_short(value)}")
-    return value
-
-
-def _range(request: Mapping[str, Any], name: str, length: int) -> tuple[int, int]:
-    value = request.get(name)
-    if (
-        not isinstance(value, list)
-        or [type(end) for end in value] != [int, int]
-        or not 0 <= value[0] < value[1] <= length
-    ):
-        raise RequestError(
-            "invalid", f"{name!r} must be [start, stop] with 0 <= start < stop <= {length}, got {_short(value)}"
-        )
-    return value[0], value[1]
-
-
-def _choice(request: Mapping[str, Any], name: str, choices: tuple[Any, ...]) -> Any:  # noqa: ANN401 - one of `choices`
-    value = request.get(name)
-    if value not in choices:
-        raise RequestError("invalid", f"{name!r} must be one of {', '.join(map(repr, choices))}, got {_short(value)}")
-    return value
-
-
-def _check_size(n_bytes: int) -> None:
-    if n_bytes > MAX_REPLY_BYTES:
-        raise RequestError(
-            "too-large",
-            f"the answer would hold {n_bytes:,} bytes, the limit is {MAX_REPLY_BYTES:,}: ask for less at once",
+    def _tiles(self, capture: AttentionCapture, params: Mapping[str, Any]) -> Reply:
+        wanted = parse_tiles(capture, params)
+        check_size(sum(tile.n_bytes for tile in wanted))
+        replies = [self._tile(capture, tile) for tile in wanted]
+        return Reply(
+            {"tiles": [reply.content for reply in replies]}, [body for reply in replies for body in reply.buffers]
         )
 
+    def _tile(self, capture: AttentionCapture, wanted: TileRequest) -> Reply:
+        # What is known exactly answers whoever would be content with a sample.
+        known = self._cache.get(wanted.exact) or self._cache.get(wanted)
+        return known or self._kept(wanted, capture.tile(**wanted.arguments))
 
-def _short(value: object, limit: int = 80) -> str:
-    text = repr(value)
-    return text if len(text) <= limit else text[:limit] + "…"
+    def _refine(self, capture: AttentionCapture, params: Mapping[str, Any]) -> Reply:
+        wanted = parse_refine(capture, params)
+        check_size(wanted.n_bytes)
+        known = self._cache.get(wanted)
+        if known is None:
+            work = self._begun.get(wanted)
+            if work is None:
+                work = capture.refine(**wanted.arguments)
+                self._begun[wanted] = work
+            if not work.step(SLICE) or work.tile is None:
+                return Reply({"done": work.done})
+            del self._begun[wanted]
+            known = self._kept(wanted, work.tile)
+        return Reply({"done": 1, "tile": known.content}, known.buffers)
+
+    def _kept(self, wanted: TileRequest, tile: Tile) -> Reply:
+        content = {"height": tile.height, "width": tile.width, "dtype": wanted.dtype, "rows": tile.rows}
+        reply = Reply(content, [encode(tile.values, wanted.dtype).tobytes()])
+        self._cache.put(wanted, reply)
+        return reply
+
+    def _values(self, capture: AttentionCapture, params: Mapping[str, Any]) -> Reply:
+        wanted = parse_values(capture, params)
+        check_size(sum(block.height * block.width * 4 for block in wanted))
+        results, buffers = [], []
+        for block in wanted:
+            weights = capture.weights(block.layer, block.head, **block.where)
+            allowed = capture.allowed(block.layer, block.head, **block.where)
+            results.append({"height": block.height, "width": block.width})
+            weights = np.where(np.isfinite(weights), weights, NOT_A_NUMBER)
+            buffers.append(np.where(allowed, weights, np.nan).astype("<f4").tobytes())
+        return Reply({"blocks": results}, buffers)
+
+    def _marginals(self, capture: AttentionCapture, params: Mapping[str, Any]) -> Reply:
+        wanted = parse_marginals(capture, params)
+        known = self._cache.get(wanted)
+        if known is None:
+            found = capture.marginals(
+                wanted.block.layer, wanted.block.head,
+                **wanted.block.where, height=wanted.height, width=wanted.width, rows=MARGINAL_ROWS,
+            )  # fmt: skip
+            content = {"height": wanted.height, "width": wanted.width, "rows": found.rows}
+            known = Reply(content, [part.astype("<f4").tobytes() for part in (found.received, found.entropy)])
+            self._cache.put(wanted, known)
+        return known
+
+
+def _cells(work: Refinement) -> int:
+    return work.cells

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ import traitlets as t
 from attnwidget.widget import embed, protocol
 from attnwidget.widget.cells import cell_widgets
 from attnwidget.widget.meta import describe
-from attnwidget.widget.requests import answer
+from attnwidget.widget.requests import Answerer
 
 if TYPE_CHECKING:
     from attnwidget.attention import AttentionCapture, AttentionStack
@@ -78,7 +77,7 @@ class AttentionWidget(anywidget.AnyWidget):
     def __init__(self, capture: AttentionCapture, **traits: Any) -> None:  # noqa: ANN401 - traits check their own types
         # First, because ipywidgets closes even what was never finished.
         self._capture: AttentionCapture | None = capture
-        self._lock = threading.Lock()
+        self._answerer = Answerer(capture)
         if not _BUNDLE.exists():
             raise FileNotFoundError(
                 f"attnwidget's front end is missing: there is no {_BUNDLE.name} in the package's widget/static folder. "
@@ -107,8 +106,8 @@ class AttentionWidget(anywidget.AnyWidget):
     def close(self) -> None:
         """Take the view off the page and let go of the capture."""
         super().close()
-        with self._lock:
-            self._capture = None
+        self._answerer.close()
+        self._capture = None
 
     def __repr__(self) -> str:
         """One line: what is shown, and where the view stands."""
@@ -124,9 +123,7 @@ class AttentionWidget(anywidget.AnyWidget):
         return super()._repr_mimebundle_(**kwargs)
 
     def _on_message(self, content: object, _buffers: object) -> None:
-        # Some hosts deliver messages on another thread while a cell runs.
-        with self._lock:
-            reply = answer(self._capture, content)
+        reply = self._answerer.answer(content)
         self.send(reply.content, reply.buffers)
 
     def _shown(self) -> AttentionStack | None:

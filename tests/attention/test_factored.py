@@ -10,7 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnwidget.attention import FactoredAttention, Mask, factored, recognise_mask
+from attnwidget.attention import FactoredAttention, Mask, recognise_mask
+from attnwidget.attention.limits import limits
 
 ALL = slice(0, None)
 
@@ -85,15 +86,15 @@ def test_a_row_that_may_look_at_nothing_is_zero_also_with_the_lse_of_a_kernel():
 
 
 def test_lse_is_computed_in_blocks_once_by_many_threads(monkeypatch):
-    monkeypatch.setattr(factored, "BLOCK_BYTES", 4 * 33 * 5)
+    monkeypatch.setattr(limits, "block_bytes", 4 * 33 * 5)
     q, k = torch.randn(1, 4, 33, 8), torch.randn(1, 2, 33, 8)
     attention = FactoredAttention(q, k, mask=Mask.causal(33, 33))
     calls, results = [], []
     compute = attention._compute_lse
 
-    def counted(example, heads):
-        calls.extend(heads.tolist())
-        compute(example, heads)
+    def counted(example, head, rows):
+        calls.append(head)
+        compute(example, head, rows)
 
     attention._compute_lse = counted
     threads = [threading.Thread(target=lambda: results.append(attention.weights(0, ALL, ALL, ALL))) for _ in range(8)]

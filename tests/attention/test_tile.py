@@ -8,7 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnwidget.attention import AttentionCapture, AttentionStack, FactoredAttention, pooling, recognise_mask
+from attnwidget.attention import AttentionCapture, AttentionStack, FactoredAttention, recognise_mask
+from attnwidget.attention.limits import limits
 
 
 def capture_of(mask, queries, keys, seed=0):
@@ -32,12 +33,12 @@ def test_a_tile_is_numpy_pooling_of_the_full_matrix(data):
     d = data.draw(st.integers(c + 1, keys))
     height, width = data.draw(st.integers(1, 50)), data.draw(st.integers(1, 50))
     reduce = data.draw(st.sampled_from(["max", "mean"]))
-    block = data.draw(st.sampled_from([1, 4 * 40 * 3, 1 << 20]))
-    before, pooling.BLOCK_BYTES = pooling.BLOCK_BYTES, block
+    block = data.draw(st.sampled_from([1, 32 * 40 * 3, 1 << 25]))
+    before, limits.block_bytes = limits.block_bytes, block
     try:
         tile = cap.tile(0, 1, queries=(a, b), keys=slice(c, d), height=height, width=width, reduce=reduce)
     finally:
-        pooling.BLOCK_BYTES = before
+        limits.block_bytes = before
     height, width = min(height, b - a), min(width, d - c)
     weights = np.where(allowed, cap.weights(0, 1), np.nan).astype(np.float64)
     rows = [a + (r * (b - a)) // height for r in range(height)] + [b]

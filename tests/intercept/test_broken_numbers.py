@@ -11,7 +11,7 @@ from torch.nn import functional
 import attnwidget as aw
 from attnwidget.attention import DenseAttention, Mask
 from attnwidget.widget.codes import CODE_MASKED, CODE_MISSING
-from attnwidget.widget.requests import answer
+from attnwidget.widget.requests import Answerer
 
 
 class Look(nn.Module):
@@ -45,9 +45,9 @@ def test_a_row_that_is_not_a_number_is_told_and_shown_as_not_known():
     place = {"layer": 1, "head": 0, "queries": [0, 4], "keys": [0, 4]}
     where = {"stack": "self", "batch": 0}
     tiles = [{**place, "height": 4, "width": 4, "reduce": "max", "dtype": "u8"}]
-    codes = answer(cap, {"id": 1, "method": "tiles", "params": {**where, "tiles": tiles}}).buffers[0]
+    codes = Answerer(cap).answer({"id": 1, "method": "tiles", "params": {**where, "tiles": tiles}}).buffers[0]
     assert list(codes[4:8]) == [CODE_MISSING, CODE_MISSING, CODE_MASKED, CODE_MASKED]
-    values = answer(cap, {"id": 1, "method": "values", "params": {**where, "blocks": [place]}}).buffers[0]
+    values = Answerer(cap).answer({"id": 1, "method": "values", "params": {**where, "blocks": [place]}}).buffers[0]
     np.testing.assert_array_equal(np.frombuffer(values, "<f4")[4:8], [-1, -1, np.nan, np.nan])
     np.testing.assert_array_equal(cap.weights(1, 0)[1], [np.nan, np.nan, 0, 0])
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from attnwidget.widget.codes import decode
 from attnwidget.widget.protocol import MAX_REPLY_BYTES
-from attnwidget.widget.requests import answer
+from attnwidget.widget.requests import Answerer
 
 TILE = {
     "layer": 1,
@@ -29,20 +29,20 @@ def values(*items, **params):
 
 
 def test_values_are_the_weights_of_the_capture_to_the_bit(capture):
-    reply = answer(capture, values(BLOCK))
+    reply = Answerer(capture).answer(values(BLOCK))
     assert reply.content == {"id": 1, "ok": {"blocks": [{"height": 3, "width": 6}]}}
     received = np.frombuffer(reply.buffers[0], "<f4").reshape(3, 6)
     np.testing.assert_array_equal(received, capture.weights(1, 2, queries=slice(2, 5), keys=slice(1, 7)))
 
 
 def test_masked_values_are_nan(causal_capture):
-    reply = answer(causal_capture, values({**BLOCK, "queries": [0, 7], "keys": [0, 7]}))
+    reply = Answerer(causal_capture).answer(values({**BLOCK, "queries": [0, 7], "keys": [0, 7]}))
     received = np.frombuffer(reply.buffers[0], "<f4").reshape(7, 7)
     np.testing.assert_array_equal(np.isnan(received), np.triu(np.ones((7, 7), dtype=bool), k=1))
 
 
 def test_one_buffer_for_each_tile_in_the_order_asked(capture):
-    reply = answer(capture, tiles(TILE, {**TILE, "layer": 0, "dtype": "u8"}))
+    reply = Answerer(capture).answer(tiles(TILE, {**TILE, "layer": 0, "dtype": "u8"}))
     assert [tile["dtype"] for tile in reply.content["ok"]["tiles"]] == ["u16", "u8"]
     first = decode(np.frombuffer(reply.buffers[0], "<u2").reshape(7, 7))
     second = decode(np.frombuffer(reply.buffers[1], "u1").reshape(7, 7))
@@ -51,7 +51,7 @@ def test_one_buffer_for_each_tile_in_the_order_asked(capture):
 
 
 def test_a_pooled_tile_holds_the_largest_weight_of_each_bin(capture):
-    reply = answer(capture, tiles({**TILE, "height": 3, "width": 2}))
+    reply = Answerer(capture).answer(tiles({**TILE, "height": 3, "width": 2}))
     rows, columns = [0, 2, 4, 7], [0, 3, 7]
     weights = capture.weights(1, 2)
     expected = [[weights[rows[r] : rows[r + 1], columns[c] : columns[c + 1]].max() for c in range(2)] for r in range(3)]
@@ -64,7 +64,7 @@ def test_a_pooled_tile_holds_the_largest_weight_of_each_bin(capture):
         (None, "the message must be an object, got NoneType"),
         ({"method": "tiles"}, "'id' must be a whole number, got None"),
         ({"id": True, "method": "tiles"}, "'id' must be a whole number, got True"),
-        ({"id": 1, "method": "rm"}, "unknown method 'rm': expected one of tiles, values"),
+        ({"id": 1, "method": "rm"}, "unknown method 'rm': expected one of tiles, values, refine, marginals"),
         ({"id": 1, "method": "tiles", "params": []}, "'params' must be an object, got list"),
         (tiles(), "'tiles' must be a list with at least one item, got []"),
         (tiles(TILE, stack="cross"), "unknown stack 'cross': this capture has 'self'"),
@@ -80,20 +80,22 @@ def test_a_pooled_tile_holds_the_largest_weight_of_each_bin(capture):
     ],
 )
 def test_a_malformed_message_is_answered_with_what_is_wrong(capture, message, text):
-    reply = answer(capture, message)
+    reply = Answerer(capture).answer(message)
     assert reply.content["error"] == {"code": "invalid", "message": text}
     assert reply.buffers == []
 
 
 def test_too_much_at_once_is_refused_before_any_work(capture):
     item = {**BLOCK, "queries": [0, 7], "keys": [0, 7]}
-    reply = answer(capture, values(*[item] * (MAX_REPLY_BYTES // (7 * 7 * 4) + 1)))
+    reply = Answerer(capture).answer(values(*[item] * (MAX_REPLY_BYTES // (7 * 7 * 4) + 1)))
     assert reply.content["error"]["code"] == "too-large"
     assert f"the limit is {MAX_REPLY_BYTES:,}: ask for less at once" in reply.content["error"]["message"]
 
 
-def test_a_closed_capture_says_so():
-    assert answer(None, values(BLOCK)).content["error"] == {
+def test_a_closed_capture_says_so(capture):
+    answerer = Answerer(capture)
+    answerer.close()
+    assert answerer.answer(values(BLOCK)).content["error"] == {
         "code": "closed",
         "message": "the capture behind this view has been closed: run the cell again",
     }
@@ -104,7 +106,7 @@ def test_an_exception_reaches_the_page(capture, monkeypatch):
         raise ZeroDivisionError("by chance")
 
     monkeypatch.setattr(type(capture), "weights", fail)
-    assert answer(capture, values(BLOCK)).content["error"] == {
+    assert Answerer(capture).answer(values(BLOCK)).content["error"] == {
         "code": "failed",
         "message": "ZeroDivisionError: by chance",
     }
@@ -121,7 +123,7 @@ FIELDS = st.sampled_from([*TILE, "stack", "batch"])
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(message=JSON)
 def test_any_json_gets_an_answer(capture, message):
-    assert "error" in answer(capture, message).content
+    assert "error" in Answerer(capture).answer(message).content
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -130,7 +132,7 @@ def test_any_json_in_any_field_gets_an_answer(capture, field, junk):
     message = tiles(dict(TILE))
     target = message["params"] if field in message["params"] else message["params"]["tiles"][0]
     target[field] = junk
-    reply = answer(capture, message)
+    reply = Answerer(capture).answer(message)
     assert set(reply.content) in ({"id", "ok"}, {"id", "error"})
     if "error" in reply.content:
         assert reply.content["error"]["code"] == "invalid"

@@ -1,0 +1,85 @@
+"""What pooling adds up, and the way to it that every kind of attention has: through its weights, a block at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from attnwidget.attention.limits import limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from attnwidget.attention.bins import Picks
+    from attnwidget.attention.protocol import Attention, Floats, Index
+
+_PAIR_BYTES = 64
+"""What a pair of a block takes at most: its weight, masks, copies in double precision, what a layer itself needs."""
+_MOST_PAIRS = 1 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """What one block adds to a pooled rectangle.
+
+    Attributes:
+        pairs: how many were looked at, or need not be.
+        rows: number of the first bin of queries.
+        columns: number of the first bin of keys.
+        values: (m, n), the largest weights, -infinity where nothing is allowed, or sums; None for nothing.
+        counts: (m, n) allowed pairs, with sums.
+    """
+
+    pairs: int
+    rows: int = 0
+    columns: int = 0
+    values: NDArray[np.floating] | None = None
+    counts: NDArray[np.int64] | None = None
+
+
+def pool_by_weights(
+    layer: Attention, example: int, head: int, rows: Picks, keys: Picks, reduce: str
+) -> Iterator[Block]:
+    """Pool a rectangle of one head, block by block.
+
+    Args:
+        layer: whose weights.
+        example: of the batch.
+        head: which head.
+        rows: of queries.
+        keys: of keys; all of them are looked at.
+        reduce: "max" or "mean".
+
+    Yields:
+        What each block adds.
+    """
+    most = max(1, min(_MOST_PAIRS, limits.block_bytes // _PAIR_BYTES))
+    columns = min(most, keys.total)
+    for row_panel in rows.panels(max(1, most // columns)):
+        for key_panel in keys.panels(columns):
+            places, width = key_panel.index, key_panel.shape[1]
+            block = _block(layer, example, head, row_panel.index, places)
+            # Repeated positions change no maximum, and count for nothing in a sum.
+            block[row_panel.repeats] = -np.inf
+            block[:, key_panel.repeats] = -np.inf
+            cells = block.reshape(len(row_panel.counts), -1, len(key_panel.counts), width)
+            pairs = int(row_panel.counts.sum()) * int(key_panel.counts.sum())
+            if reduce == "max":
+                values, counts = cells.max(axis=1).max(axis=2), None
+            else:
+                seen = cells != -np.inf
+                counts = seen.sum(axis=(1, 3), dtype=np.int64)
+                values = np.where(seen, cells, 0).sum(axis=1, dtype=np.float64).sum(axis=2)
+            yield Block(pairs, row_panel.first, key_panel.first, values, counts)
+
+
+def _block(layer: Attention, example: int, head: int, queries: Index, keys: Index) -> Floats:
+    """Weights (q, k); -infinity where masked, so that no sum or maximum takes them for zero."""
+    heads = slice(head, head + 1)
+    weights = layer.weights(example, heads, queries, keys)[0]
+    allowed = layer.allowed(example, heads, queries, keys)
+    return np.where(allowed[0], weights, np.float32(-np.inf))

@@ -1,0 +1,278 @@
+"""From what the page sends, not trusted to be anything, to requests that make sense for a capture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from attnwidget.widget.codes import CODE_TYPES, DTYPES, CodeType
+from attnwidget.widget.protocol import MAX_REPLY_BYTES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from attnwidget.attention import AttentionCapture, AttentionStack
+
+REDUCTIONS = ("max", "mean")
+MARGINAL_ROWS = 1024
+"""Queries whose whole rows are looked at, for each of the two marginals, at most."""
+MAX_REFINED_CELLS = 1 << 20
+"""Cells of a tile that is made in slices: it is kept between them."""
+_MOST_LEVEL = 30
+
+
+class RequestError(Exception):
+    """A request that cannot be answered, with one of the error codes of the protocol."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Place:
+    """One example of one stack."""
+
+    stack: str
+    batch: int
+
+
+@dataclass(frozen=True)
+class BlockRequest:
+    """A rectangle of a head, as it is."""
+
+    place: Place
+    layer: int
+    head: int
+    queries: tuple[int, int]
+    keys: tuple[int, int]
+
+    @property
+    def height(self) -> int:
+        """Queries."""
+        return self.queries[1] - self.queries[0]
+
+    @property
+    def width(self) -> int:
+        """Keys."""
+        return self.keys[1] - self.keys[0]
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """Keyword arguments that the questions of a capture share."""
+        return {"queries": self.queries, "keys": self.keys, "batch": self.place.batch, "stack": self.place.stack}
+
+
+@dataclass(frozen=True)
+class TileRequest:
+    """A pooled rectangle. Equal requests have equal answers.
+
+    Attributes:
+        block: the rectangle.
+        height: rows of cells.
+        width: columns of cells.
+        level: cells of 2^level tokens a side; None where bins are even.
+        reduce: "max" or "mean".
+        dtype: of the codes.
+        rows: queries looked at under each cell, at most; None for all.
+    """
+
+    block: BlockRequest
+    height: int
+    width: int
+    level: int | None
+    reduce: Any
+    dtype: CodeType
+    rows: int | None
+
+    @property
+    def n_bytes(self) -> int:
+        """Of its codes."""
+        return self.height * self.width * DTYPES[self.dtype].itemsize
+
+    @property
+    def exact(self) -> TileRequest:
+        """The same, with all queries looked at."""
+        return replace(self, rows=None)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """What `AttentionCapture.tile` is called with."""
+        sizes = {"height": self.height, "width": self.width} if self.level is None else {"level": self.level}
+        place = {"layer": self.block.layer, "head": self.block.head}
+        return {**place, **self.block.where, **sizes, "reduce": self.reduce, "rows": self.rows}
+
+
+@dataclass(frozen=True)
+class MarginalsRequest:
+    """What runs along the edges of a rectangle."""
+
+    block: BlockRequest
+    height: int
+    width: int
+
+
+def parse_tiles(capture: AttentionCapture, params: Mapping[str, Any]) -> list[TileRequest]:
+    """Params of `tiles`."""
+    stack, place = _place(capture, params)
+    return [_tile(stack, place, item) for item in _sequence(params, "tiles")]
+
+
+def parse_values(capture: AttentionCapture, params: Mapping[str, Any]) -> list[BlockRequest]:
+    """Params of `values`."""
+    stack, place = _place(capture, params)
+    return [_block(stack, place, item) for item in _sequence(params, "blocks")]
+
+
+def parse_refine(capture: AttentionCapture, params: Mapping[str, Any]) -> TileRequest:
+    """Params of `refine`."""
+    stack, place = _place(capture, params)
+    tile = _tile(stack, place, params.get("tile"), "'tile'")
+    if mapping(params.get("tile"), "'tile'").get("rows") is not None:
+        raise RequestError("invalid", "'rows' is given: expected a tile without it, a refinement looks at all of them")
+    if tile.height * tile.width > MAX_REFINED_CELLS:
+        raise RequestError(
+            "too-large",
+            f"the tile would have {tile.height * tile.width:,} cells, the limit for one that is refined is "
+            f"{MAX_REFINED_CELLS:,}: ask for less at once",
+        )
+    return tile
+
+
+def parse_marginals(capture: AttentionCapture, params: Mapping[str, Any]) -> MarginalsRequest:
+    """Params of `marginals`."""
+    stack, place = _place(capture, params)
+    block = _block(stack, place, params)
+    height, width = _size(params, "height", block.height), _size(params, "width", block.width)
+    for what, size in (("height", height), ("width", width)):
+        if size > MARGINAL_ROWS:
+            raise RequestError("invalid", f"{what} is {size}: expected at most {MARGINAL_ROWS} bins of marginals")
+    return MarginalsRequest(block, height, width)
+
+
+def mapping(value: object, what: str) -> Mapping[str, Any]:
+    """An object, or an error that names what should be one."""
+    if not isinstance(value, Mapping):
+        raise RequestError("invalid", f"{what} must be an object, got {type(value).__name__}")
+    return value
+
+
+def integer(request: Mapping[str, Any], name: str) -> int:
+    """A whole number, or an error."""
+    value = request.get(name)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise RequestError("invalid", f"{name!r} must be a whole number, got {_short(value)}")
+    return value
+
+
+def check_size(n_bytes: int) -> None:
+    """Refuse an answer that is too large."""
+    if n_bytes > MAX_REPLY_BYTES:
+        raise RequestError(
+            "too-large",
+            f"the answer would hold {n_bytes:,} bytes, the limit is {MAX_REPLY_BYTES:,}: ask for less at once",
+        )
+
+
+def _place(capture: AttentionCapture, params: Mapping[str, Any]) -> tuple[AttentionStack, Place]:
+    name = params.get("stack")
+    if not isinstance(name, str) or name not in capture.stacks:
+        raise RequestError(
+            "invalid", f"unknown stack {name!r}: this capture has {', '.join(map(repr, capture.stacks))}"
+        )
+    stack = capture.stacks[name]
+    batch = integer(params, "batch")
+    if not 0 <= batch < stack.n_examples:
+        raise RequestError(
+            "invalid", f"example {batch} does not exist: the batch has examples 0 to {stack.n_examples - 1}"
+        )
+    return stack, Place(name, batch)
+
+
+def _block(stack: AttentionStack, place: Place, item: object, what: str = "each item") -> BlockRequest:
+    request = mapping(item, what)
+    layer, head = integer(request, "layer"), integer(request, "head")
+    for axis, index, count in (("layer", layer, stack.n_layers), ("head", head, stack.n_heads)):
+        if not 0 <= index < count:
+            raise RequestError(
+                "invalid", f"{axis} {index} does not exist: stack {stack.name!r} has {axis}s 0 to {count - 1}"
+            )
+    queries = _range(request, "queries", len(stack.query_tokens[place.batch]))
+    keys = _range(request, "keys", len(stack.key_tokens[place.batch]))
+    return BlockRequest(place, layer, head, queries, keys)
+
+
+def _tile(stack: AttentionStack, place: Place, item: object, what: str = "each item") -> TileRequest:
+    block, request = _block(stack, place, item, what), mapping(item, what)
+    height, width, level = _cells(block, request)
+    rows = None
+    if request.get("rows") is not None:
+        rows = integer(request, "rows")
+        if rows < 1:
+            raise RequestError("invalid", f"'rows' is {rows}: expected at least 1, or null for all of them")
+    deepest = -(-block.height // height) if level is None else min(block.height, 1 << level)
+    return TileRequest(
+        block,
+        height,
+        width,
+        level,
+        reduce=_choice(request, "reduce", REDUCTIONS),
+        dtype=_choice(request, "dtype", CODE_TYPES),
+        rows=None if rows is not None and rows >= deepest else rows,
+    )
+
+
+def _cells(block: BlockRequest, request: Mapping[str, Any]) -> tuple[int, int, int | None]:
+    """Height, width and level."""
+    if request.get("level") is None:
+        return _size(request, "height", block.height), _size(request, "width", block.width), None
+    level = integer(request, "level")
+    if not 0 <= level <= _MOST_LEVEL:
+        raise RequestError("invalid", f"'level' is {level}: expected 0 to {_MOST_LEVEL}")
+    height, width = -(-block.height >> level), -(-block.width >> level)
+    for what, size in (("height", height), ("width", width)):
+        if request.get(what) is not None and integer(request, what) != size:
+            raise RequestError(
+                "invalid", f"{what} is {request[what]}: expected {size}, as follows from 'level', or nothing"
+            )
+    return height, width, level
+
+
+def _size(request: Mapping[str, Any], what: str, limit: int) -> int:
+    size = integer(request, what)
+    if not 1 <= size <= limit:
+        raise RequestError("invalid", f"{what} is {size}: expected 1 to {limit}, the length of the range it pools")
+    return size
+
+
+def _sequence(params: Mapping[str, Any], name: str) -> Sequence[object]:
+    value = params.get(name)
+    if not isinstance(value, list) or not value:
+        raise RequestError("invalid", f"{name!r} must be a list with at least one item, got {_short(value)}")
+    return value
+
+
+def _range(request: Mapping[str, Any], name: str, length: int) -> tuple[int, int]:
+    value = request.get(name)
+    if (
+        not isinstance(value, list)
+        or [type(end) for end in value] != [int, int]
+        or not 0 <= value[0] < value[1] <= length
+    ):
+        raise RequestError(
+            "invalid", f"{name!r} must be [start, stop] with 0 <= start < stop <= {length}, got {_short(value)}"
+        )
+    return value[0], value[1]
+
+
+def _choice(request: Mapping[str, Any], name: str, choices: tuple[Any, ...]) -> Any:  # noqa: ANN401 - one of `choices`
+    value = request.get(name)
+    if value not in choices:
+        raise RequestError("invalid", f"{name!r} must be one of {', '.join(map(repr, choices))}, got {_short(value)}")
+    return value
+
+
+def _short(value: object, limit: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else text[:limit] + "…"
