@@ -15,16 +15,18 @@ if TYPE_CHECKING:
     from attnwidget.attention import AttentionCapture
     from attnwidget.inputs import Prepared
     from attnwidget.intercept.passes.outcome import Outcome
+    from attnwidget.intercept.terms import Terms
     from attnwidget.model import AttentionModel
 
 
-def generate(model: AttentionModel, prepared: Prepared, options: dict[str, Any]) -> AttentionCapture:
+def generate(model: AttentionModel, prepared: Prepared, options: dict[str, Any], terms: Terms) -> AttentionCapture:
     """Run transformers' own method under a capture.
 
     Args:
         model: what generates.
         prepared: the prompt.
         options: keyword arguments of transformers' generate().
+        terms: what is kept.
 
     Returns:
         The capture.
@@ -34,7 +36,9 @@ def generate(model: AttentionModel, prepared: Prepared, options: dict[str, Any])
     """
     two_sided = bool(getattr(getattr(model.model, "config", None), "is_encoder_decoder", False))
     prompt = prepared.naming.queries
-    with watching(model.model, model=model.name, store=model.store) as (result, recorder), torch.no_grad():
+    with watching(model.model, terms, model=model.name) as (result, recorder), torch.no_grad():
+        if recorder.progress is not None:
+            recorder.progress.n_tokens = options.get("max_new_tokens")
         model.model.generate(*prepared.args, **{**prepared.kwargs, **options})  # type: ignore[operator]
 
     def naming(outcome: Outcome | None) -> Naming:

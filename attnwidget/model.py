@@ -17,8 +17,10 @@ from attnwidget.inputs import prepare
 from attnwidget.inputs.placement import input_device, placement_text
 from attnwidget.inputs.prepare import as_names, decoder_axis
 from attnwidget.intercept.assemble import Axis, Naming
+from attnwidget.intercept.forecast import refuse_too_much
 from attnwidget.intercept.session import fill, watching
 from attnwidget.intercept.store import check_where
+from attnwidget.intercept.terms import Terms
 from attnwidget.intercept.written import as_written
 
 if TYPE_CHECKING:
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
 
     from attnwidget.attention import AttentionCapture
     from attnwidget.attention.tokens import TokenNames
+    from attnwidget.intercept.picks import Given
     from attnwidget.intercept.store import Where
+    from attnwidget.intercept.terms import Dtype
 
 _TOKENIZER_FILES = ("*token*", "vocab*", "*.model", "*.tiktoken", "tekken*")
 _SHARED = ("revision", "token", "cache_dir", "local_files_only", "trust_remote_code")
@@ -126,6 +130,11 @@ class AttentionModel:
         key_tokens: TokenNames | Sequence[TokenNames] | None = None,
         store: Where | None = None,
         dropout: bool = False,
+        dtype: Dtype = None,
+        layers: Given | None = None,
+        heads: Given | None = None,
+        limit: int | None = None,
+        progress: bool = True,
         **forward_kwargs: Any,  # noqa: ANN401
     ) -> AttentionCapture:
         """Run the model once, without gradients, and keep its attention. Padding is cut off each example.
@@ -141,6 +150,11 @@ class AttentionModel:
             store: where to keep queries and keys, as for the model; where the model says if None.
             dropout: the weights after dropout, where the model is in training mode; all of them are kept, see
                 `aw.capture`.
+            dtype: keep queries and keys as torch.bfloat16 or torch.float16, see `aw.capture`.
+            layers: which layers to keep, counted within each stack, see `aw.capture`.
+            heads: which heads to keep, counted within each layer.
+            limit: the most bytes to hold; what is estimated to be more is refused before the model runs.
+            progress: show a bar if it takes more than two seconds.
             **forward_kwargs: passed on to the model.
 
         Returns:
@@ -150,7 +164,7 @@ class AttentionModel:
             TypeError: the inputs are none of these.
             ValueError: an empty text, one that is too long for the model, or ids it does not have; or a model whose
                 parameters hold no values.
-            CaptureError: no attention was seen, or some that cannot be shown.
+            CaptureError: no attention was seen, or some that cannot be shown, or it would be more than `limit`.
 
         Warns:
             AttentionWarning: the model overflowed, and some weights are not numbers.
@@ -168,14 +182,33 @@ class AttentionModel:
             naming = Naming(decoder_axis(kwargs, self.tokenizer), naming.queries, _roles(naming.queries))
         if key_tokens is not None:
             naming = Naming(naming.queries, as_names(key_tokens, naming.keys), naming.roles)
-        where = self.store if store is None else store
-        watch = watching(self.model, model=self.name, store=where, dropout=dropout)
-        with watch as (result, recorder), torch.no_grad():
+        terms = Terms.of(
+            store=self.store if store is None else store,
+            dropout=dropout,
+            dtype=dtype,
+            layers=layers,
+            heads=heads,
+            limit=limit,
+            progress=progress,
+        )
+        refuse_too_much(self.model, kwargs, terms)
+        with watching(self.model, terms, model=self.name) as (result, recorder), torch.no_grad():
             self.model(*prepared.args, *args, **kwargs)
         fill(result, recorder, naming)
         return result
 
-    def generate(self, inputs: Any, **options: Any) -> AttentionCapture:  # noqa: ANN401 - see below
+    def generate(
+        self,
+        inputs: Any,  # noqa: ANN401 - see below
+        *,
+        store: Where | None = None,
+        dtype: Dtype = None,
+        layers: Given | None = None,
+        heads: Given | None = None,
+        limit: int | None = None,
+        progress: bool = True,
+        **options: Any,  # noqa: ANN401
+    ) -> AttentionCapture:
         """Let the model go on from a prompt, and keep the attention of all of it as one causal map.
 
         Prefill and steps are joined, equal to one forward pass over the final sequence, whatever the cache. Of beams,
@@ -184,6 +217,13 @@ class AttentionModel:
 
         Args:
             inputs: the prompt, in every form that `capture` takes; several prompts are padded on the left.
+            store: where to keep queries and keys, as for the model; where the model says if None.
+            dtype: keep queries and keys as torch.bfloat16 or torch.float16, see `aw.capture`.
+            layers: which layers to keep, counted within each stack, see `aw.capture`.
+            heads: which heads to keep, counted within each layer.
+            limit: the most bytes to hold; what is estimated to be more, with `max_new_tokens`, is refused before the
+                model runs.
+            progress: show a bar of tokens if it takes more than two seconds.
             **options: passed on to transformers' `generate` (max_new_tokens, do_sample, num_beams ...).
 
         Returns:
@@ -191,9 +231,18 @@ class AttentionModel:
 
         Raises:
             TypeError, ValueError: as for `capture`, or what transformers refuses.
-            CaptureError: the model cannot generate, or runs something else in between (a negative prompt).
+            CaptureError: the model cannot generate, or runs something else in between (a negative prompt), or what it
+                leaves would be more than `limit`.
         """
         check_generates(self.model, self.name)
+        terms = Terms.of(
+            store=self.store if store is None else store,
+            dtype=dtype,
+            layers=layers,
+            heads=heads,
+            limit=limit,
+            progress=progress,
+        )
         two_sided = getattr(getattr(self.model, "config", None), "is_encoder_decoder", False)
         prepared = prepare(
             inputs, self.tokenizer, device=input_device(self.model), parameters=self._parameters(), left=not two_sided
@@ -202,7 +251,8 @@ class AttentionModel:
         if "token_type_ids" not in self._parameters():  # which generate() refuses where forward would not mind
             kwargs.pop("token_type_ids", None)
         self._check_ids(kwargs, more=0 if two_sided else options.get("max_new_tokens") or 0)
-        return generate(self, replace(prepared, kwargs=kwargs), options)
+        refuse_too_much(self.model, kwargs, terms, more=options.get("max_new_tokens") or 0)
+        return generate(self, replace(prepared, kwargs=kwargs), options, terms)
 
     def __repr__(self) -> str:
         kind, tokenizer = (

@@ -62,6 +62,11 @@ class DenseAttention:
         self.dropped = dropped
 
     @property
+    def array(self) -> Any:  # noqa: ANN401 - NumPy, or a tensor of bfloat16
+        """(B, H, Tq, Tk), as it is stored."""
+        return self._weights
+
+    @property
     def n_examples(self) -> int:
         """Examples in the batch."""
         return int(self._weights.shape[0])

@@ -12,7 +12,7 @@ from attnwidget.attention.memory import MEMORY, not_on_disk
 from attnwidget.attention.protocol import Bools, Floats, Index, length_of, positions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -80,10 +80,17 @@ class FramedAttention:
         twice = (ordered[..., 1:] == ordered[..., :-1]) & (ordered[..., 1:] >= 0)
         self._is_simple = self._keys.shape[1:3] == (1, 1) and not twice.any()
 
-    def around(self, windows: Attention) -> FramedAttention:
-        """The same frame around other windows of the same shape, with nothing worked out or kept twice."""
+    def around(self, windows: Attention, *, heads: Sequence[int] | None = None) -> FramedAttention:
+        """The same frame around other windows, with nothing worked out or kept twice.
+
+        Args:
+            windows: of the same shape; of fewer heads, where `heads` says which.
+            heads: of these windows; all of them if None.
+        """
         same = copy(self)
         same.windows = windows
+        if heads is not None and self._keys.shape[1] > 1:
+            same._keys = self._keys[:, list(heads)]  # noqa: SLF001 - of its own class
         return same
 
     @property

@@ -14,7 +14,7 @@ _NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 _SHOWN = 8
 """Runs of layer numbers written out in one row."""
 
-_COLUMNS = ("layers", "heads", "key heads", "head size", "by", "kept", "module")
+_COLUMNS = ("layers", "in the model", "heads", "key heads", "head size", "by", "kept", "module")
 
 
 def layer_table(infos: Sequence[LayerInfo], details: Sequence[str]) -> list[str]:
@@ -28,10 +28,16 @@ def layer_table(infos: Sequence[LayerInfo], details: Sequence[str]) -> list[str]
         Lines without indentation.
     """
     groups: dict[tuple[str, ...], list[int]] = {}
+    chosen = any(info.number is not None for info in infos)
     for number, (info, detail) in enumerate(zip(infos, details, strict=True)):
         groups.setdefault(_cells(info, detail), []).append(number)
     rows = [
-        (ranges(numbers), *cells[:-1], _place([infos[number] for number in numbers]))
+        (
+            ranges(numbers),
+            ranges(found for number in numbers if (found := infos[number].number) is not None) if chosen else "",
+            *cells[:-1],
+            _place([infos[number] for number in numbers]),
+        )
         for cells, numbers in groups.items()
     ]
     used = [column for column in range(len(_COLUMNS)) if any(row[column] for row in rows)]
@@ -42,7 +48,7 @@ def layer_table(infos: Sequence[LayerInfo], details: Sequence[str]) -> list[str]
 
 def _cells(info: LayerInfo, detail: str) -> tuple[str, ...]:
     return (
-        str(info.heads),
+        f"{ranges(info.picked)} of {info.n_heads}" if info.picked else str(info.heads),
         str(info.key_heads) if info.key_heads not in (None, info.heads) else "",
         str(info.head_size) if info.head_size is not None else "",
         info.implementation,

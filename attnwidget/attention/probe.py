@@ -27,12 +27,15 @@ class Probe:
         rows: the checked queries.
         outputs: (B, H, r) float32, o r; likewise.
         epsilon: relative rounding of the type the run computed in.
+        kept: relative rounding of queries and keys (or weights) after the run, where they are kept in a coarser type
+            than it computed them in; 0 where they are as the run had them.
     """
 
     values: Any
     rows: Index
     outputs: Any
     epsilon: float
+    kept: float = 0.0
 
     @property
     def nbytes(self) -> int:

@@ -11,7 +11,7 @@ from attnwidget.attention.memory import MEMORY, held_text, not_on_disk
 from attnwidget.attention.tokens import Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from attnwidget.attention.protocol import Attention
 
@@ -32,6 +32,9 @@ class LayerInfo:
         head_size: numbers in a query of one head; None where only weights are known.
         window: the most keys in a row that a query may look at; None without a window.
         ranks: the processes that share its heads, where they do (tensor parallelism).
+        number: of the layer among all that ran in its stack, where only some were kept; None where all were.
+        picked: the numbers its heads have in the model, where only some were kept; empty where all were.
+        n_heads: how many heads it has in the model, likewise; 0 where all were kept.
     """
 
     path: str = ""
@@ -43,6 +46,9 @@ class LayerInfo:
     head_size: int | None = None
     window: int | None = None
     ranks: tuple[int, ...] = ()
+    number: int | None = None
+    picked: tuple[int, ...] = ()
+    n_heads: int = 0
 
     def of(self, layer: Attention) -> LayerInfo:
         """The same place, with what the layer itself knows."""
@@ -119,18 +125,7 @@ class AttentionStack:
     @property
     def held(self) -> Mapping[str, int]:
         """Bytes held by the layers, by where they are; a mask or modifier that layers share is counted once."""
-        held: Counter[str] = Counter()
-        for layer in self.layers:
-            held.update(layer.held)
-        masks = [layer.mask for layer in self.layers if layer.mask is not None]
-        shared = {id(mask): mask.nbytes for mask in masks}
-        held[MEMORY] += sum(shared.values()) - sum(mask.nbytes for mask in masks)
-        met = set()
-        for modifier in (found for layer in self.layers if (found := getattr(layer, "modifier", None)) is not None):
-            if id(modifier) in met:
-                held.subtract(modifier.held)
-            met.add(id(modifier))
-        return held
+        return held_by(self.layers)
 
     @property
     def nbytes(self) -> int:
@@ -150,6 +145,24 @@ class AttentionStack:
         queries, keys = [len(tokens) for tokens in self.query_tokens], [len(tokens) for tokens in self.key_tokens]
         text = f"{_range(queries)} tokens" if queries == keys else f"{_range(queries)} x {_range(keys)} tokens"
         return text if self.n_examples == 1 else f"{self.n_examples} examples of {text}"
+
+
+def held_by(layers: Iterable[Attention]) -> Counter[str]:
+    """Bytes held by layers, by where they are; a mask or modifier that layers share is counted once."""
+    held: Counter[str] = Counter()
+    met: set[int] = set()
+    for layer in layers:
+        held.update(layer.held)
+        if layer.mask is not None:
+            if id(layer.mask) in met:
+                held[MEMORY] -= layer.mask.nbytes
+            met.add(id(layer.mask))
+        modifier = getattr(layer, "modifier", None)
+        if modifier is not None:
+            if id(modifier) in met:
+                held.subtract(modifier.held)
+            met.add(id(modifier))
+    return held
 
 
 def _range(counts: list[int]) -> str:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attnwidget.attention.layertable import ranges
+from attnwidget.attention.rounding import moved_by_rounding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from attnwidget.attention.probe import Probe
+    from attnwidget.attention.protocol import Attention
     from attnwidget.attention.stack import AttentionStack
 
 _ROUNDING = 16
@@ -30,7 +31,7 @@ class LayerCheck:
         path: of the module.
         error: the largest of |softmax(...) v - output| over the checked rows of every head, in units of the largest
             value; None where the run left nothing to check by.
-        tolerance: what rounding explains, in the same units.
+        tolerance: what rounding explains, of the run and of what is kept, in the same units.
     """
 
     stack: str
@@ -112,8 +113,9 @@ def _checks(stack: AttentionStack) -> Iterable[LayerCheck]:
         error = None if errors is None else float(errors.max(initial=0))
         # An error that is no number is no agreement.
         error = np.inf if error is not None and np.isnan(error) else error
-        yield LayerCheck(stack.name, number, info.path, error, _tolerance(layer.probe))
+        yield LayerCheck(stack.name, number, info.path, error, _tolerance(layer))
 
 
-def _tolerance(probe: Probe | None) -> float:
-    return max(_FLOAT32, _ROUNDING * probe.epsilon) if probe is not None else _FLOAT32
+def _tolerance(layer: Attention) -> float:
+    run = _FLOAT32 if layer.probe is None else max(_FLOAT32, _ROUNDING * layer.probe.epsilon)
+    return run + moved_by_rounding(layer)

@@ -90,7 +90,7 @@ def assemble(recorder: Recorder, naming: Naming | Callable[[Outcome | None], Nam
         raise CaptureError(nothing_seen(recorder))
     naming = naming if isinstance(naming, Naming) else naming(recorder.outcome)
     groups: dict[str, list[list[Record]]] = {}
-    roles = name_roles(recorder.records)
+    roles = [record.stack or role for record, role in zip(recorder.records, name_roles(recorder.records), strict=True)]
     for record, role in zip(recorder.records, roles, strict=True):
         shaped = groups.setdefault(role, [])
         for group in shaped:
@@ -122,7 +122,7 @@ def _apart(name: str, group: list[Record], first: list[Record]) -> str:
 
 
 def _tell_unseen(recorder: Recorder) -> None:
-    notes, doubts = unseen(recorder.root, {record.path for record in recorder.records}, recorder.ran)
+    notes, doubts = unseen(recorder.root, recorder.seen, recorder.ran)
     recorder.notes.update(dict.fromkeys(notes + doubts))
     if doubts:
         warnings.warn(
@@ -159,10 +159,7 @@ def _stack(name: str, role: str, group: list[Record], naming: Naming, *, aside: 
     if extra:
         known = keys or (queries if n_queries == n_keys - len(extra) else None)
         keys = _followed(known or Axis((Tokens.numbered(n_keys - len(extra)),)), extra)
-    infos = [
-        LayerInfo(record.path, type(record.module).__name__, record.implementation, record.call, ranks=record.ranks)
-        for record in group
-    ]
+    infos = [_info(record) for record in group]
     try:
         return AttentionStack(
             name,
@@ -178,6 +175,20 @@ def _stack(name: str, role: str, group: list[Record], naming: Naming, *, aside: 
             f"{error}. The first layer of this stack is {group[0].path or 'the module itself'}, with {n_examples} "
             f"examples, {n_queries} queries and {n_keys} keys"
         ) from error
+
+
+def _info(record: Record) -> LayerInfo:
+    some_heads = record.heads is not None and len(record.heads) != record.n_heads
+    return LayerInfo(
+        record.path,
+        type(record.module).__name__,
+        record.implementation,
+        record.call,
+        ranks=record.ranks,
+        number=record.number,
+        picked=(record.heads or ()) if some_heads else (),
+        n_heads=(record.n_heads or 0) if some_heads else 0,
+    )
 
 
 def _axes(role: str, n_queries: int, n_keys: int, naming: Naming, *, aside: bool) -> tuple[Axis | None, Axis | None]:

@@ -9,25 +9,36 @@ import torch
 
 from attnwidget.attention import Mask, MaskMemo, Probe, combine_masks, without_bias
 from attnwidget.attention.memo import TensorMemo, key_of
+from attnwidget.intercept.narrowing import HeadsModifier, key_heads, mask_of_heads, picked
 from attnwidget.intercept.store import Store
+from attnwidget.intercept.terms import Terms
 from attnwidget.intercept.windows.places import Places
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable
+    from collections.abc import Callable, Hashable, Iterable, Sequence
+
+    from attnwidget.attention.modifier import ScoreModifier
 
 _SEED = 20170612
 _ROWS = 8
 """Queries of each layer that can be checked against the output."""
+OVERFLOW = (
+    "some queries or keys are larger than float16 holds (65504): those are kept as bfloat16, which is as small and "
+    "rounds 8 times as coarsely"
+)
 
 
 class Keeper:
     """Handed to whoever builds an attention while a run is watched.
 
     Args:
-        store: where what is kept goes; on the device where it is if None.
-        dropout: weights are wanted as they are after dropout, where there is any.
+        terms: what is to be kept, and where; everything, on the device where it is, if None.
 
     Attributes:
+        terms: as given.
+        store: where what is kept goes.
+        dropout: weights are wanted as they are after dropout, where there is any.
+        notes: what the capture should tell of what was kept.
         masks: masks met before in this run.
         made: what routes made of other things in this run, by keys of their own.
         keep_once: as `keep`, with one copy for all layers that ask for a tensor with the same values.
@@ -35,15 +46,18 @@ class Keeper:
         places: places of windows met before in this run.
     """
 
-    def __init__(self, store: Store | None = None, *, dropout: bool = False) -> None:
-        self.store = store or Store()
-        self.dropout = dropout
+    def __init__(self, terms: Terms | None = None) -> None:
+        self.terms = terms or Terms()
+        self.store = Store(self.terms.store)
+        self.dropout = self.terms.dropout
+        self.notes: dict[str, None] = {}
         self._clear()
 
     @property
     def key(self) -> Hashable:
         """Keepers with equal keys keep the same things in the same place."""
-        return self.store.key, self.dropout
+        terms = self.terms
+        return self.store.key, terms.dropout, terms.dtype, terms.heads and terms.heads.text, terms.layers is None
 
     def forget(self) -> None:
         """Let go of what is only needed while the run lasts."""
@@ -63,6 +77,7 @@ class Keeper:
         self._combined: dict[tuple[int, ...], tuple[list[Mask], Mask]] = {}
         self._unbiased: dict[int, tuple[Mask, Mask | None]] = {}
         self._large_biases: dict[tuple[int, ...], Mask] = {}
+        self._of_heads: dict[tuple[int, tuple[int, ...]], tuple[Any, Any]] = {}
 
     def begin(self) -> None:
         """Another pass begins: what layers share, they share within one."""
@@ -91,17 +106,51 @@ class Keeper:
         assert mask.bias is not None  # noqa: S101 - the caller has looked; this is for the type checker
         return self._large_biases.setdefault(mask.bias.shape, mask) is mask
 
+    def mask_of_heads(self, mask: Mask | None, heads: tuple[int, ...]) -> Mask | None:
+        """A mask for some heads, the same for the same one, so that layers share it."""
+        if mask is None:
+            return None
+        known = self._of_heads.setdefault((id(mask), heads), (mask, None))
+        if known[1] is None:  # with what it was made of, so that no other gets the place it is known by
+            known = self._of_heads[id(mask), heads] = mask, mask_of_heads(mask, heads)
+        found: Mask = known[1]
+        return found
+
+    def modifier_of_heads(self, modifier: ScoreModifier | None, heads: tuple[int, ...]) -> ScoreModifier | None:
+        """A function of scores for some heads, the same for the same one."""
+        if modifier is None:
+            return None
+        made: ScoreModifier = self._of_heads.setdefault(
+            (id(modifier), heads), (modifier, HeadsModifier(modifier, heads))
+        )[1]
+        return made
+
     def keep(self, tensor: torch.Tensor) -> torch.Tensor:
         """A copy with a storage of its own: later writes cannot reach it, and it keeps nothing larger alive."""
         return self.store.keep(tensor)
+
+    def keep_factor(self, tensor: torch.Tensor) -> torch.Tensor:
+        """A copy of queries, keys or weights, in the type that was asked for."""
+        dtype = self.terms.dtype
+        if dtype is None or tensor.dtype == dtype or not tensor.is_floating_point():
+            return self.store.keep(tensor)
+        self.store.count(tensor.numel() * dtype.itemsize, tensor.device)
+        small = tensor.detach().to(dtype, memory_format=torch.contiguous_format)
+        if torch.finfo(dtype).max < torch.finfo(tensor.dtype).max and _overflows(tensor, small):
+            self.notes[OVERFLOW] = None
+            small = tensor.detach().to(torch.bfloat16, memory_format=torch.contiguous_format)
+        return self.store.move(small)
 
     def keep_lse(self, lse: torch.Tensor | None) -> torch.Tensor | None:
         """The kernel's own result needs no copy if it stays where it is, alone in its storage; (B, H, Tq) float32."""
         if lse is None:
             return None
         lse = lse.detach().float()
-        own = lse.untyped_storage().nbytes() == lse.numel() * lse.element_size()
-        return lse if own and self.store.leaves(lse) else self.store.keep(lse)
+        nbytes = lse.numel() * lse.element_size()
+        if lse.untyped_storage().nbytes() == nbytes and self.store.leaves(lse):
+            self.store.count(nbytes, lse.device)
+            return lse
+        return self.store.keep(lse)
 
     def probe(self, value: torch.Tensor, output: torch.Tensor) -> Probe | None:
         """What is needed to check weights against the output later.
@@ -127,18 +176,20 @@ class Keeper:
 
 
 class Lender(Keeper):
-    """Hands tensors on as they are, for calls of which only what is new will be kept, by whoever asked.
+    """Hands tensors on as they are, for calls of which only a part will be kept, by whoever asked.
 
     Args:
         keeper: of the capture, whose memos are used.
+        probes: make probes at once; else remember what they could be made from.
 
     Attributes:
         value: (B | 1, Hkv, Tk, dv), what a probe would be made from; None if none was.
         output: (B, H, Tq, dv).
     """
 
-    def __init__(self, keeper: Keeper) -> None:
+    def __init__(self, keeper: Keeper, *, probes: bool = False) -> None:
         self.__dict__.update(keeper.__dict__)
+        self._probes = probes
         self.value: torch.Tensor | None = None
         self.output: torch.Tensor | None = None
 
@@ -150,9 +201,18 @@ class Lender(Keeper):
         """The tensor itself, as float32."""
         return None if lse is None else lse.detach().float()
 
-    def probe(self, value: torch.Tensor, output: torch.Tensor) -> None:
-        """Remember what it could be made from."""
+    def probe(self, value: torch.Tensor, output: torch.Tensor) -> Probe | None:
+        """Made, or remembered what it could be made from."""
+        if self._probes:
+            return super().probe(value, output)
         self.value, self.output = value.detach(), output.detach()
+        return None
+
+    def pick_heads(self, heads: Sequence[int]) -> None:
+        """Go on with some heads of what was remembered."""
+        if self.value is not None and self.output is not None:
+            self.value = picked(self.value, key_heads(heads, self.output.shape[1], self.value.shape[1]))
+            self.output = picked(self.output, heads)
 
 
 class _Once:
@@ -177,6 +237,12 @@ class _Once:
         if key is not None:
             self._known.put(key, tensor, found)
         return found
+
+
+def _overflows(tensor: torch.Tensor, small: torch.Tensor) -> bool:
+    """Whether finite numbers became infinite in a smaller type."""
+    finite = small.isfinite()
+    return not bool(finite.all()) and bool((tensor.isfinite() & ~finite).any())
 
 
 def _along(vectors: torch.Tensor) -> torch.Tensor:

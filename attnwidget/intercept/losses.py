@@ -27,7 +27,7 @@ def settle_losses(recorder: Recorder) -> None:
     Warns:
         AttentionWarning: it stands apart; the capture notes it.
     """
-    trunks = {_trunk(record.path) for record in recorder.records}
+    trunks = {_trunk(path) for path in recorder.seen}
     for path, error in recorder.losses.items():
         trunk = _trunk(path)
         if not trunks or not trunk or any(_within(trunk, other) or _within(other, trunk) for other in trunks):

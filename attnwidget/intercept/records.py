@@ -141,6 +141,12 @@ class Record:
         implementation: what computed it.
         extra_keys: names of keys after the last token's, which stand for no token.
         ranks: the processes that share its heads, where they do.
+        heads: the numbers of those that are kept, where some were chosen.
+        n_heads: how many there were of them.
+        is_left_out: nothing of it is kept, and its attention tells its shape alone.
+        stack: what its stack is called, where layers or heads were chosen and that was settled before others were left
+            out.
+        number: of the layer in its stack, likewise.
     """
 
     attention: Attention
@@ -150,3 +156,8 @@ class Record:
     implementation: str
     extra_keys: tuple[str, ...] = ()
     ranks: tuple[int, ...] = ()
+    heads: tuple[int, ...] | None = None
+    n_heads: int | None = None
+    is_left_out: bool = False
+    stack: str | None = None
+    number: int | None = None

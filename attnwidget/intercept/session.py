@@ -14,9 +14,10 @@ from attnwidget.intercept.assemble import Naming, assemble, names_of_run
 from attnwidget.intercept.compiled import can_run_eagerly
 from attnwidget.intercept.dropout import NOTHING_DROPPED
 from attnwidget.intercept.mode import WatchCalls
+from attnwidget.intercept.progress import Progress
 from attnwidget.intercept.recorder import ACTIVE, Recorder
 from attnwidget.intercept.spread import spread_notes
-from attnwidget.intercept.store import Store
+from attnwidget.intercept.terms import Terms
 from attnwidget.intercept.windows.local import may_cut
 from attnwidget.intercept.written import as_written, is_wrapper
 
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
     from attnwidget.attention.tokens import TokenNames
     from attnwidget.intercept.passes.outcome import Outcome
+    from attnwidget.intercept.picks import Given
     from attnwidget.intercept.store import Where
+    from attnwidget.intercept.terms import Dtype
 
 
 @contextmanager
@@ -37,6 +40,11 @@ def capture(
     model: str | None = None,
     store: Where = "device",
     dropout: bool = False,
+    dtype: Dtype = None,
+    layers: Given | None = None,
+    heads: Given | None = None,
+    limit: int | None = None,
+    progress: bool = True,
 ) -> Iterator[AttentionCapture]:
     """Capture the attention of one forward pass, or of passes that continue one another over one cache.
 
@@ -64,15 +72,27 @@ def capture(
         dropout: in training mode, the weights after dropout, as they met the values: some are 0, and the others
             larger, also above 1. They cannot be computed again, so that all of them are kept: memory grows with the
             square of the number of tokens. An error where a fused kernel hides them.
+        dtype: keep queries and keys (and weights, where they are kept themselves) as torch.bfloat16 or torch.float16,
+            in 2 bytes a number. A score is then off by up to `eps * scale * sum |q| |k|`, with eps 0.0078 or 0.00098,
+            and a weight by as much of itself, twice. Denominators are computed from what is kept, when a head
+            is first looked at, so that rows still sum to 1. None: as they were computed.
+        layers: which layers to keep: a number, several, a slice or a range, counted from 0 (or from the end) within
+            each stack in the order they run. The capture then counts from 0 within what is kept, in that order;
+            `repr(cap)` and `LayerInfo.number` tell the numbers in the model. What is left out is not copied; of a
+            number counted from the end, the layers before it are held until it has run.
+        heads: likewise which heads, counted within each layer; with them the key-value heads that they look at.
+        limit: the most bytes to hold in memory and on devices. If None, `attnwidget.attention.limits.limits` says
+            (`capture_bytes`); if that is None too, half of what is free.
+        progress: show a bar (tqdm) if it takes more than two seconds; in the main thread only.
 
     Yields:
         A capture that is filled when the block ends.
 
     Raises:
-        CaptureError: nothing was captured, or something that could not be, or the disk is full; the module is as it
-            was.
-        TypeError: not a module.
-        ValueError: no such store.
+        CaptureError: nothing was captured, or something that could not be, or a layer or head does not exist, or the
+            disk is full, or more would be held than `limit`; the module is as it was, and has run undisturbed.
+        TypeError: not a module, or options of another kind.
+        ValueError: no such store, type or limit.
 
     Warns:
         AttentionWarning: the model overflowed, and some weights are not numbers.
@@ -82,7 +102,10 @@ def capture(
         >>> with capture(block) as cap:  # doctest: +SKIP
         ...     block(torch.zeros(1, 4, 8))
     """
-    with watching(module, model=model, store=store, dropout=dropout) as (result, recorder):
+    terms = Terms.of(
+        store=store, dropout=dropout, dtype=dtype, layers=layers, heads=heads, limit=limit, progress=progress
+    )
+    with watching(module, terms, model=model) as (result, recorder):
         yield result
     names = Naming.from_names(tokens, key_tokens)
     fill(result, recorder, lambda outcome: names_of_run(names, outcome))
@@ -116,16 +139,17 @@ def _dropout_notes(recorder: Recorder) -> Iterator[str]:
 
 @contextmanager
 def watching(
-    module: nn.Module, *, model: str | None = None, store: Where = "device", dropout: bool = False
+    module: nn.Module, terms: Terms | None = None, *, model: str | None = None
 ) -> Iterator[tuple[AttentionCapture, Recorder]]:
     """Record a block; who opens it fills the capture from the recorder afterwards."""
     _check(module)
-    recorder = Recorder(module, Store(store), dropout=dropout)
-    replaced.watch()
+    terms = terms or Terms()
+    name = model or type(as_written(module)).__name__
+    recorder = Recorder(module, terms, Progress.of(name, wanted=terms.progress))
     try:
-        ACTIVE.set((*_still_open(), recorder))
-        with WatchCalls(follows=may_cut(module)):
-            yield AttentionCapture(model=model or type(as_written(module)).__name__), recorder
+        # An interrupt may come anywhere: what was begun is always ended.
+        with _replacing(), _recording(recorder), WatchCalls(follows=may_cut(module)):
+            yield AttentionCapture(model=name), recorder
     except BaseException as error:
         recorder.release()
         # Torch's own words blame a function mode, of which the person knows nothing.
@@ -135,11 +159,31 @@ def watching(
                 "seen: pass a padded tensor and a key_padding_mask (nested.to_padded_tensor(0.0))"
             ) from error
         raise
+
+
+@contextmanager
+def _replacing() -> Iterator[None]:
+    replaced.watch()
+    try:
+        yield
     finally:
-        recorder.finish()
-        # Not by token: captures may end in another order than they began, and in another context.
-        ACTIVE.set(_still_open())
         replaced.unwatch()
+
+
+@contextmanager
+def _recording(recorder: Recorder) -> Iterator[None]:
+    try:
+        ACTIVE.set((*_still_open(), recorder))
+        yield
+    except BaseException:
+        recorder.release()
+        raise
+    finally:
+        try:
+            recorder.finish()
+        finally:
+            # Not by token: captures may end in another order than they began, and in another context.
+            ACTIVE.set(_still_open())
 
 
 def _still_open() -> tuple[Recorder, ...]:

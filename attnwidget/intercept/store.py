@@ -14,8 +14,11 @@ from attnwidget.attention.mapped import MappedFiles
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from attnwidget.intercept.budget import Budget
+
 Where: TypeAlias = "str | os.PathLike[str]"
 _DEVICE, _CPU, _DISK = "device", "cpu", "disk"
+MEMORY = torch.device("cpu")
 
 
 def check_where(where: Where) -> Path | None:
@@ -43,6 +46,9 @@ class Store:
         where: "device": where each tensor is; "cpu": in memory; "disk": in memory-mapped files in the system's folder
             for temporary ones; a folder: in files there.
 
+    Attributes:
+        budget: what may be held; whatever there is if None.
+
     Raises:
         TypeError: neither a word nor a path.
         ValueError: no such word, and no such folder.
@@ -53,6 +59,7 @@ class Store:
         folder = check_where(where)
         self._files: MappedFiles | None = None
         self._copying: list[torch.cuda.Event] = []
+        self.budget: Budget | None = None
         self.key: Hashable = str(where) if folder is None else folder.resolve()
         """Stores with equal keys keep the same things in the same place."""
         if folder is not None:
@@ -63,17 +70,26 @@ class Store:
 
         Raises:
             CaptureError: the disk is full.
+            LimitError: it is more than may be held.
         """
+        self.count(tensor.numel() * tensor.element_size(), tensor.device)
         tensor = tensor.detach()
-        if self._files is not None:
-            return _on_disk(tensor, self._files)
         if self.leaves(tensor):
             return tensor.clone(memory_format=torch.contiguous_format)
-        return self._in_memory(tensor)
+        return self._elsewhere(tensor)
 
     def move(self, tensor: torch.Tensor) -> torch.Tensor:
         """What nobody else holds, put where it is to be kept: no copy where it is there already."""
-        return tensor if self.leaves(tensor) else self.keep(tensor)
+        return tensor if self.leaves(tensor) else self._elsewhere(tensor)
+
+    def count(self, nbytes: int, device: torch.device) -> None:
+        """Count what is about to be kept of something on a device; what is kept in files takes no memory.
+
+        Raises:
+            LimitError: it is more than may be held.
+        """
+        if self.budget is not None and self._files is None:
+            self.budget.take(nbytes, device if self.key == _DEVICE else MEMORY)
 
     def aside(self, tensor: torch.Tensor) -> torch.Tensor:
         """A few numbers that are not worth a file, and that nobody else holds."""
@@ -93,6 +109,9 @@ class Store:
         self.settle()
         if self._files is not None:
             self._files.close()
+
+    def _elsewhere(self, tensor: torch.Tensor) -> torch.Tensor:
+        return self._in_memory(tensor) if self._files is None else _on_disk(tensor, self._files)
 
     def _in_memory(self, tensor: torch.Tensor) -> torch.Tensor:
         """From a device. CUDA copies while the model runs on, if the memory is page-locked."""

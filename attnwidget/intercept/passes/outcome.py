@@ -82,7 +82,7 @@ def join_runs(recorder: Recorder) -> Outcome | None:
     outcome, each = None, 1
     joined: set[int] = set()
     for top in recorder.tops.values():
-        if len(top.runs) > 1 or top.generated is not None:
+        if top.is_several and not top.is_left_out:
             outcome = _join(recorder, top) or outcome
             joined.update(thread.record for thread in top.threads.values())
             each = 1 if top.generated is None else top.generated.each
@@ -108,7 +108,7 @@ def _join(recorder: Recorder, top: Top) -> Outcome | None:
     past = max((thread.past for thread in top.threads.values()), default=0)
     chosen = None if generated is None else chosen_sequences(top.runs, past, generated)
     lineage = chosen or last_examples(top.runs)
-    stitcher = Stitcher(lineage, recorder.keeper.store)
+    stitcher = Stitcher(lineage, recorder.keeper)
     changed = []
     for thread in top.threads.values():
         changed += [thread.record] if thread.changed else []

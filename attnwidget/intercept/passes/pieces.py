@@ -10,7 +10,9 @@ import torch
 
 from attnwidget.attention import FactoredAttention, Mask
 from attnwidget.attention.maskparts import Tail, compact, cut
+from attnwidget.intercept.narrowing import rounded, rounding_of
 from attnwidget.intercept.passes.marks import ROUNDING, apart_in_place, marks_of
+from attnwidget.intercept.store import MEMORY
 
 if TYPE_CHECKING:
     from attnwidget.attention import Attention, Probe
@@ -117,14 +119,18 @@ def later_piece(
     piece = Piece(run, row, place, None, None, None, None, mask, _probe(place, keeper, lender))
     if isinstance(attention, FactoredAttention):
         lse = attention.known_lse
-        piece.q = keeper.keep(attention.q[:, :, rows])
-        piece.k = keeper.keep(attention.k[:, :, fresh]) if place.n_keys else None
-        piece.lse = None if lse is None else keeper.keep(lse[:, :, rows])
+        piece.q = keeper.keep_factor(attention.q[:, :, rows])
+        piece.k = keeper.keep_factor(attention.k[:, :, fresh]) if place.n_keys else None
+        rounding = rounding_of(attention.q, piece.q, *(() if piece.k is None else (attention.k, piece.k)))
+        piece.probe = rounded(piece.probe, rounding)
+        piece.lse = None if lse is None or rounding else keeper.keep(lse[:, :, rows])
         if whole:
-            piece.whole = keeper.keep(attention.k[:, :, : place.used])
+            piece.whole = keeper.keep_factor(attention.k[:, :, : place.used])
             sinks = None if attention.sinks is None else keeper.keep(attention.sinks)
             piece.constants = attention.scale, attention.softcap, sinks
     else:
+        size = attention.n_examples * attention.n_heads * place.n_rows * place.used
+        keeper.store.count(np.dtype(np.float32).itemsize * size, MEMORY)
         piece.weights = weights_of(attention, place.rows, place.used)
         piece.mask = piece.mask or (implied_mask(piece.weights) if place.n_keys else None)
     if whole and lender.value is not None and lender.output is not None:

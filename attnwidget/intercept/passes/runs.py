@@ -139,6 +139,7 @@ class Top:
         module: the module.
         runs: in order.
         threads: the layers seen, by module and call number within a run.
+        left_out: likewise, those of which nothing is kept.
         generated: what generate() made of its runs.
     """
 
@@ -146,7 +147,18 @@ class Top:
         self.module = module
         self.runs: list[Run] = []
         self.threads: dict[tuple[int, int], Thread] = {}
+        self.left_out: set[tuple[int, int]] = set()
         self.generated: Generated | None = None
+
+    @property
+    def is_several(self) -> bool:
+        """Whether what it ran is joined: several runs, or one that generate() made."""
+        return len(self.runs) > 1 or self.generated is not None
+
+    @property
+    def is_left_out(self) -> bool:
+        """Whether nothing of what it ran is kept."""
+        return bool(self.left_out) and not self.threads
 
     @property
     def reordered(self) -> bool:
@@ -176,7 +188,7 @@ class Top:
         """
         last = self.runs[-1]
         last.close()
-        if last.number and not last.grew:
+        if last.number and not last.grew and not self.is_left_out:  # else nobody has looked
             raise AstrayError(f"call {last.number} of it brought no new token")
 
 

@@ -14,6 +14,7 @@ from attnwidget.attention.joining import StepMask, join_masks
 from attnwidget.attention.maskparts import Tail, compact, cut, same_mask, take
 from attnwidget.attention.protocol import positions_of
 from attnwidget.attention.segmented import SegmentedAttention
+from attnwidget.intercept.narrowing import kept
 from attnwidget.intercept.passes.pieces import weights_of
 
 if TYPE_CHECKING:
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 
     from attnwidget.attention import Attention, Mask
     from attnwidget.attention.protocol import Floats
+    from attnwidget.intercept.keeping import Keeper
     from attnwidget.intercept.passes.lineage import Lineage
     from attnwidget.intercept.passes.pieces import Piece
     from attnwidget.intercept.passes.threads import Thread
-    from attnwidget.intercept.store import Store
 
 _CHECKED = 24
 """Queries of each layer that can be checked against the output."""
@@ -52,11 +53,11 @@ class Stitcher:
 
     Attributes:
         lineage: the sequences to show.
-        store: where what is joined is kept.
+        keeper: of the capture.
     """
 
     lineage: Lineage
-    store: Store
+    keeper: Keeper
 
     def __post_init__(self) -> None:
         self._masks: dict[tuple[object, ...], tuple[Mask | None, list[Mask | Tail | None]]] = {}
@@ -85,7 +86,10 @@ class Stitcher:
         parts: list[FactoredAttention] = []
         starts = [place for place, span in enumerate(rows) if not place or span.piece.whole is not None]
         if rows[0].piece.q is None:
-            joined: Attention = DenseAttention(self._weights(rows, n_keys), mask, self._probe(thread, rows, n_keys))
+            probe = self._probe(thread, rows, n_keys)
+            joined: Attention = DenseAttention(self._weights(rows, n_keys), mask, probe)
+            if self.keeper.terms.dtype is not None:
+                joined = kept(joined, self.keeper)
         else:
             for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
                 own = rows[start:stop]
@@ -112,11 +116,12 @@ class Stitcher:
         ]
         k = [self._of(span.piece, part)[:, :, span.part] for span, part in zip(keys, held, strict=True)]
         lse = [self._of(span.piece, span.piece.lse)[:, :, span.part] for span in rows if span.piece.lse is not None]
+        store = self.keeper.store
         with torch.inference_mode(False), torch.no_grad():
             return FactoredAttention(
-                self.store.move(_laid(q)),
-                self.store.move(_laid(k)),
-                self.store.move(_laid(lse)) if len(lse) == len(rows) else None,
+                store.move(_laid(q)),
+                store.move(_laid(k)),
+                store.move(_laid(lse)) if len(lse) == len(rows) else None,
                 scale=scale,
                 softcap=softcap,
                 sinks=sinks,
@@ -160,13 +165,14 @@ class Stitcher:
             checked = positions_of(probe.rows, span.piece.place.n_rows)
             mine = np.flatnonzero((checked >= span.part.start) & (checked < span.part.stop))
             outputs = self._of(span.piece, to_numpy(probe.outputs))
-            marks += [(span.origin + int(checked[row]), outputs[:, :, row], probe.epsilon) for row in mine]
+            marks += [(span.origin + int(checked[row]), outputs[:, :, row], probe) for row in mine]
         picked = [marks[place] for place in np.unique(np.linspace(0, len(marks) - 1, _CHECKED).astype(int))]
         return Probe(
             np.concatenate(values, axis=2),
             np.array([row for row, _, _ in picked]),
             np.stack([output for _, output, _ in picked], axis=2),
-            max(epsilon for _, _, epsilon in picked),
+            max(probe.epsilon for _, _, probe in picked),
+            max(probe.kept for _, _, probe in picked),
         )
 
     def _mask(self, rows: Sequence[_Span], n_keys: int) -> Mask | None:
@@ -208,7 +214,7 @@ def repeated(attention: Attention, examples: NDArray[np.intp]) -> Attention:
     probe = attention.probe
     if probe is not None:
         values = probe.values if len(probe.values) < attention.n_examples else probe.values[examples]
-        probe = Probe(values, probe.rows, probe.outputs[examples], probe.epsilon)
+        probe = Probe(values, probe.rows, probe.outputs[examples], probe.epsilon, probe.kept)
     if not isinstance(attention, FactoredAttention):
         rows = 0, attention.n_queries
         return DenseAttention(weights_of(attention, rows, attention.n_keys)[examples], mask, probe)

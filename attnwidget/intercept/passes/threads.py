@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
@@ -9,7 +10,9 @@ import torch
 
 from attnwidget.attention import FactoredAttention, FramedAttention
 from attnwidget.attention.arrays import to_numpy
+from attnwidget.attention.mapped import place_of
 from attnwidget.attention.maskparts import compact, cut
+from attnwidget.attention.memory import MEMORY
 from attnwidget.intercept.passes.marks import ROUNDING, apart, apart_in_place, chosen, marks_of
 from attnwidget.intercept.passes.pieces import (
     Piece,
@@ -74,6 +77,18 @@ class Thread:
         self._order = self._newest = run.number
         self._changes = 0
 
+    @property
+    def held(self) -> Counter[str]:
+        """Bytes of what runs after the first have added, by where they are."""
+        held: Counter[str] = Counter()
+        for piece in self.pieces[1:]:
+            for part in (piece.q, piece.k, piece.lse, piece.whole, piece.weights):
+                if part is not None:
+                    held[place_of(part)] += int(part.nbytes)
+            if piece.probe is not None:
+                held[MEMORY] += piece.probe.nbytes
+        return held
+
     def extend(self, attention: Attention, run: Run, top: Top, keeper: Keeper, lender: Lender) -> None:
         """Add what a later run brings.
 
@@ -93,7 +108,7 @@ class Thread:
         tried = []
         for place in self._places(attention, keys, run):
             match = self._match(place, attention, keys, run, everything=top.reordered)
-            if match.worst <= _tolerance(place, keys) ** 2 and self._agrees(place, run):
+            if match.worst <= self._tolerance(place, keys) ** 2 and self._agrees(place, run):
                 self._accept(place, match, attention, run, keeper, lender)
                 return
             tried.append((place, match))
@@ -208,7 +223,7 @@ class Thread:
         # Decoders of two prompts may have run the same tokens: then what they look at tells who moved where.
         if new.shape[0] == known.shape[0] and (place.n_keys or not run.moved):
             worst = float(apart_in_place(new, known, seen).max())
-            if worst <= _tolerance(place, keys) ** 2:
+            if worst <= self._tolerance(place, keys) ** 2:
                 return _Match(worst, None, fresh)
         distances = apart(new, known, seen)
         return _Match(float(distances.min(axis=1).max()), distances, fresh)
@@ -291,8 +306,9 @@ class Thread:
                 self._marks, self._fresh = np.concatenate([self._marks, self._fresh], axis=2), None
             self._order = earlier.number
 
-
-def _tolerance(place: Place, keys: torch.Tensor | None) -> float:
-    """How far rounding may have moved keys."""
-    eps = torch.finfo(keys.dtype).eps if keys is not None and keys.is_floating_point() else 0.0
-    return max(_RERUN, 8 * eps) if place.rows[0] else max(ROUNDING, 2 * eps)
+    def _tolerance(self, place: Place, keys: torch.Tensor | None) -> float:
+        """How far rounding may have moved keys: while the model ran, and where the first are kept in a coarser type."""
+        known = keys if self.pieces[0].k is None else self.pieces[0].k
+        types = [part.dtype for part in (keys, known) if part is not None and part.is_floating_point()]
+        eps = max((torch.finfo(dtype).eps for dtype in types), default=0.0)
+        return max(_RERUN, 8 * eps) if place.rows[0] else max(ROUNDING, 2 * eps)

@@ -192,7 +192,7 @@ def _probe(portions: Sequence[Portion], stretches: Sequence[Numbers], count: int
         rows.append(done + positions_of(probe.rows, len(portion.rows)))
         done += len(portion.rows)
     outputs = torch.cat([probe.outputs for probe in found], dim=2)
-    return Probe(values, np.concatenate(rows), outputs, found[0].epsilon)
+    return Probe(values, np.concatenate(rows), outputs, found[0].epsilon, found[0].kept)
 
 
 def consistent(records: Sequence[Record]) -> Iterator[Record]:

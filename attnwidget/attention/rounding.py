@@ -1,0 +1,52 @@
+"""How far weights may be from those of the run, where queries and keys were rounded after it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from attnwidget.attention.arrays import to_numpy
+from attnwidget.attention.protocol import positions_of
+
+if TYPE_CHECKING:
+    from attnwidget.attention.protocol import Attention
+
+
+def moved_by_rounding(layer: Attention) -> float:
+    """How much of a checked row's weight may have gone elsewhere, to first order: the most over rows and heads.
+
+    With each number of q and k off by half an eps of itself, a score is off by d = eps * scale * sum |q| |k| at most,
+    and a weight w, in a row that sums to 1 all the same, by w (d + sum w d).
+
+    Args:
+        layer: with a probe, whose rows are looked at.
+    """
+    layer = getattr(layer, "windows", layer)
+    probe = layer.probe
+    if probe is None or not probe.kept:
+        return 0.0
+    if layer.head_size is None:  # weights were rounded themselves
+        return probe.kept
+    rows = positions_of(probe.rows, layer.n_queries)
+    heads, keys = slice(0, layer.n_heads), slice(0, layer.n_keys)
+    starts = np.cumsum([0, *(part.n_queries for part in _parts(layer))])
+    most = 0.0
+    for part, start, stop in zip(_parts(layer), starts, starts[1:], strict=False):
+        mine = rows[(rows >= start) & (rows < stop)]
+        group = part.n_heads // part.n_key_heads
+        for example in range(part.n_examples if len(mine) else 0):
+            q = np.abs(to_numpy(_of(part.q, example)[:, mine - start]).astype(np.float32))  # (H, r, d)
+            k = np.abs(to_numpy(_of(part.k, example)).astype(np.float32)).repeat(group, axis=0)  # (H, Tk, d)
+            score = probe.kept * abs(part.scale) * np.einsum("hrd,hkd->hrk", q, k)
+            weights = layer.weights(example, heads, mine, keys)
+            most = max(most, float(2 * (weights * score).sum(axis=-1).max(initial=0)))
+    return most
+
+
+def _parts(layer: Any) -> tuple[Any, ...]:  # noqa: ANN401 - factors, or several of them one after another
+    return getattr(layer, "parts", (layer,))
+
+
+def _of(tensor: Any, example: int) -> Any:  # noqa: ANN401 - a tensor
+    return tensor[example if tensor.shape[0] > 1 else 0]
