@@ -1,5 +1,7 @@
 // Builds the one script of the widget; with --watch again on every change; with --dev-page the page of js/dev.
-import { readFile } from "node:fs/promises";
+import { mkdir, readFile, writeFile } from "node:fs/promises";
+import { dirname } from "node:path";
+import { deflateRawSync } from "node:zlib";
 import esbuild from "esbuild";
 
 const watch = process.argv.includes("--watch");
@@ -18,36 +20,30 @@ const cssAsText = {
 };
 
 /**
- * Names of our own objects that no trait, message or browser knows. They are long because code is read; the bundle is
- * stored in every saved notebook, so there they are short, in quotes too (`"reveal" in panel`).
+ * The bundle is stored once per widget in every saved notebook, so it travels deflated: a module of a few lines that
+ * inflates itself and imports the rest. Hosts import the module from a blob anyway, so that no rule of theirs is new here.
  */
-const INTERNAL = [
-  ...[
-    "canvasHeight",
-    "canvasWidth",
-    "colours",
-    "columns",
-    "context",
-    "disposers",
-    "dispose",
-    "endHover",
-    "hoverHead",
-  ],
-  ...[
-    "hoverPair",
-    "labels",
-    "lockHead",
-    "lockedHead",
-    "onScreen",
-    "panelHeight",
-    "picture",
-    "pitchX",
-    "pitchY",
-  ],
-  ...["pooling", "problem", "reveal", "shown", "shownHead", "store", "totalHeight", "totalWidth"],
-  ...["codes", "element", "exact", "frames", "locked", "painting", "pitch", "readers", "select", "source"],
-  ...["sources", "visibleHeads"],
-];
+const selfInflating = {
+  name: "self-inflating",
+  setup(build) {
+    build.onEnd(async ({ outputFiles }) => {
+      for (const { path, contents } of outputFiles ?? []) {
+        const body = deflateRawSync(contents, { level: 9 }).toString("base64");
+        await mkdir(dirname(path), { recursive: true });
+        await writeFile(path, LOADER.replace("BODY", () => body));
+      }
+    });
+  },
+};
+
+const LOADER = `// attnwidget's front end, deflated; its source is in js/src of the project.
+const body = Uint8Array.from(atob("BODY"), (c) => c.charCodeAt(0));
+const code = new Blob([body]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+const url = URL.createObjectURL(new Blob([await new Response(code).text()], { type: "text/javascript" }));
+const { default: widget } = await import(url);
+URL.revokeObjectURL(url);
+export default widget;
+`;
 
 const options = {
   bundle: true,
@@ -57,9 +53,7 @@ const options = {
   charset: "utf8",
   legalComments: "none",
   logLevel: "info",
-  mangleProps: new RegExp(`^(${INTERNAL.join("|")})$`),
-  mangleQuoted: true,
-  plugins: [cssAsText],
+  plugins: devPage ? [cssAsText] : [cssAsText, selfInflating],
   ...(devPage
     ? {
         entryPoints: ["js/dev/main.ts", "js/dev/index.html"],
@@ -70,6 +64,7 @@ const options = {
     : {
         entryPoints: ["js/src/index.ts"],
         outfile: "attnwidget/widget/static/widget.js",
+        write: false,
       }),
 };
 

@@ -101,7 +101,7 @@ export function madeUp(
       void version.value;
       return line(shape.queries, (q) => weight(q, key));
     },
-    cell: (_: HeadRef, query: number, key: number) => ({ value: weight(query, key), exact: true }),
+    cell: (_: HeadRef, query: number, key: number) => ({ value: weight(query, key), exact: true, cells: 1 }),
     want() {},
     has: () => true,
     retry() {},
