@@ -12,14 +12,21 @@ if TYPE_CHECKING:
 LONG_CAPTURE = """
 import torch, transformers, attnwidget as aw
 torch.manual_seed(0)
+words = (
+    "the of and to in a is that for it was on with as be at by this had not are but from or have an they which one you "
+    "were all her she there would their we him been has when who will no more if out so up said what its about than "
+    "into them can only other time new some could these two may first then do"
+).split()
 config = transformers.GPT2Config(
-    vocab_size=1000, n_positions={tokens}, n_embd=128, n_layer=2, n_head=2, initializer_range=0.5, use_cache=False
+    vocab_size=len(words), n_positions={tokens}, n_embd=128, n_layer=2, n_head=2, initializer_range=0.18, use_cache=False
 )
-model = aw.AttentionModel(transformers.GPT2Model(config).eval())
-cap = model.capture(torch.randint(0, 1000, (1, {tokens})))
+model = transformers.GPT2Model(config).eval()
+ids = torch.randint(0, len(words), (1, {tokens}))
+with torch.no_grad(), aw.capture(model, tokens=[words[i] for i in ids[0].tolist()]) as cap:
+    model(ids)
 view = cap.show(layer=1, head=0)
 """
-"""One run over a long text of random tokens: 2 layers of 2 heads of 64."""
+"""One run over a long text of random words: 2 layers of 2 heads of 64."""
 
 
 def zoom_to(view: Locator, query: int, key: int, steps: int, most: int = 32) -> None:
