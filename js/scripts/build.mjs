@@ -47,6 +47,9 @@ const INTERNAL = [
   ...["pooling", "problem", "reveal", "shown", "shownHead", "store", "totalHeight", "totalWidth"],
   ...["codes", "element", "exact", "frames", "locked", "painting", "pitch", "readers", "select", "source"],
   ...["sources", "visibleHeads"],
+  ...["cells", "complete", "detached", "draftWindow", "entropy", "extent", "failed", "gaze", "inSight", "looked"],
+  ...["marginals", "missing", "overtaken", "pending", "phase", "placed", "progress", "receive", "received"],
+  ...["request", "sampled", "sight", "thumbnail", "visible", "wanted", "whole"],
 ];
 
 const options = {

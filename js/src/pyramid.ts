@@ -55,12 +55,6 @@ export function rangesOf({ level, row, column }: Place, { queries, keys }: HeadS
   return { queries: range(row, queries), keys: range(column, keys) };
 }
 
-export const parentOf = ({ level, row, column }: Place): Place => ({
-  level: level + 1,
-  row: row >> 1,
-  column: column >> 1,
-});
-
 export const childrenOf = (place: Place, shape: HeadShape): Place[] =>
   place.level ? tilesOver(rangesOf(place, shape), shape, place.level - 1) : [];
 

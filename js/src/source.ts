@@ -178,7 +178,7 @@ export class TileSource implements DataSource {
     const whole = this.#floats({ kind: "values", ref })?.subarray(query * keys, (query + 1) * keys);
     const values = whole ?? this.#floats({ kind: "row", ref, index: query });
     if (values) return { values, exact: true };
-    const seen = this.#layers.line(ref, "query", query);
+    const seen = this.#layers.line(ref, "queries", query);
     return seen && { values: seen, exact: false };
   }
 
@@ -189,7 +189,7 @@ export class TileSource implements DataSource {
       ? Float32Array.from({ length: queries }, (_, q) => whole[q * keys + key]!)
       : this.#floats({ kind: "column", ref, index: key });
     if (values) return { values, exact: true };
-    const seen = this.#layers.line(ref, "key", key);
+    const seen = this.#layers.line(ref, "keys", key);
     return seen && { values: seen, exact: false };
   }
 

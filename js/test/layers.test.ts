@@ -159,8 +159,8 @@ describe("what is drawn", () => {
       const [down, across] = [block(query, 1500), block(key, 1100)];
       expect(found.cells).toBe((down[1] - down[0]) * (across[1] - across[0]));
       close(found.value, largest(down, across));
-      close(layers.line(ref, "query", query)![key]!, found.value);
-      close(layers.line(ref, "key", key)![query]!, found.value);
+      close(layers.line(ref, "queries", query)![key]!, found.value);
+      close(layers.line(ref, "keys", key)![query]!, found.value);
     }
   });
 
@@ -170,11 +170,11 @@ describe("what is drawn", () => {
     for (const place of tilesOver(everything, SHAPE, 0)) put({ kind: "tile", ref, ...place });
     expect(PYRAMID_TILE * 5).toBeLessThan(1500);
     for (const query of [0, 255, 256, 1499]) {
-      const line = layers.line(ref, "query", query)!;
+      const line = layers.line(ref, "queries", query)!;
       expect(line).toHaveLength(1100);
       for (let key = 0; key < 1100; key++) close(line[key]!, weights[query]![key]!);
     }
-    const down = layers.line(ref, "key", 1099)!;
+    const down = layers.line(ref, "keys", 1099)!;
     for (let query = 0; query < 1500; query++) close(down[query]!, weights[query]![1099]!);
     expect(layers.cell(ref, 1499, 1099)!.cells).toBe(1);
   });
