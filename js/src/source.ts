@@ -110,7 +110,7 @@ export class TileSource implements DataSource {
   readonly #embedded = new Map<string, Tile>();
   readonly #layers: Layers;
   readonly #refining = new Refining();
-  readonly #strips = new Strips((key) => this.#cache.get(key) as Marginals | undefined);
+  readonly #strips = new Strips(this.#cache);
   readonly #queue = new Queue((want) => this.has(want));
   #reading = 0;
   #scheduled = false;
