@@ -23,31 +23,6 @@ const cssAsText = {
  */
 const INTERNAL = [
   ...[
-    "canvasHeight",
-    "canvasWidth",
-    "colours",
-    "columns",
-    "context",
-    "disposers",
-    "dispose",
-    "endHover",
-    "hoverHead",
-  ],
-  ...[
-    "hoverPair",
-    "labels",
-    "lockHead",
-    "lockedHead",
-    "onScreen",
-    "panelHeight",
-    "picture",
-    "pitchX",
-    "pitchY",
-  ],
-  ...["pooling", "problem", "reveal", "shown", "shownHead", "store", "totalHeight", "totalWidth"],
-  ...["codes", "element", "exact", "frames", "locked", "painting", "pitch", "readers", "select", "source"],
-  ...["sources", "visibleHeads"],
-  ...[
     "cells",
     "complete",
     "detached",
@@ -89,6 +64,31 @@ const INTERNAL = [
     "update",
   ],
   ...["wants", "weights"],
+  ...[
+    "canvasHeight",
+    "canvasWidth",
+    "colours",
+    "columns",
+    "context",
+    "disposers",
+    "dispose",
+    "endHover",
+    "hoverHead",
+  ],
+  ...[
+    "hoverPair",
+    "labels",
+    "lockHead",
+    "lockedHead",
+    "onScreen",
+    "panelHeight",
+    "picture",
+    "pitchX",
+    "pitchY",
+  ],
+  ...["pooling", "problem", "reveal", "shown", "shownHead", "store", "totalHeight", "totalWidth"],
+  ...["codes", "element", "exact", "frames", "locked", "painting", "pitch", "readers", "select", "source"],
+  ...["sources", "visibleHeads"],
 ];
 
 const options = {
