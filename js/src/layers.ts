@@ -5,14 +5,22 @@ import type { HeadRef, HeadShape, Placed } from "./source";
 import type { TileWant } from "./wants";
 import { type Window, whole } from "./window";
 
-/** What there is to draw for a window. */
+/** What shows of pictures that are laid over each other. */
 export interface Sight {
-  /** Coarsest first, each over those before it. */
-  placed: readonly Placed[];
   /** The coarsest level that shows anywhere; null where the picture of the whole head does. */
   level: number | null;
   /** The fewest queries that a cell in sight was sampled from; null: all cells are exact. */
   rows: number | null;
+}
+
+/** What shows of these in a window: a level that covers all of it hides those that are coarser. */
+export function sightOf(placed: readonly Placed[], window: Window, shape: HeadShape): Sight {
+  const covers = (level: number) =>
+    placed.filter((each) => each.level === level).length === tilesOver(window, shape, level).length;
+  const level = placed.map((each) => each.level).find((each) => each !== undefined && covers(each)) ?? null;
+  const seen = placed.filter((each) => level === null || (each.level ?? Number.POSITIVE_INFINITY) <= level);
+  const sampled = seen.flatMap(({ tile }) => tile.rows ?? []);
+  return { level, rows: sampled.length ? Math.min(...sampled) : null };
 }
 
 /** Enough for the views of one widget, and for a gesture that goes to and fro. */
@@ -20,7 +28,7 @@ const REMEMBERED = 4;
 
 export class Layers {
   readonly #placed = new WeakMap<Tile, Placed>();
-  #recent: Sight[] = [];
+  #recent: (readonly Placed[])[] = [];
 
   constructor(
     readonly shape: (ref: HeadRef) => HeadShape,
@@ -32,21 +40,28 @@ export class Layers {
     return this.here({ kind: "detail", ref }) ?? this.here({ kind: "thumbnail", ref });
   }
 
-  /** The same object as long as it would hold the same tiles. */
-  sight(ref: HeadRef, window: Window, scale: number): Sight {
+  /**
+   * What to draw, coarsest first: the picture of the whole head, then tiles of the level needed and, where those are not
+   * here yet, coarser and finer ones. The same array as long as it would hold the same pictures.
+   */
+  placed(ref: HeadRef, window: Window, scale: number): readonly Placed[] {
     const shape = this.shape(ref);
-    const base = this.#base(ref);
-    const found = this.#over(ref, shape, window, neededLevel(shape, scale));
-    const placed = [...base, ...found.placed];
-    const level = found.complete;
-    const seen = level === null ? placed : found.placed;
-    const sampled = seen.flatMap(({ tile }) => tile.rows ?? []);
-    const next: Sight = { placed, level, rows: sampled.length ? Math.min(...sampled) : null };
+    const place = (at: Place) => this.#at(ref, at);
+    const needed = neededLevel(shape, scale);
+    const layers: Placed[][] = [];
+    for (let level = needed ?? levels(shape), covered = false; level < levels(shape) && !covered; level++) {
+      const places = tilesOver(window, shape, level);
+      const layer = places.flatMap(place);
+      covered = layer.length === places.length;
+      if (level === needed) {
+        const missing = places.filter((at) => !place(at).length);
+        layers.push(missing.flatMap((at) => childrenOf(at, shape)).flatMap(place));
+      }
+      layers.push(layer);
+    }
+    const next = [...this.#base(ref), ...layers.reverse().flat()];
     const same = this.#recent.find(
-      (old) =>
-        old.level === level &&
-        old.placed.length === placed.length &&
-        old.placed.every((each, i) => each === placed[i]),
+      (old) => old.length === next.length && old.every((each, i) => each === next[i]),
     );
     if (!same) this.#recent = [next, ...this.#recent].slice(0, REMEMBERED);
     return same ?? next;
@@ -90,24 +105,6 @@ export class Layers {
     const [y, x] = [down.of(query), across.of(key)];
     const cells = (down.start(y + 1) - down.start(y)) * (across.start(x + 1) - across.start(x));
     return { value: decodeTable(max)[codes[y * width + x]!]!, cells };
-  }
-
-  /** Tiles of the pyramid: of the level needed and, where those are not here yet, finer and coarser ones. */
-  #over(ref: HeadRef, shape: HeadShape, window: Window, needed: number | null) {
-    const layers: Placed[][] = [];
-    let complete: number | null = null;
-    const place = (at: Place) => this.#at(ref, at);
-    for (let level = needed ?? levels(shape); level < levels(shape) && complete === null; level++) {
-      const places = tilesOver(window, shape, level);
-      const layer = places.flatMap(place);
-      if (layer.length === places.length) complete = level;
-      if (level === needed) {
-        const missing = places.filter((at) => !place(at).length);
-        layers.push(missing.flatMap((at) => childrenOf(at, shape)).flatMap(place));
-      }
-      layers.push(layer);
-    }
-    return { placed: layers.reverse().flat(), complete };
   }
 
   #base(ref: HeadRef): Placed[] {
