@@ -5,8 +5,10 @@ import type { HeadRef, HeadShape, Placed } from "./source";
 import type { TileWant } from "./wants";
 import { type Window, whole } from "./window";
 
-/** What shows of pictures that are laid over each other. */
+/** Pictures that are laid over each other, and what shows of them. */
 export interface Sight {
+  /** Coarsest first, each over those before it. */
+  placed: readonly Placed[];
   /** The coarsest level that shows anywhere; null where the picture of the whole head does. */
   level: number | null;
   /** The fewest queries that a cell in sight was sampled from; null: all cells are exact. */
@@ -20,7 +22,7 @@ export function sightOf(placed: readonly Placed[], window: Window, shape: HeadSh
   const level = placed.map((each) => each.level).find((each) => each !== undefined && covers(each)) ?? null;
   const seen = placed.filter((each) => level === null || (each.level ?? Number.POSITIVE_INFINITY) <= level);
   const sampled = seen.flatMap(({ tile }) => tile.rows ?? []);
-  return { level, rows: sampled.length ? Math.min(...sampled) : null };
+  return { placed, level, rows: sampled.length ? Math.min(...sampled) : null };
 }
 
 /** Enough for the views of one widget, and for a gesture that goes to and fro. */

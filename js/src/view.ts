@@ -38,7 +38,7 @@ export interface View {
   readonly zoom: ReadonlySignal<number>;
   /** The pictures whose cells are in sight in the heatmap: of the whole head, and tiles from the middle out. */
   readonly inSight: ReadonlySignal<readonly TileWant[]>;
-  /** What shows in the heatmap: how fine it is, and whether it is exact. */
+  /** What of these is here to be drawn, and what shows of it; the same object while nothing about it has changed. */
   readonly sight: ReadonlySignal<Sight>;
   /** The fewest queries looked at under a cell in sight; null: all of them, the cells are exact. */
   readonly sampled: ReadonlySignal<number | null>;
@@ -118,10 +118,13 @@ export function createView(
     },
     (a, b) => a.length === b.length && a.every((want, i) => wantKey(want) === wantKey(b[i]!)),
   );
-  const sight = computed(() => {
-    const window = store.visible.value;
-    return sightOf(source.placed(store.shownHead.value, window, zoom.value), window, store.shown.value);
-  });
+  const sight = stable<Sight>(
+    () => {
+      const window = store.visible.value;
+      return sightOf(source.placed(store.shownHead.value, window, zoom.value), window, store.shown.value);
+    },
+    (a, b) => a.placed === b.placed && a.level === b.level && a.rows === b.rows,
+  );
   const missing = computed(() => {
     void source.version.value;
     const { stack, batch } = store.shown.value;
