@@ -54,39 +54,6 @@ export function binOf(i: number, n: number, bins: number): number {
   return Math.ceil(((i + 1) * bins) / n) - 1;
 }
 
-/** Writes cells into the tokens they lie over: from code `at` on, each `step` further; cell i begins at token `start(i)`. */
-export function spread(
-  out: Float32Array,
-  tile: Tile,
-  count: number,
-  at: number,
-  step: number,
-  start: (cell: number) => number,
-): void {
-  const table = decodeTable(tile.max);
-  let from = start(0);
-  for (let i = 0, code = at; i < count; i++, code += step) {
-    const to = start(i + 1);
-    out.fill(table[tile.codes[code]!]!, from, to);
-    from = to;
-  }
-}
-
-/** A query of a whole head, as its picture shows it. */
-export function tileRow(tile: Tile, query: number, queries: number, keys: number): Float32Array {
-  const { height, width } = tile;
-  const out = new Float32Array(keys);
-  spread(out, tile, width, binOf(query, queries, height) * width, 1, (i) => binStart(i, keys, width));
-  return out;
-}
-
-export function tileColumn(tile: Tile, key: number, queries: number, keys: number): Float32Array {
-  const { height, width } = tile;
-  const out = new Float32Array(queries);
-  spread(out, tile, height, binOf(key, keys, width), width, (i) => binStart(i, queries, height));
-  return out;
-}
-
 /** The tile again with at most `side` cells a side. */
 export function shrunk(tile: Tile, side: number): Tile {
   const [height, width] = [Math.min(tile.height, side), Math.min(tile.width, side)];

@@ -1,12 +1,11 @@
 /** The pictures of a head that are here, laid over each other: what is drawn, and what is read until exact weights come. */
-import { binOf, binStart, decodeTable, spread, type Tile, tileColumn, tileRow } from "./codes";
-import { PYRAMID_TILE } from "./protocol";
+import { binOf, binStart, decodeTable, type Tile } from "./codes";
 import { childrenOf, levels, neededLevel, type Place, rangesOf, spanOf, tilesOver } from "./pyramid";
 import type { HeadRef, HeadShape, Placed } from "./source";
 import type { TileWant } from "./wants";
 import { type Window, whole } from "./window";
 
-/** What there is to draw for a window. */
+/** Pictures that are laid over each other, and what shows of them. */
 export interface Sight {
   /** Coarsest first, each over those before it. */
   placed: readonly Placed[];
@@ -16,12 +15,22 @@ export interface Sight {
   rows: number | null;
 }
 
+/** What shows of these in a window: a level that covers all of it hides those that are coarser. */
+export function sightOf(placed: readonly Placed[], window: Window, shape: HeadShape): Sight {
+  const covers = (level: number) =>
+    placed.filter((each) => each.level === level).length === tilesOver(window, shape, level).length;
+  const level = placed.map((each) => each.level).find((each) => each !== undefined && covers(each)) ?? null;
+  const seen = placed.filter((each) => level === null || (each.level ?? Number.POSITIVE_INFINITY) <= level);
+  const sampled = seen.flatMap(({ tile }) => tile.rows ?? []);
+  return { placed, level, rows: sampled.length ? Math.min(...sampled) : null };
+}
+
 /** Enough for the views of one widget, and for a gesture that goes to and fro. */
 const REMEMBERED = 4;
 
 export class Layers {
   readonly #placed = new WeakMap<Tile, Placed>();
-  #recent: Sight[] = [];
+  #recent: (readonly Placed[])[] = [];
 
   constructor(
     readonly shape: (ref: HeadRef) => HeadShape,
@@ -33,49 +42,50 @@ export class Layers {
     return this.here({ kind: "detail", ref }) ?? this.here({ kind: "thumbnail", ref });
   }
 
-  /** The same object as long as it would hold the same tiles. */
-  sight(ref: HeadRef, window: Window, scale: number): Sight {
+  /**
+   * What to draw, coarsest first: the picture of the whole head, then tiles of the level needed and, where those are not
+   * here yet, coarser and finer ones. The same array as long as it would hold the same pictures.
+   */
+  placed(ref: HeadRef, window: Window, scale: number): readonly Placed[] {
     const shape = this.shape(ref);
-    const picture = this.whole(ref);
-    const base = picture ? [this.#put(picture, whole(shape))] : [];
-    const found = this.#over(ref, shape, window, neededLevel(shape, scale));
-    const placed = [...base, ...found.placed];
-    const level = found.complete;
-    const seen = level === null ? placed : found.placed;
-    const sampled = seen.flatMap(({ tile }) => tile.rows ?? []);
-    const next: Sight = { placed, level, rows: sampled.length ? Math.min(...sampled) : null };
+    const place = (at: Place) => this.#at(ref, at);
+    const needed = neededLevel(shape, scale);
+    const layers: Placed[][] = [];
+    for (let level = needed ?? levels(shape), covered = false; level < levels(shape) && !covered; level++) {
+      const places = tilesOver(window, shape, level);
+      const layer = places.flatMap(place);
+      covered = layer.length === places.length;
+      if (level === needed) {
+        const missing = places.filter((at) => !place(at).length);
+        layers.push(missing.flatMap((at) => childrenOf(at, shape)).flatMap(place));
+      }
+      layers.push(layer);
+    }
+    const next = [...this.#base(ref), ...layers.reverse().flat()];
     const same = this.#recent.find(
-      (old) =>
-        old.level === level &&
-        old.placed.length === placed.length &&
-        old.placed.every((each, i) => each === placed[i]),
+      (old) => old.length === next.length && old.every((each, i) => each === next[i]),
     );
     if (!same) this.#recent = [next, ...this.#recent].slice(0, REMEMBERED);
     return same ?? next;
   }
 
-  /** A row or a column of the head as the finest pictures show it. */
-  line(ref: HeadRef, side: "query" | "key", index: number): Float32Array | null {
+  /** The row of a query, or the column of a key, as the finest pictures show it. */
+  line(ref: HeadRef, side: "queries" | "keys", index: number): Float32Array | null {
     const shape = this.shape(ref);
-    const { queries, keys } = shape;
-    const picture = this.whole(ref);
-    if (!picture) return null;
-    const down = side === "key";
-    const out = (down ? tileColumn : tileRow)(picture, index, queries, keys);
-    const n = out.length;
-    for (let level = levels(shape) - 1; level >= 0; level--) {
-      const span = spanOf(level);
-      const across = Math.floor(index / span);
-      const cell = Math.floor((index % span) / 2 ** level);
-      for (let nth = 0; nth * span < n; nth++) {
-        const at = down ? { row: nth, column: across } : { row: across, column: nth };
-        const tile = this.#tile(ref, { level, ...at });
-        if (!tile) continue;
-        const [count, from, step] = down
-          ? [tile.height, cell, tile.width]
-          : [tile.width, cell * tile.width, 1];
-        spread(out, tile, count, from, step, (i) => Math.min(n, (nth * PYRAMID_TILE + i) * 2 ** level));
-      }
+    const pictures = this.#base(ref);
+    if (!pictures.length) return null;
+    const other = side === "queries" ? "keys" : "queries";
+    const strip: Window = { ...whole(shape), [side]: [index, index + 1] };
+    for (let level = levels(shape) - 1; level >= 0; level--)
+      pictures.push(...tilesOver(strip, shape, level).flatMap((at) => this.#at(ref, at)));
+    const out = new Float32Array(shape[other]);
+    for (const picture of pictures) {
+      const { codes, width, max } = picture.tile;
+      const table = decodeTable(max);
+      const [fixed, along] = [cellsOf(picture, side), cellsOf(picture, other)];
+      const [first, step] = side === "queries" ? [fixed.of(index) * width, 1] : [fixed.of(index), width];
+      for (let i = 0; i < along.count; i++)
+        out.fill(table[codes[first + i * step]!]!, along.start(i), along.start(i + 1));
     }
     return out;
   }
@@ -83,60 +93,52 @@ export class Layers {
   /** The cell over a pair in the finest picture that has it, and how many pairs it stands for. */
   cell(ref: HeadRef, query: number, key: number): { value: number; cells: number } | null {
     const shape = this.shape(ref);
-    const { queries, keys } = shape;
-    for (let level = 0; level < levels(shape); level++) {
+    const pictures = this.#base(ref);
+    for (let level = levels(shape) - 1; level >= 0; level--) {
       const span = spanOf(level);
-      const [row, column] = [Math.floor(query / span), Math.floor(key / span)];
-      const tile = this.#tile(ref, { level, row, column });
-      if (!tile) continue;
-      const size = 2 ** level;
-      const [y, x] = [Math.floor((query % span) / size), Math.floor((key % span) / size)];
-      const long = (first: number, n: number) => Math.min(n, first + size) - first;
-      const cells = long(row * span + y * size, queries) * long(column * span + x * size, keys);
-      return { value: valueAt(tile, y, x), cells };
+      pictures.push(
+        ...this.#at(ref, { level, row: Math.floor(query / span), column: Math.floor(key / span) }),
+      );
     }
+    const best = pictures.at(-1);
+    if (!best) return null;
+    const { codes, width, max } = best.tile;
+    const [down, across] = [cellsOf(best, "queries"), cellsOf(best, "keys")];
+    const [y, x] = [down.of(query), across.of(key)];
+    const cells = (down.start(y + 1) - down.start(y)) * (across.start(x + 1) - across.start(x));
+    return { value: decodeTable(max)[codes[y * width + x]!]!, cells };
+  }
+
+  #base(ref: HeadRef): Placed[] {
     const tile = this.whole(ref);
-    if (!tile) return null;
-    const [y, x] = [binOf(query, queries, tile.height), binOf(key, keys, tile.width)];
-    const long = (bin: number, n: number, bins: number) =>
-      binStart(bin + 1, n, bins) - binStart(bin, n, bins);
-    return { value: valueAt(tile, y, x), cells: long(y, queries, tile.height) * long(x, keys, tile.width) };
+    return tile ? [this.#put(tile, whole(this.shape(ref)))] : [];
   }
 
-  /** Tiles of the pyramid: of the level needed and, where those are not here yet, finer and coarser ones. */
-  #over(ref: HeadRef, shape: HeadShape, window: Window, needed: number | null) {
-    const layers: Placed[][] = [];
-    let complete: number | null = null;
-    const place = (at: Place) => {
-      const tile = this.#tile(ref, at);
-      return tile ? [this.#put(tile, rangesOf(at, shape), at.level)] : [];
-    };
-    for (let level = needed ?? levels(shape); level < levels(shape) && complete === null; level++) {
-      const places = tilesOver(window, shape, level);
-      const layer = places.flatMap(place);
-      if (layer.length === places.length) complete = level;
-      if (level === needed) {
-        const missing = places.filter((at) => !this.#tile(ref, at));
-        layers.push(missing.flatMap((at) => childrenOf(at, shape)).flatMap(place));
-      }
-      layers.push(layer);
-    }
-    return { placed: layers.reverse().flat(), complete };
+  #at(ref: HeadRef, at: Place): Placed[] {
+    const tile = this.here({ kind: "tile", ref, ...at });
+    return tile ? [this.#put(tile, { ...rangesOf(at, this.shape(ref)), level: at.level })] : [];
   }
 
-  #tile(ref: HeadRef, at: Place): Tile | null {
-    return this.here({ kind: "tile", ref, ...at });
-  }
-
-  #put(tile: Tile, over: Window, level?: number): Placed {
+  #put(tile: Tile, over: Omit<Placed, "tile">): Placed {
     let found = this.#placed.get(tile);
     if (!found) {
-      found = { tile, ...over, ...(level !== undefined && { level }) };
+      found = { tile, ...over };
       this.#placed.set(tile, found);
     }
     return found;
   }
 }
 
-const valueAt = ({ codes, width, max }: Tile, y: number, x: number) =>
-  decodeTable(max)[codes[y * width + x]!]!;
+/** How the cells of a picture share out the tokens of one side. */
+function cellsOf(picture: Placed, side: "queries" | "keys") {
+  const [first, stop] = picture[side];
+  const n = stop - first;
+  const { tile, level } = picture;
+  const count = side === "queries" ? tile.height : tile.width;
+  return {
+    count,
+    of: (token: number) => (level === undefined ? binOf(token - first, n, count) : (token - first) >> level),
+    start: (cell: number) =>
+      first + (level === undefined ? binStart(cell, n, count) : Math.min(n, cell << level)),
+  };
+}

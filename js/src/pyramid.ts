@@ -55,32 +55,19 @@ export function rangesOf({ level, row, column }: Place, { queries, keys }: HeadS
   return { queries: range(row, queries), keys: range(column, keys) };
 }
 
-export const parentOf = ({ level, row, column }: Place): Place => ({
-  level: level + 1,
-  row: row >> 1,
-  column: column >> 1,
-});
-
 export const childrenOf = (place: Place, shape: HeadShape): Place[] =>
   place.level ? tilesOver(rangesOf(place, shape), shape, place.level - 1) : [];
 
-/** What the eye may need next: a ring around the window, then the middle of it one level finer and one coarser. */
-export function neighbours(window: Window, shape: HeadShape, level: number): Place[] {
+/** What the eye may need next: the window with a ring around it, and its middle one level finer and one coarser. */
+export function neighbours({ queries, keys }: Window, shape: HeadShape, level: number): Place[] {
   const span = spanOf(level);
-  const seen = new Set(tilesOver(window, shape, level).map((p) => `${p.row},${p.column}`));
-  const grown = ([a, b]: Range): Range => [
-    (Math.floor(a / span) - 1) * span,
-    (Math.ceil(b / span) + 1) * span,
-  ];
-  const ring = tilesOver({ queries: grown(window.queries), keys: grown(window.keys) }, shape, level);
-  const middle = ([a, b]: Range): Range => {
-    const at = Math.floor((a + b) / 2);
-    return [at, at + 1];
-  };
-  const centre = { queries: middle(window.queries), keys: middle(window.keys) };
-  const other = [level - 1, level + 1].filter((l) => l >= 0 && l < levels(shape));
+  const grown = ([a, b]: Range): Range => [a - span, b + span];
+  const middle = ([a, b]: Range): Range => [(a + b) / 2, (a + b) / 2 + 1e-6];
+  const centre = { queries: middle(queries), keys: middle(keys) };
   return [
-    ...ring.filter((p) => !seen.has(`${p.row},${p.column}`)),
-    ...other.flatMap((l) => tilesOver(centre, shape, l)),
+    ...tilesOver({ queries: grown(queries), keys: grown(keys) }, shape, level),
+    ...[level - 1, level + 1]
+      .filter((other) => other >= 0 && other < levels(shape))
+      .flatMap((other) => tilesOver(centre, shape, other)),
   ];
 }

@@ -4,7 +4,7 @@ import { ask, type Batch } from "./ask";
 import { Cache } from "./cache";
 import { shrunk, type Tile } from "./codes";
 import { readEmbed } from "./embed";
-import { Layers, type Sight } from "./layers";
+import { Layers } from "./layers";
 import { MAX_IN_FLIGHT, THUMBNAIL } from "./protocol";
 import { Queue } from "./queue";
 import { Refining } from "./refining";
@@ -59,8 +59,6 @@ export interface DataSource {
   detail(ref: HeadRef): Tile | null;
   /** The tiles to draw for a window at `scale` device pixels a token, coarsest first, each over those before it. */
   placed(ref: HeadRef, window: Window, scale: number): readonly Placed[];
-  /** The same with what shows of them. */
-  sight(ref: HeadRef, window: Window, scale: number): Sight;
   /** What keys receive and how wide queries look, over a window that holds this one; null until it has come. */
   marginals(ref: HeadRef, window: Window): Marginals | null;
   /** How far the refinement of the shown head's pictures is, from 0 to 1; null when none is going on. */
@@ -82,7 +80,7 @@ export interface DataSource {
 export interface CellValue {
   value: number;
   exact: boolean;
-  cells: number;
+  cells?: number;
 }
 
 /** The phase of wants whose progress is told. */
@@ -110,7 +108,7 @@ export class TileSource implements DataSource {
   readonly #embedded = new Map<string, Tile>();
   readonly #layers: Layers;
   readonly #refining = new Refining();
-  readonly #strips = new Strips((key) => this.#cache.get(key) as Marginals | undefined);
+  readonly #strips = new Strips(this.#cache);
   readonly #queue = new Queue((want) => this.has(want));
   #reading = 0;
   #scheduled = false;
@@ -160,12 +158,8 @@ export class TileSource implements DataSource {
   }
 
   placed(ref: HeadRef, window: Window, scale: number): readonly Placed[] {
-    return this.sight(ref, window, scale).placed;
-  }
-
-  sight(ref: HeadRef, window: Window, scale: number): Sight {
     void this.version.value;
-    return this.#layers.sight(ref, window, scale);
+    return this.#layers.placed(ref, window, scale);
   }
 
   marginals(ref: HeadRef, window: Window): Marginals | null {
@@ -178,7 +172,7 @@ export class TileSource implements DataSource {
     const whole = this.#floats({ kind: "values", ref })?.subarray(query * keys, (query + 1) * keys);
     const values = whole ?? this.#floats({ kind: "row", ref, index: query });
     if (values) return { values, exact: true };
-    const seen = this.#layers.line(ref, "query", query);
+    const seen = this.#layers.line(ref, "queries", query);
     return seen && { values: seen, exact: false };
   }
 
@@ -189,7 +183,7 @@ export class TileSource implements DataSource {
       ? Float32Array.from({ length: queries }, (_, q) => whole[q * keys + key]!)
       : this.#floats({ kind: "column", ref, index: key });
     if (values) return { values, exact: true };
-    const seen = this.#layers.line(ref, "key", key);
+    const seen = this.#layers.line(ref, "keys", key);
     return seen && { values: seen, exact: false };
   }
 

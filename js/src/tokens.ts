@@ -4,8 +4,6 @@ import type { Words } from "./state";
 
 const NAMED: Record<string, string> = { "\n": "⏎", "\t": "⇥", "\r": "␍" };
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u00a0\u2000-\u200a\u202f\u3000]/u;
-/** Whatever may have to be written in another way. Most tokens have none of it, and there may be tens of thousands. */
-const ODD = /[\s\p{C}\p{Z}\p{M}]/u;
 const PICTURE = /\p{Extended_Pictographic}/u;
 
 /** The byte that a byte-level vocabulary writes as this character, or -1. */
@@ -28,7 +26,6 @@ function bytesOf(piece: string): string | null {
 
 /** Text with every invisible character made visible. */
 export function visible(text: string): string {
-  if (!ODD.test(text)) return text;
   const chars = Array.from(text);
   const first = chars.findIndex((c) => c !== " ");
   const last = chars.findLastIndex((c) => c !== " ");

@@ -4,7 +4,7 @@ import type { Tile } from "./codes";
 import type { Ramp } from "./colour";
 import { type HeadRange, headRange } from "./domain";
 import type { Frames } from "./frames";
-import type { Sight } from "./layers";
+import { type Sight, sightOf } from "./layers";
 import type { Range } from "./protocol";
 import { neededLevel, tilesOver } from "./pyramid";
 import type { Selection } from "./select";
@@ -38,7 +38,7 @@ export interface View {
   readonly zoom: ReadonlySignal<number>;
   /** The pictures whose cells are in sight in the heatmap: of the whole head, and tiles from the middle out. */
   readonly inSight: ReadonlySignal<readonly TileWant[]>;
-  /** What of these is here. */
+  /** What of these is here to be drawn, and what shows of it; the same object while nothing about it has changed. */
   readonly sight: ReadonlySignal<Sight>;
   /** The fewest queries looked at under a cell in sight; null: all of them, the cells are exact. */
   readonly sampled: ReadonlySignal<number | null>;
@@ -118,7 +118,13 @@ export function createView(
     },
     (a, b) => a.length === b.length && a.every((want, i) => wantKey(want) === wantKey(b[i]!)),
   );
-  const sight = computed(() => source.sight(store.shownHead.value, store.visible.value, zoom.value));
+  const sight = stable<Sight>(
+    () => {
+      const window = store.visible.value;
+      return sightOf(source.placed(store.shownHead.value, window, zoom.value), window, store.shown.value);
+    },
+    (a, b) => a.placed === b.placed && a.level === b.level && a.rows === b.rows,
+  );
   const missing = computed(() => {
     void source.version.value;
     const { stack, batch } = store.shown.value;

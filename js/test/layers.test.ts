@@ -2,11 +2,12 @@ import { beforeEach, describe, expect, it } from "vitest";
 import { longHead } from "../dev/longheads";
 import { binsOf, poolRow } from "../dev/pool";
 import { binOf, binStart, encode, type Tile } from "../src/codes";
-import { Layers } from "../src/layers";
+import { Layers, sightOf } from "../src/layers";
 import { CODE_MAX_U16, PYRAMID_TILE, TILE } from "../src/protocol";
 import { levels, type Place, rangesOf, tilesOver } from "../src/pyramid";
 import type { HeadRef } from "../src/source";
 import { type TileWant, wantKey } from "../src/wants";
+import type { Window } from "../src/window";
 import { random } from "./helpers";
 
 const SHAPE = { queries: 1500, keys: 1100 };
@@ -59,8 +60,10 @@ const make = () =>
 const everything = { queries: [0, 1500] as [number, number], keys: [0, 1100] as [number, number] };
 const places = (layers: Layers, window = everything, scale = 1) =>
   layers
-    .sight(ref, window, scale)
-    .placed.map(({ level, queries: [q], keys: [k] }) => `${level ?? "whole"} ${q} ${k}`);
+    .placed(ref, window, scale)
+    .map(({ level, queries: [q], keys: [k] }) => `${level ?? "whole"} ${q} ${k}`);
+
+const sight = (layers: Layers, window: Window) => sightOf(layers.placed(ref, window, 1), window, SHAPE);
 
 beforeEach(() => here.clear());
 
@@ -69,9 +72,9 @@ describe("what is drawn", () => {
     const layers = make();
     expect(places(layers)).toEqual([]);
     put({ kind: "thumbnail", ref });
-    expect(layers.sight(ref, everything, 1).placed[0]!.tile.height).toBe(48);
+    expect(layers.placed(ref, everything, 1)[0]!.tile.height).toBe(48);
     put({ kind: "detail", ref });
-    expect(layers.sight(ref, everything, 1).placed).toEqual([
+    expect(layers.placed(ref, everything, 1)).toEqual([
       { tile: expect.objectContaining({ height: TILE, width: TILE }), queries: [0, 1500], keys: [0, 1100] },
     ]);
   });
@@ -82,9 +85,9 @@ describe("what is drawn", () => {
     const window = { queries: [200, 600] as [number, number], keys: [100, 500] as [number, number] };
     put(at(1, 0, 0));
     expect(places(layers, window)).toEqual(["whole 0 0", "1 0 0"]);
-    expect(layers.sight(ref, window, 1).level).toBeNull(); // queries from 512 on are the whole head's still
+    expect(sight(layers, window).level).toBeNull(); // queries from 512 on are the whole head's still
     put(at(1, 1, 0));
-    expect(layers.sight(ref, window, 1).level).toBe(1);
+    expect(sight(layers, window).level).toBe(1);
     put(at(0, 1, 1));
     expect(places(layers, window)).toEqual(["whole 0 0", "1 0 0", "1 512 0", "0 256 256"]);
     for (const { row, column } of tilesOver(window, SHAPE, 0)) put(at(0, row, column));
@@ -94,7 +97,7 @@ describe("what is drawn", () => {
         .slice(1)
         .every((name) => name.startsWith("0 ")),
     ).toBe(true);
-    expect(layers.sight(ref, window, 1).level).toBe(0);
+    expect(sight(layers, window).level).toBe(0);
     here.delete(wantKey(at(1, 0, 0)));
     const zoomedOut = ["whole 0 0", "1 512 0", "0 0 0", "0 0 256", "0 256 0", "0 256 256"];
     expect(places(layers, window, 0.5)).toEqual(zoomedOut);
@@ -110,25 +113,26 @@ describe("what is drawn", () => {
     const layers = make();
     put({ kind: "detail", ref });
     put(at(0, 0, 0));
+    put(at(0, 1, 1));
     const window = { queries: [0, 100] as [number, number], keys: [0, 100] as [number, number] };
-    const first = layers.sight(ref, window, 1);
-    expect(layers.sight(ref, { ...window, keys: [3, 90] }, 1.2)).toBe(first);
-    const other = layers.sight(ref, everything, 1);
+    const first = layers.placed(ref, window, 1);
+    expect(layers.placed(ref, { ...window, keys: [3, 90] }, 1.2)).toBe(first);
+    const other = layers.placed(ref, everything, 1);
     expect(other).not.toBe(first);
-    expect(layers.sight(ref, window, 1)).toBe(first);
+    expect(layers.placed(ref, window, 1)).toBe(first);
     put(at(0, 0, 0));
-    expect(layers.sight(ref, window, 1)).not.toBe(first);
+    expect(layers.placed(ref, window, 1)).not.toBe(first);
   });
 
   it("says how few queries a cell in sight was sampled from, and nothing of those that are covered", () => {
     const layers = make();
     const window = { queries: [0, 100] as [number, number], keys: [0, 100] as [number, number] };
     put({ kind: "detail", ref }, 2);
-    expect(layers.sight(ref, window, 1).rows).toBe(2);
+    expect(sight(layers, window).rows).toBe(2);
     put(at(0, 0, 0));
-    expect(layers.sight(ref, window, 1).rows).toBeNull();
+    expect(sight(layers, window).rows).toBeNull();
     put(at(0, 0, 0), 1);
-    expect(layers.sight(ref, window, 1).rows).toBe(1);
+    expect(sight(layers, window).rows).toBe(1);
   });
 
   it("holds, wherever a pixel falls, the largest weight under the finest cell that is here", () => {
@@ -159,8 +163,8 @@ describe("what is drawn", () => {
       const [down, across] = [block(query, 1500), block(key, 1100)];
       expect(found.cells).toBe((down[1] - down[0]) * (across[1] - across[0]));
       close(found.value, largest(down, across));
-      close(layers.line(ref, "query", query)![key]!, found.value);
-      close(layers.line(ref, "key", key)![query]!, found.value);
+      close(layers.line(ref, "queries", query)![key]!, found.value);
+      close(layers.line(ref, "keys", key)![query]!, found.value);
     }
   });
 
@@ -170,11 +174,11 @@ describe("what is drawn", () => {
     for (const place of tilesOver(everything, SHAPE, 0)) put({ kind: "tile", ref, ...place });
     expect(PYRAMID_TILE * 5).toBeLessThan(1500);
     for (const query of [0, 255, 256, 1499]) {
-      const line = layers.line(ref, "query", query)!;
+      const line = layers.line(ref, "queries", query)!;
       expect(line).toHaveLength(1100);
       for (let key = 0; key < 1100; key++) close(line[key]!, weights[query]![key]!);
     }
-    const down = layers.line(ref, "key", 1099)!;
+    const down = layers.line(ref, "keys", 1099)!;
     for (let query = 0; query < 1500; query++) close(down[query]!, weights[query]![1099]!);
     expect(layers.cell(ref, 1499, 1099)!.cells).toBe(1);
   });

@@ -88,6 +88,55 @@ describe("rpc", () => {
     });
   });
 
+  it("gives up what many later messages have overtaken, but not for a few", async () => {
+    const { rpc } = setup();
+    const slow = rpc.request("refine", {});
+    let lost: unknown = null;
+    slow.catch((error: unknown) => {
+      lost = error;
+    });
+    for (let id = 2; id <= 16; id++) {
+      const answer = rpc.request("tiles", {});
+      rpc.receive({ id, ok: {} }, []);
+      await answer;
+    }
+    expect([lost, rpc.free]).toEqual([null, 1]);
+    const last = rpc.request("tiles", {});
+    rpc.receive({ id: 17, ok: {} }, []);
+    await last;
+    expect(lost).toMatchObject({ code: "lost", message: "message 1 was never answered" });
+    expect(rpc.free).toBe(2);
+    expect(() => rpc.receive({ id: 1, ok: {} }, [])).not.toThrow();
+  });
+
+  it("tries a kernel that was gone again after a while, and once only until it answers", async () => {
+    const host = { gone: true };
+    const sent: Sent[] = [];
+    const rpc = new Rpc({
+      send(message) {
+        if (host.gone) throw new Error("no comm");
+        sent.push(message);
+      },
+      detached: () => false,
+    });
+    await expect(rpc.request("tiles", {})).rejects.toMatchObject({ code: "gone" });
+    expect(rpc.free).toBe(0);
+    vi.advanceTimersByTime(2000);
+    expect(rpc.free).toBe(1);
+    await expect(rpc.request("tiles", {})).rejects.toMatchObject({ code: "gone" });
+    expect(rpc.free).toBe(0);
+    vi.advanceTimersByTime(2000);
+    host.gone = false;
+    const answer = rpc.request("tiles", {});
+    expect([sent.length, rpc.free]).toEqual([1, 0]);
+    rpc.receive({ id: 3, ok: {} }, []);
+    await answer;
+    expect([rpc.link.value, rpc.free]).toEqual(["live", 2]);
+    rpc.dispose();
+    vi.advanceTimersByTime(1e9);
+    expect(rpc.free).toBe(0);
+  });
+
   it("drops what it did not ask for", () => {
     const { rpc } = setup();
     for (const odd of [null, 3, "x", {}, { id: 99, ok: {} }, { id: "1", ok: {} }])

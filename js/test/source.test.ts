@@ -240,6 +240,17 @@ describe("bytes and cache", () => {
     expect(() => asBytes(null)).toThrow("a binary buffer was expected, got null");
   });
 
+  it("keep what must stay, even over the bound", () => {
+    const stays = new Set(["a", "b"]);
+    const cache = new Cache<number>(10, (key) => stays.has(key));
+    for (const key of ["a", "b", "c", "d"]) cache.set(key, 1, 6);
+    expect(["a", "b", "c", "d"].map((key) => cache.has(key))).toEqual([true, true, false, true]);
+    expect(cache.bytes).toBe(18);
+    stays.clear();
+    cache.set("e", 1, 1);
+    expect([cache.bytes, cache.has("d"), cache.has("e")]).toEqual([7, true, true]);
+  });
+
   it("drop what was used longest ago", () => {
     const cache = new Cache<number>(10);
     cache.set("a", 1, 4);

@@ -117,6 +117,23 @@ describe("the widget", () => {
 });
 
 describe("a view", () => {
+  it("says as attributes what part of the head is in sight, and that it is not ready without it", async () => {
+    const { root, model } = show();
+    expect([root.dataset.whole, root.dataset.window]).toEqual(["0,3,0,3", ""]);
+    const long = Array.from({ length: 40 }, () => "a");
+    const traits = TRAITS();
+    traits.meta.stacks[0]!.examples = [
+      { queries: { piece: long, text: long, gap: long, special: [], segment: [] }, keys: null },
+    ];
+    model.arrive("meta", traits.meta);
+    model.arrive("window", [10, 20, 0, 10]);
+    await turn();
+    const { window, level, sampled, progress, ready, whole } = root.dataset;
+    expect([whole, window, level, sampled, progress, ready]).toEqual([
+      ...["0,40,0,40", "10,20,0,10", "", "", "", "false"],
+    ]);
+  });
+
   it("says that the kernel is gone as soon as the host says that the connection changed", async () => {
     const { root, model } = show();
     await turn();
