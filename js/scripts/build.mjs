@@ -47,6 +47,8 @@ const INTERNAL = [
   ...["pooling", "problem", "reveal", "rows", "shown", "shownHead", "store", "totalHeight", "totalWidth"],
   ...["codes", "element", "exact", "frames", "locked", "painting", "pitch", "readers", "select", "source"],
   ...["sources", "visibleHeads"],
+  ...["draftWindow", "found", "gaze", "hits", "indices", "leadsTo", "looks", "parts", "peek", "spans"],
+  ...["tokens", "visible"],
 ];
 
 const options = {
