@@ -29,10 +29,9 @@ function single(placed: readonly Placed[], window: Window) {
   });
   const [[a, b], [c, d]] = [window.queries, window.keys];
   const area = (Math.ceil(b) - Math.floor(a)) * (Math.ceil(d) - Math.floor(c));
-  // The finest come last; one that covers everything needs no other, and those of a pyramid's level do not overlap.
+  // One that covers everything needs no other, and those of a pyramid's level do not overlap.
   const cover = parts.findLast((part) => part.area === area);
-  const max = parts.at(-1)?.tile.max;
-  const used = cover ? [cover] : parts.filter((part) => part.tile.max === max);
+  const used = cover ? [cover] : parts;
   return { used, whole: used.reduce((sum, part) => sum + part.area, 0) >= area };
 }
 

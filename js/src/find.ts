@@ -1,9 +1,9 @@
 /** The search field: typing previews the nearest match, Enter locks it and then the next, Esc takes the preview back. */
 import { h, iconButton } from "./dom";
 import { on } from "./pointing";
-import { JUMP, nearest, pairOf, search } from "./search";
+import { nearest, pairOf, search } from "./search";
 import { batch, effect } from "./signals";
-import type { Match, Pair } from "./state";
+import type { Found } from "./state";
 import type { View } from "./view";
 import type { Window } from "./window";
 
@@ -28,7 +28,6 @@ export function findField(view: View): HTMLElement {
   /** Enter locks a match that was only previewed before it goes on. */
   let previewed = false;
 
-  const pair = (match: Match): Pair => pairOf(match, store.direction.peek());
   const begin = () => {
     const { query, key } = store.focus.peek();
     const window = store.visible.peek();
@@ -40,10 +39,10 @@ export function findField(view: View): HTMLElement {
   };
   const goTo = (at: number, lock: boolean) => {
     const found = store.found.peek();
-    const match = found?.matches[at];
+    const match = found?.hits[at];
     if (!found || !match) return;
     previewed = !lock;
-    const target = pair(match);
+    const target = pairOf(match, store.direction.peek());
     const { query, key } = store.locked.peek();
     batch(() => {
       store.found.value = { ...found, at };
@@ -53,40 +52,30 @@ export function findField(view: View): HTMLElement {
     });
   };
   const typed = () => {
-    const text = input.value;
-    if (!text) {
+    if (!input.value) {
       end();
       return;
     }
     const { from, window } = begin();
-    const { direction } = store;
-    const shown = store.shown.peek();
-    const jump = JUMP.exec(text.trim());
-    let matches: Match[];
-    if (jump) {
-      const index = Number(jump[1] ?? jump[2]);
-      const { queries, keys, rows, columns } = shown;
-      const side = rows === columns ? "both" : direction.peek() === "from" ? "query" : "key";
-      matches = index < (side === "key" ? keys : queries) ? [{ side, first: index, last: index }] : [];
-    } else matches = search(shown, text);
-    store.found.value = { text, matches, at: -1 };
-    if (matches.length) goTo(nearest(matches, from), false);
+    const found = search(store.shown.peek(), input.value, store.direction.peek());
+    store.found.value = found;
+    if (found.hits.length) goTo(nearest(found.hits, from), false);
     else {
-      select.hover(null, "text");
+      select.endHover();
       if (previewed) select.look(window);
       previewed = false;
     }
   };
   const step = (by: number) => {
     const found = store.found.peek();
-    if (!found?.matches.length) return;
-    const n = found.matches.length;
+    if (!found?.hits.length) return;
+    const n = found.hits.length;
     goTo(previewed && by > 0 ? found.at : (found.at + by + n) % n, true);
   };
   /** What was only previewed is taken back, what was locked stays. */
   const end = () => {
+    select.endHover();
     if (start && previewed) select.look(start.window);
-    select.hover(null, "text");
     start = null;
     previewed = false;
     input.value = "";
@@ -118,9 +107,8 @@ export function findField(view: View): HTMLElement {
   view.disposers.push(
     effect(() => {
       const found = store.found.value;
-      said.hidden = !found;
-      previous.hidden = next.hidden = !found?.matches.length;
-      said.textContent = found ? words(found.text, found.matches.length, found.at) : "";
+      previous.hidden = next.hidden = !found?.hits.length;
+      said.textContent = found && words(found);
     }),
     // Another text has other matches.
     effect(() => {
@@ -128,21 +116,13 @@ export function findField(view: View): HTMLElement {
       if (store.found.peek()) typed();
     }),
   );
-  const words = (text: string, n: number, at: number) => {
-    if (JUMP.test(text.trim())) {
-      if (n) return "";
-      const { queries, keys, rows, columns } = store.shown.value;
-      const last = rows !== columns && store.direction.value === "to" ? keys : queries;
-      return `no such token: there are 0 to ${(last - 1).toLocaleString("en")}`;
-    }
-    return n ? `${(at + 1).toLocaleString("en")} of ${n.toLocaleString("en")}` : "not in the text";
-  };
-  return h(
-    "span",
-    { className: "find" },
-    h("label", { title: TITLE }, h("span", {}, "find token"), input),
-    said,
-    previous,
-    next,
-  );
+  const label = h("label", { title: TITLE }, h("span", {}, "find token"), input);
+  return h("span", { className: "find" }, label, said, previous, next);
+}
+
+const number = (n: number) => n.toLocaleString("en");
+
+function words({ hits, at, last }: Found): string {
+  if (last !== null) return hits.length ? "" : `no such token: there are 0 to ${number(last)}`;
+  return hits.length ? `${number(at + 1)} of ${number(hits.length)}` : "not in the text";
 }

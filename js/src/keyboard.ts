@@ -17,7 +17,7 @@ export function onKeys(root: HTMLElement, { select }: View, help: HTMLDialogElem
     if (ctrl ? event.key === "f" && !event.altKey : event.key === "/") {
       const field = root.querySelector<HTMLInputElement>('input[type="search"]');
       field?.focus();
-      field?.select();
+      field?.setSelectionRange(0, field.value.length);
       event.preventDefault();
       return;
     }

@@ -40,11 +40,16 @@ export interface Match {
   last: number;
 }
 
-/** What a search has found, in the order of the text (queries first); `at` is the match it stands at, or -1. */
+/** What a search has found, in the order of the text (queries first). */
 export interface Found {
-  text: string;
-  matches: readonly Match[];
+  typed: string;
+  hits: readonly Match[];
+  /** The match the search stands at, or -1. */
   at: number;
+  /** Per token of either side: 1 where it is part of a match. */
+  marks: { query: Uint8Array; key: Uint8Array };
+  /** Of a jump to an index the last one that there is, else null. */
+  last: number | null;
 }
 
 /** The example shown: queries, keys (the same object if a text looks at itself) and their counts. */

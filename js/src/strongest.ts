@@ -1,53 +1,25 @@
 /** The largest of many numbers, without sorting them all. */
 
 /**
- * The places of the `limit` largest values that are above 0 and at least `floor`, in [from, to), largest first; of equal ones
- * the first places. A heap of the best so far, its worst on top: a row of 32,768 costs a fraction of a millisecond.
+ * The places of the `limit` largest values that are above 0 and at least `floor`, largest first; of equal ones the first. The
+ * best so far are kept in order, and most of a row is turned away by one comparison with the last of them.
  */
-export function strongest(
-  values: ArrayLike<number>,
-  limit: number,
-  floor = 0,
-  from = 0,
-  to = values.length,
-): number[] {
-  const heap: number[] = [];
-  const worse = (a: number, b: number) => values[a]! < values[b]! || (values[a] === values[b] && a > b);
-  const sink = (item: number) => {
-    let at = 0;
-    for (;;) {
-      let child = 2 * at + 1;
-      if (child >= heap.length) break;
-      if (child + 1 < heap.length && worse(heap[child + 1]!, heap[child]!)) child++;
-      if (!worse(heap[child]!, item)) break;
-      heap[at] = heap[child]!;
-      at = child;
-    }
-    heap[at] = item;
-  };
-  for (let i = from; i < to; i++) {
+export function strongest(values: ArrayLike<number>, limit: number, floor = 0): number[] {
+  const best: number[] = [];
+  let least = 0;
+  for (let i = 0; i < values.length; i++) {
     const value = values[i]!;
     // Masked (not a number) and unknown (-1) fail both.
-    if (!(value > 0 && value >= floor)) continue;
-    if (heap.length === limit) {
-      if (value > values[heap[0]!]!) sink(i);
-      continue;
+    if (!(value > least && value >= floor)) continue;
+    let [low, high] = [0, best.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (values[best[middle]!]! >= value) low = middle + 1;
+      else high = middle;
     }
-    let at = heap.push(i) - 1;
-    while (at > 0) {
-      const parent = (at - 1) >> 1;
-      if (!worse(i, heap[parent]!)) break;
-      heap[at] = heap[parent]!;
-      at = parent;
-    }
-    heap[at] = i;
+    best.splice(low, 0, i);
+    if (best.length > limit) best.pop();
+    if (best.length === limit) least = values[best[limit - 1]!]!;
   }
-  return heap.sort((a, b) => values[b]! - values[a]! || a - b);
-}
-
-/** How many values in [from, to) are above 0 and at least `floor`. */
-export function countOver(values: ArrayLike<number>, floor: number, from = 0, to = values.length): number {
-  let n = 0;
-  for (let i = from; i < to; i++) if (values[i]! > 0 && values[i]! >= floor) n++;
-  return n;
+  return best;
 }

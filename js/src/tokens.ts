@@ -4,6 +4,8 @@ import type { Words } from "./state";
 
 const NAMED: Record<string, string> = { "\n": "⏎", "\t": "⇥", "\r": "␍" };
 const HIDDEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\u00a0\u2000-\u200a\u202f\u3000]/u;
+/** Whatever may have to be written in another way. Most tokens have none of it, and there may be tens of thousands. */
+const ODD = /[\s\p{C}\p{Z}\p{M}]/u;
 const PICTURE = /\p{Extended_Pictographic}/u;
 
 /** The byte that a byte-level vocabulary writes as this character, or -1. */
@@ -26,6 +28,7 @@ function bytesOf(piece: string): string | null {
 
 /** Text with every invisible character made visible. */
 export function visible(text: string): string {
+  if (!ODD.test(text)) return text;
   const chars = Array.from(text);
   const first = chars.findIndex((c) => c !== " ");
   const last = chars.findLastIndex((c) => c !== " ");
@@ -43,12 +46,8 @@ export function visible(text: string): string {
   return out;
 }
 
-const PLAIN = /^[!-~]+$/;
-
 /** What stands for one token on an axis or in a list. */
 export function label(text: string, piece: string): string {
-  // Most tokens of most texts: nothing to look for, and tens of thousands of them are labelled before the first paint.
-  if (PLAIN.test(text)) return text;
   if (text === "" || text.includes("\ufffd")) return bytesOf(piece) ?? (visible(text || piece) || "(empty)");
   return visible(text);
 }

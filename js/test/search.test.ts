@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { marksOf, nearest, pairOf, search } from "../src/search";
+import { nearest, pairOf, search as searchFor } from "../src/search";
 import type { Match, Shown } from "../src/state";
 import { wordsOf } from "../src/tokens";
 import { random, words } from "./helpers";
@@ -8,6 +8,7 @@ const shownOf = (texts: string[], pieces = texts): Shown => {
   const rows = wordsOf({ ...words(texts), piece: pieces });
   return { rows, columns: rows, queries: texts.length, keys: texts.length } as Shown;
 };
+const search = (shown: Shown, typed: string) => searchFor(shown, typed, "from").hits;
 const places = (matches: readonly Match[]) => matches.map(({ first, last }) => [first, last]);
 
 describe("a search", () => {
@@ -71,14 +72,27 @@ describe("a search", () => {
   it("looks through queries, then keys, where they are two texts", () => {
     const rows = wordsOf(words(["le", "chat"]));
     const columns = wordsOf(words(["the", "chat", "cat"]));
-    const found = search({ rows, columns, queries: 2, keys: 3 } as Shown, "chat");
-    expect(found).toEqual([
+    const found = searchFor({ rows, columns, queries: 2, keys: 3 } as Shown, "chat", "from");
+    expect(found.hits).toEqual([
       { side: "query", first: 1, last: 1 },
       { side: "key", first: 1, last: 1 },
     ]);
-    const marks = marksOf({ text: "chat", matches: found, at: 1 }, "key", 3);
-    expect([0, 1, 2].map(marks)).toEqual([0, 2, 0]);
-    expect([0, 1].map(marksOf({ text: "chat", matches: found, at: 1 }, "query", 2))).toEqual([0, 1]);
+    expect([[...found.marks.query], [...found.marks.key]]).toEqual([
+      [0, 1],
+      [0, 1, 0],
+    ]);
+    const jump = searchFor({ rows, columns, queries: 2, keys: 3 } as Shown, "#2", "to");
+    expect([jump.hits, jump.last]).toEqual([[{ side: "key", first: 2, last: 2 }], 2]);
+    expect(searchFor({ rows, columns, queries: 2, keys: 3 } as Shown, "2:", "from")).toMatchObject({
+      hits: [],
+      last: 1,
+    });
+  });
+
+  it("marks every token of every match", () => {
+    const { marks } = searchFor(shownOf(["new", "york", "x", "new", "york"]), "new york", "from");
+    expect([...marks.query]).toEqual([1, 1, 0, 1, 1]);
+    expect(marks.key).toBe(marks.query);
   });
 
   it("goes on from where one is, and reads a match as the direction does", () => {
@@ -87,8 +101,5 @@ describe("a search", () => {
     expect(pairOf(both[0]!, "from")).toEqual({ query: 3, key: null });
     expect(pairOf(both[0]!, "to")).toEqual({ query: null, key: 3 });
     expect(pairOf({ side: "key", first: 2, last: 2 }, "from")).toEqual({ query: null, key: 2 });
-    expect([2, 3, 4, 5, 9].map(marksOf({ text: "", matches: both, at: 0 }, "both", 12))).toEqual([
-      0, 2, 2, 0, 1,
-    ]);
   });
 });

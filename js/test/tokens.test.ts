@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { formatCell, formatEnd, formatWeight } from "../src/format";
-import { label, visible } from "../src/tokens";
+import { countTokens, label, preview, visible, wordsOf } from "../src/tokens";
 
 describe("labels", () => {
   it.each([
@@ -36,6 +36,38 @@ describe("labels", () => {
     ["the", "Ġthe", "the"],
   ])("text %j of piece %j is labelled %j", (text, piece, expected) => {
     expect(label(text, piece)).toBe(expected);
+  });
+});
+
+describe("folded tokens", () => {
+  const folded = {
+    piece: ["the", "Ċ", "[SEP]"],
+    text: ["the", "\n", "[SEP]"],
+    gap: [" ", "", ""],
+    special: [0, 0, 1],
+    segment: [0, 0, 1],
+    index: [0, 1, 0, 0, 2],
+  };
+
+  it("unfold to one place per token in every list", () => {
+    const { tokens, labels } = wordsOf(folded);
+    expect(tokens).toEqual({
+      piece: ["the", "Ċ", "the", "the", "[SEP]"],
+      text: ["the", "\n", "the", "the", "[SEP]"],
+      gap: [" ", "", " ", " ", ""],
+      special: [0, 0, 0, 0, 1],
+      segment: [0, 0, 0, 0, 1],
+    });
+    expect(labels).toEqual(["the", "⏎", "the", "the", "[SEP]"]);
+    expect(countTokens(folded)).toBe(5);
+    expect(countTokens(tokens)).toBe(5);
+  });
+
+  it("are previewed by their first words", () => {
+    expect(preview(folded)).toBe("the \n the the [SEP]");
+    const long = { ...folded, index: new Array(40000).fill(0) };
+    expect(preview(long)).toBe("the the the the the the the …");
+    expect(preview(wordsOf(long).tokens)).toBe(preview(long));
   });
 });
 

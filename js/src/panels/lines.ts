@@ -6,13 +6,15 @@ import { formatEnd } from "../format";
 import { indexAt } from "../heatgeometry";
 import { moved, pointing } from "../pointing";
 import { scroller } from "../scroller";
+import { computed } from "../signals";
+import type { HeadRef } from "../source";
 import type { Pair } from "../state";
 import { strongest } from "../strongest";
 import { palette } from "../theme";
 import type { View } from "../view";
 import { isWhole } from "../window";
 import { drawColumn, inSight, type LinesGeometry, linesGeometry } from "./linecolumns";
-import { outside } from "./outside";
+import { pairButtons } from "./pairs";
 import { makePanel, type Panel } from "./panel";
 
 export const MAX_LINES = 2000;
@@ -25,26 +27,23 @@ export function lines(view: View): Panel {
   const { store, source, select, frames } = view;
   const panel = makePanel(view, "lines", "Query → key");
   const area = scroller("lines", LABEL, () => redraw());
-  const beyond = outside(view);
+  const beyond = pairButtons(view, 3);
   panel.body.append(area.element, beyond.element);
   let geometry: LinesGeometry | null = null;
   let edges: Edges | null = null;
-  let edgesOf: unknown[] = [];
+  let edgesOf: HeadRef | null = null;
   let ranked: { values: Float32Array; cut: number; order: number[] } | null = null;
   let revealed: Pair = { query: null, key: null };
 
-  /** The lines of the window, found again only when what they come from changes; in a gesture once it rests. */
+  const placed = computed(() => source.placed(store.shownHead.value, store.visible.value, 1));
+  const strongestPairs = computed(() =>
+    strongestEdges(placed.value, store.visible.value, store.cut.value, MAX_LINES),
+  );
+  /** The lines of the window; in a gesture those from before move along, and new ones are found when it rests. */
   const allEdges = (): Edges | null => {
-    const window = store.visible.value;
     const head = store.shownHead.value;
-    const resting = store.draftWindow.value === null;
-    if (!resting && edgesOf[0] === head && edgesOf[1] === store.cut.value) return edges;
-    const placed = source.placed(head, window, 1);
-    const of = [head, store.cut.value, window, ...placed.map(({ tile }) => tile)];
-    if (of.length !== edgesOf.length || of.some((part, i) => part !== edgesOf[i])) {
-      edges = strongestEdges(placed, window, store.cut.value, MAX_LINES);
-      edgesOf = of;
-    }
+    if (store.draftWindow.value === null || head !== edgesOf) edges = strongestPairs.value;
+    edgesOf = head;
     return edges;
   };
 
@@ -77,6 +76,7 @@ export function lines(view: View): Panel {
       panel.width.value,
       scrolls ? most - ROOM : most,
     );
+    beyond.element.hidden = !scrolls;
     g.right = width - g.left;
     // Where the window has moved, the tokens that were on top stay there.
     if (geometry && geometry.queries[0] !== g.queries[0])
@@ -86,10 +86,8 @@ export function lines(view: View): Panel {
     const { query, key } = focus;
     // Another panel's focus is brought into sight; one's own is already under the pointer.
     if (focus !== revealed && store.hoverPair.peek()?.panel !== "lines") {
-      const turn = key !== null && (key !== revealed.key || query === null);
-      if (turn && query !== revealed.query && query !== null) reveal(g, false, query);
-      if (turn) reveal(g, true, key);
-      else if (query !== null) reveal(g, false, query);
+      if (query !== null && query !== revealed.query) reveal(g, false, query);
+      else if (key !== null) reveal(g, true, key);
     }
     revealed = focus;
     const { context, y: away } = area;
@@ -132,11 +130,12 @@ export function lines(view: View): Panel {
           : known
             ? `lines ≥ ${formatEnd(cut)} of ${side} ${index}`
             : `lines of ${side} ${index} once its exact weights are here`;
+      const [first, end] = inSight(g, side === "query" ? g.keys : g.queries, away, height);
+      const hidden = known?.exact ? order.filter((i) => i < first || i >= end) : [];
       beyond.show(
-        scrolls,
-        known?.exact ? known : null,
-        order,
-        inSight(g, side === "query" ? g.keys : g.queries, away, height),
+        known,
+        hidden,
+        hidden.length ? `${hidden.length.toLocaleString("en")} more out of sight:` : "",
       );
     } else {
       const all = allEdges();
@@ -148,7 +147,7 @@ export function lines(view: View): Panel {
         : view.picture.value.tile
           ? "choose a token to see its lines"
           : "";
-      beyond.show(scrolls, null, [], [0, 0]);
+      beyond.show(null, [], "");
     }
     context.globalAlpha = 1;
     if (panel.note.textContent) panel.note.textContent += `, opaque at ${formatEnd(top)}`;

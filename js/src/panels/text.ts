@@ -4,8 +4,6 @@ import { colourAt, inkOn, positions } from "../colour";
 import { attr, h } from "../dom";
 import { on, pointing } from "../pointing";
 import type { Range } from "../protocol";
-import { marksOf } from "../search";
-import { effect } from "../signals";
 import type { Match, Pair, Words } from "../state";
 import type { View } from "../view";
 import { isWhole, type Window } from "../window";
@@ -51,9 +49,9 @@ export function text(view: View): Panel {
   let last: Pair = { query: null, key: null };
 
   const share = () => Math.floor(MOST / sides.length);
-  const lay = ({ role, n, text: { parts, ...side } }: Side, around: readonly number[], window: Window) => {
+  const lay = ({ role, n, text }: Side, around: readonly number[], window: Window) => {
     const next = textParts(n, ranges(role, window), around, share());
-    if (JSON.stringify(next) !== JSON.stringify(parts)) side.lay(next);
+    if (JSON.stringify(next) !== JSON.stringify(text.parts)) text.lay(next);
   };
   /** Brings a token into sight, everywhere; it is laid out afterwards. */
   const show = (side: Side, pair: Pair, index: number) => {
@@ -116,18 +114,6 @@ export function text(view: View): Panel {
     return true;
   };
 
-  /** A pointer elsewhere, a new lock or match is followed; a pointer in the text, or leaving it, is not. */
-  const follows = () => {
-    const hover = store.hoverPair.value;
-    const locked = store.locked.value;
-    const found = store.found.value;
-    const match = found?.matches[found.at];
-    const other = locked !== lock || (match !== undefined && match !== at);
-    lock = locked;
-    at = match;
-    return other || (hover !== null && hover.panel !== "text");
-  };
-  let followed = false;
   /** Of a pair the end that is new. */
   const newest = (role: Role, pair: Pair) => {
     const now = ends(role, pair);
@@ -137,27 +123,28 @@ export function text(view: View): Panel {
   const place = () => {
     const fresh = build();
     const window = store.visible.value;
-    const moved = window !== laidFor;
     const focus = store.focus.value;
+    const locked = store.locked.value;
+    const hover = store.hoverPair.value;
+    const found = store.found.value;
+    const match = found?.hits[found.at];
+    const moved = window !== laidFor;
     const whole = isWhole(window, store.shown.value);
+    // A pointer elsewhere, a new lock or match is followed; a pointer in the text, or one that leaves it, is not.
+    const follow = locked !== lock || (match && match !== at) || (hover !== null && hover.panel !== "text");
     for (const side of sides) {
       const { role, n, text } = side;
       const here = ends(role, focus);
-      const lost = followed && here.some((i) => !holds(text.parts, i) && holds(ranges(role, window), i));
-      if (!fresh && !moved && !lost) continue;
       const [first] = text.parts;
       // Zoomed out, one goes on reading where one was.
-      const stay = whole && first && !here.length ? [Math.floor((first[0] + first[1]) / 2)] : [];
-      const before = text.parts;
-      lay(side, here.length ? here : stay, window);
-      if (before === text.parts && n > share()) continue;
-      const [start] = merged(ranges(role, window), n);
-      if (here.length) text.reveal(newest(role, focus));
-      else if (moved && !whole && start) text.reveal(start[0]);
+      const stay = whole && first ? [Math.floor((first[0] + first[1]) / 2)] : [];
+      const lost = here.some((i) => !holds(text.parts, i) && holds(ranges(role, window), i));
+      if (fresh || moved || (follow && lost)) lay(side, here.length ? here : stay, window);
+      if (follow || (moved && here.length)) text.reveal(newest(role, focus));
+      else if (moved && !whole) text.reveal(merged(ranges(role, window), n)[0]?.[0] ?? null);
     }
-    laidFor = window;
-    if (followed) last = focus;
-    followed = false;
+    if (follow) last = focus;
+    [laidFor, lock, at] = [window, locked, match];
   };
 
   const shade = () => {
@@ -171,27 +158,29 @@ export function text(view: View): Panel {
     for (const { role, n, text } of sides) {
       const weights = gaze && role !== gaze.side ? gaze.values : null;
       const [focused, held] = [ends(role, focus), ends(role, locked)];
-      const match = found ? marksOf(found, role, n) : () => 0;
+      const marks = found?.marks[role === "key" ? "key" : "query"];
+      const current = found?.hits[found.at];
+      const here = current && (current.side === role || role === "both") ? current : null;
       const inSight = merged(ranges(role, window), n);
       text.spans.forEach((span, nth) => {
         const i = text.indices[nth]!;
         const weight = weights?.[i] ?? -1;
         const masked = Number.isNaN(weight);
         const step = weight >= 0 ? Math.round(position(weight) * 255) : -1;
-        const flags = {
-          masked,
-          focused: focused.includes(i),
-          locked: held.includes(i),
-          found: match(i) > 0,
-          current: match(i) > 1,
-          outside: !holds(inSight, i),
-        };
-        const look = `${step} ${Object.values(flags)} ${map} ${dark}`;
+        const flags: [string, boolean][] = [
+          ["masked", masked],
+          ["focused", focused.includes(i)],
+          ["locked", held.includes(i)],
+          ["found", marks?.[i] === 1],
+          ["current", here !== null && i >= here.first && i <= here.last],
+          ["outside", !holds(inSight, i)],
+        ];
+        const look = `${step} ${flags} ${map} ${dark}`;
         if (text.looks[nth] === look) return;
         text.looks[nth] = look;
         const rgb = step < 0 ? null : colourAt(step / 255, map, dark);
         span.style.cssText = rgb ? `background-color:rgb(${rgb});color:${inkOn(rgb)}` : "";
-        for (const [name, on] of Object.entries(flags)) span.classList.toggle(name, on);
+        for (const [name, on] of flags) span.classList.toggle(name, on);
       });
     }
     toggle.hidden = sides.length > 1;
@@ -214,15 +203,6 @@ export function text(view: View): Panel {
         sides.some(({ role, text }) => ends(role, hover).some((i) => !holds(text.parts, i))))
     );
   };
-  panel.onDispose(
-    effect(() => {
-      const { focus } = store;
-      void focus.value;
-      if (!follows()) return;
-      followed = true;
-      for (const { role, text } of sides) text.reveal(newest(role, focus.value));
-    }),
-  );
   panel.painting(() => {
     place();
     shade();
