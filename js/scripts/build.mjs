@@ -46,7 +46,8 @@ const INTERNAL = [
   ],
   ...["pooling", "problem", "reveal", "rows", "shown", "shownHead", "store", "totalHeight", "totalWidth"],
   ...["codes", "element", "exact", "frames", "locked", "painting", "pitch", "readers", "select", "source"],
-  ...["sources", "visibleHeads"],
+  ...["sources", "visibleHeads", "visible", "cellX", "cellY", "geometry", "draftWindow", "lookAll", "settle"],
+  ...["across", "down", "pixels", "received", "entropy", "enclose", "inPlot"],
 ];
 
 const options = {

@@ -21,28 +21,40 @@ export function rangeWords(visible: Window, shape: HeadShape): string {
     : `queries ${queries} of ${grouped(shape.queries)} × keys ${keys} of ${grouped(shape.keys)}`;
 }
 
-/** How many queries and keys share one colour: those under a cell of the finest tile, or under a device pixel. */
-export function pooling(g: HeatGeometry, placed: readonly Placed[]): [down: number, across: number] {
-  const best = placed.at(-1);
-  if (!best) return [1, 1];
-  const cell = ([start, stop]: Range, cells: number) =>
-    best.level === undefined ? (stop - start) / cells : 2 ** best.level;
-  const under = (tokens: number, size: number) => Math.ceil(Math.max(tokens, 1 / (size * g.ratio)) - 1e-6);
-  return [
-    under(cell(best.queries, best.tile.height), g.cellY),
-    under(cell(best.keys, best.tile.width), g.cellX),
-  ];
+/** The side in tokens of a tile's cells: down and across. */
+function cellOf({ tile, queries, keys, level }: Placed): Range {
+  if (level !== undefined) return [2 ** level, 2 ** level];
+  return [(queries[1] - queries[0]) / tile.height, (keys[1] - keys[0]) / tile.width];
+}
+
+/** The tile whose cells are the largest that are to be seen: finer ones count once they cover the window. */
+function coarsest({ visible }: HeatGeometry, placed: readonly Placed[]): Placed | undefined {
+  const overlap = ([a, b]: Range, [c, d]: Range) => Math.max(0, Math.min(b, d) - Math.max(a, c)) / (d - c);
+  let covered = 0;
+  let cell = 0;
+  for (const one of placed.toReversed()) {
+    const [own] = cellOf(one);
+    if (own !== cell) covered = 0;
+    cell = own;
+    covered += overlap(one.queries, visible.queries) * overlap(one.keys, visible.keys);
+    if (covered > 0.999) return one;
+  }
+  return placed[0];
 }
 
 /** What the legend says about pixels that stand for many pairs, and about queries that were not looked at. */
 export function pixelWords(g: HeatGeometry, placed: readonly Placed[], progress: number | null): string {
-  const [down, across] = pooling(g, placed);
-  const rows = placed.at(-1)?.tile.rows;
-  const words: string[] = [];
-  if (down * across > 1) words.push(`max of up to ${grouped(down)} × ${grouped(across)}`);
-  if (rows && rows < down)
+  const tile = coarsest(g, placed);
+  if (!tile) return "";
+  const under = (tokens: number, size: number) => Math.ceil(Math.max(tokens, 1 / (size * g.ratio)) - 1e-6);
+  const [high, wide] = cellOf(tile);
+  const [down, across] = [under(high, g.cellY), under(wide, g.cellX)];
+  const words = down * across > 1 ? [`max of up to ${grouped(down)} × ${grouped(across)}`] : [];
+  const { rows } = tile.tile;
+  const all = Math.ceil(high - 1e-6);
+  if (rows && rows < all)
     words.push(
-      `sampled: ${grouped(rows)} of ${grouped(down)} queries looked at${progress === null ? "" : ", refining"}`,
+      `sampled: ${grouped(rows)} of ${grouped(all)} queries looked at${progress === null ? "" : ", refining"}`,
     );
   return words.join(" · ");
 }

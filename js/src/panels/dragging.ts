@@ -64,6 +64,7 @@ export function dragging(stage: HTMLElement, lens: Lens): void {
         dragged = true;
         stage.setPointerCapture?.(event.pointerId);
         stage.classList.toggle("panning", drag.kind === "pan");
+        if (drag.kind === "box") select.hover(null, "heatmap");
       }
       event.stopImmediatePropagation();
       if (drag.kind === "pan") lens.pan(drag.window, right, down);

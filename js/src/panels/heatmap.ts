@@ -2,7 +2,7 @@
 import { fit, surface } from "../canvas";
 import { attr, h } from "../dom";
 import { sentence } from "../footer";
-import { type HeatGeometry, heatGeometry, tokenAt } from "../heatgeometry";
+import { type HeatGeometry, heatGeometry, tileScale, tokenAt } from "../heatgeometry";
 import { pixelWords, rangeWords } from "../heatwords";
 import { moved, pointing } from "../pointing";
 import type { Range } from "../protocol";
@@ -58,7 +58,7 @@ export function heatmap(view: View): Panel {
   const placed = stable<readonly Placed[]>(() => {
     const g = geometry.value;
     if (!g) return [];
-    return source.placed(store.shownHead.value, g.visible, Math.max(g.cellX, g.cellY) * g.ratio);
+    return source.placed(store.shownHead.value, g.visible, tileScale(g));
   }, sameTiles);
   const marginals = computed(() => source.marginals(store.shownHead.value, store.visible.value));
 
@@ -122,7 +122,7 @@ export function heatmap(view: View): Panel {
     const to = from + root.width - 16 - tip.offsetWidth;
     const left = x + 14 > to ? x - 14 - tip.offsetWidth : x + 14;
     tip.style.left = `${Math.max(from, Math.min(left, to))}px`;
-    tip.style.top = `${Math.max(0, y - 46)}px`;
+    tip.style.top = `${Math.max(0, y - tip.offsetHeight - 8)}px`;
   });
   const stripText = (x: number, y: number): string => {
     const side = marginals.value && stripAt(geometry.value!, x, y);

@@ -48,7 +48,7 @@ export function drawRails(
   shown: Shown,
   colours: Palette,
 ): void {
-  const ink = { A: colours.rule, B: colours.accent, special: colours.muted };
+  const ink = { A: colours.rule, B: colours.muted, special: colours.ink };
   const side = (
     tokens: Tokens,
     [start, stop]: Range,
@@ -80,6 +80,6 @@ export function drawRails(
   });
   side(shown.rows.tokens, g.visible.queries, g.cellY, (kind, at, length) => {
     context.fillRect(g.left - 1 - THICK, g.top + at, THICK, length);
-    letter(kind, length, 8, g.top + at + length / 2);
+    letter(kind, length, g.left - 50, g.top + at + length / 2);
   });
 }
