@@ -1,6 +1,7 @@
 /** The widget on a bare page, over a fake kernel; options in the address: ?tokens=13&layers=6&heads=12&theme=dark ... */
 import type { Model } from "../src/bridge";
 import factory from "../src/index";
+import { PROTOCOL_VERSION } from "../src/protocol";
 import { tokens } from "./heads";
 import { fakeKernel } from "./kernel";
 
@@ -14,7 +15,7 @@ const kernel = fakeKernel(n, keys, query.has("causal"));
 
 const traits: Record<string, unknown> = {
   meta: {
-    version: number("version", 1),
+    version: number("version", PROTOCOL_VERSION),
     model: query.get("model") ?? "all-MiniLM-L6-v2",
     stacks: [
       {
@@ -32,6 +33,7 @@ const traits: Record<string, unknown> = {
   head: number("head", Math.min(5, heads - 1)),
   query: query.has("query") ? number("query", 0) : null,
   key: query.has("key") ? number("key", 0) : null,
+  window: query.get("window")?.split(",").map(Number) ?? null,
   direction: "from",
   panels: query.get("panels")?.split(",").filter(Boolean) ?? ["grid", "heatmap", "lines", "text"],
   threshold: number("threshold", 0.05),

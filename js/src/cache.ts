@@ -1,9 +1,12 @@
-/** Least recently used out first, bounded in bytes. */
+/** Least recently used out first, bounded in bytes. What must stay is kept even where that goes over the bound. */
 export class Cache<V> {
   readonly #entries = new Map<string, { value: V; bytes: number }>();
   #bytes = 0;
 
-  constructor(readonly budget: number) {}
+  constructor(
+    readonly budget: number,
+    readonly stays: (key: string) => boolean = () => false,
+  ) {}
 
   get bytes(): number {
     return this.#bytes;
@@ -27,7 +30,7 @@ export class Cache<V> {
     this.#bytes += bytes;
     for (const oldest of this.#entries.keys()) {
       if (this.#bytes <= this.budget || oldest === key) break;
-      this.#drop(oldest);
+      if (!this.stays(oldest)) this.#drop(oldest);
     }
   }
 

@@ -54,21 +54,18 @@ export function binOf(i: number, n: number, bins: number): number {
   return Math.ceil(((i + 1) * bins) / n) - 1;
 }
 
-export function tileRow(tile: Tile, query: number, queries: number, keys: number): Float32Array {
-  const table = decodeTable(tile.max);
-  const base = binOf(query, queries, tile.height) * tile.width;
-  const out = new Float32Array(keys);
-  for (let k = 0; k < keys; k++) out[k] = table[tile.codes[base + binOf(k, keys, tile.width)]!]!;
-  return out;
-}
-
-export function tileColumn(tile: Tile, key: number, queries: number, keys: number): Float32Array {
-  const table = decodeTable(tile.max);
-  const column = binOf(key, keys, tile.width);
-  const out = new Float32Array(queries);
-  for (let q = 0; q < queries; q++)
-    out[q] = table[tile.codes[binOf(q, queries, tile.height) * tile.width + column]!]!;
-  return out;
+/** The tile again with at most `side` cells a side. */
+export function shrunk(tile: Tile, side: number): Tile {
+  const [height, width] = [Math.min(tile.height, side), Math.min(tile.width, side)];
+  const out = new Uint32Array(height * width);
+  paint(
+    tile,
+    Uint32Array.from({ length: tile.max + 1 }, (_, code) => code),
+    width,
+    height,
+    out,
+  );
+  return { ...tile, height, width, codes: Uint16Array.from(out) };
 }
 
 /**

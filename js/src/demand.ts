@@ -1,9 +1,11 @@
 /** Which weights a view needs now, most urgent first. */
+import type { WindowTrait } from "./protocol";
+import { neededLevel, neighbours } from "./pyramid";
 import { effect, signal } from "./signals";
 import { type HeadRef, WHOLE_VALUES } from "./source";
-import type { HeadIndex } from "./state";
+import { type HeadIndex, type Pair, sameHead } from "./state";
 import type { View } from "./view";
-import type { Want } from "./wants";
+import { isLong, type TileWant, type Want } from "./wants";
 
 /** A head or token passed over in a sweep is not worth floats; one rested on is. */
 const DWELL = 150;
@@ -20,43 +22,86 @@ export function demand(view: View): void {
     }, DWELL);
   });
 
-  const stop = effect(() => {
-    const { stack, batch, queries, keys } = store.shown.value;
-    const at = ({ layer, head }: HeadIndex): HeadRef => ({ stack: stack.name, batch, layer, head });
-    const shown = store.shownHead.value;
-    const wants: Want[] = [{ kind: "detail", ref: shown }];
-    for (const index of view.visibleHeads.value) wants.push({ kind: "thumbnail", ref: at(index) });
-    const rested = at(settled.value.head);
-    if (queries * keys <= WHOLE_VALUES) {
-      wants.push({ kind: "values", ref: at(store.lockedHead.value) }, { kind: "values", ref: rested });
-    } else {
-      const { query, key } = settled.value.focus;
-      if (query !== null) wants.push({ kind: "row", ref: rested, index: query });
-      if (key !== null) wants.push({ kind: "column", ref: rested, index: key });
-    }
+  const exists = ({ layer, head }: HeadIndex) => {
+    const { layers, heads } = store.shown.value.stack;
+    return layer >= 0 && head >= 0 && layer < layers && head < heads;
+  };
+  const at = ({ layer, head }: HeadIndex): HeadRef => {
+    const { stack, batch } = store.shown.value;
+    return { stack: stack.name, batch, layer, head };
+  };
+
+  /** Exact weights: of small heads all, of long ones those of the tokens in focus. */
+  const floats = (ref: HeadRef, { query, key }: Pair): Want[] => {
+    const { queries, keys } = store.shown.value;
+    if (queries * keys <= WHOLE_VALUES)
+      return [store.lockedHead.value, ref].map((each) => ({ kind: "values", ref: each }));
+    const wants: Want[] = [];
+    if (query !== null && query < queries) wants.push({ kind: "row", ref, index: query });
+    if (key !== null && key < keys) wants.push({ kind: "column", ref, index: key });
+    return wants;
+  };
+
+  /** What lies along the axes, of the whole head too: it is there while a new window's is on its way. */
+  const strips = (ref: HeadRef): Want[] => {
+    const { queries, keys } = store.shown.value;
+    const { visible } = store;
+    const ends = [...visible.value.queries, ...visible.value.keys];
+    const windows = [
+      [0, queries, 0, keys],
+      ends.map((end, i) => (i % 2 ? Math.ceil(end) : Math.floor(end))),
+    ] as WindowTrait[];
+    return windows.map((window) => ({ kind: "marginals", ref, window }));
+  };
+
+  /** What the eye may turn to: more of the window's surroundings, and the heads around the locked one. */
+  const next = (ref: HeadRef): Want[] => {
+    const shape = store.shown.value;
+    const level = view.inSight.value.length > 1 ? neededLevel(shape, view.zoom.value) : null;
+    const near = level === null ? [] : neighbours(store.visible.value, shape, level);
     const { layer, head } = store.lockedHead.value;
-    for (const [l, n] of [
-      [layer, head + 1],
-      [layer, head - 1],
-      [layer + 1, head],
-      [layer - 1, head],
-    ] as const)
-      if (l >= 0 && n >= 0 && l < stack.layers && n < stack.heads)
-        wants.push({ kind: "detail", ref: at({ layer: l, head: n }) });
-    const inside = wants.filter(({ ref }) => ref.layer < stack.layers && ref.head < stack.heads);
+    const around = [
+      { layer, head: head + 1 },
+      { layer, head: head - 1 },
+      { layer: layer + 1, head },
+      { layer: layer - 1, head },
+    ];
+    return [
+      ...near.map((place) => ({ kind: "tile", ref, ...place }) as const),
+      ...around.filter(exists).map((index) => ({ kind: "detail", ref: at(index) }) as const),
+    ];
+  };
+
+  const stop = effect(() => {
+    const shown = store.shownHead.value;
+    const shape = store.shown.value;
+    const pictures = view.inSight.value;
+    const small = view.visibleHeads.value
+      .filter(exists)
+      .map((index) => ({ kind: "thumbnail", ref: at(index) }) as const);
+    const { head, focus } = settled.value;
+    // Until a gesture or a sweep over the heads has come to rest, only what is in sight right now is asked for.
+    const rests = sameHead(shown, at(head)) && !store.draftWindow.value;
+    const looks = rests && view.onScreen.value;
+    const refine = (wants: readonly TileWant[]): Want[] =>
+      wants.filter((want) => looks && isLong(want, shape)).map((of) => ({ kind: "refine", ref: of.ref, of }));
     source.want(
       view,
-      inside.filter((want) =>
-        want.kind !== "row" && want.kind !== "column"
-          ? true
-          : want.index < (want.kind === "row" ? queries : keys),
-      ),
+      [
+        ...pictures,
+        ...(exists(head) ? floats(at(head), focus) : []),
+        ...(looks ? strips(shown) : []),
+        ...small,
+      ],
+      refine(pictures),
+      rests ? next(shown) : [],
+      refine(small),
     );
   });
   view.disposers.push(() => {
     clearTimeout(timer);
     stopSettling();
     stop();
-    source.want(view, []);
+    source.want(view);
   });
 }

@@ -26,6 +26,6 @@ export async function readEmbed(bytes: Uint8Array<ArrayBuffer>): Promise<[Embedd
       | Uint8Array
       | Uint16Array;
     const max = t.dtype === "u8" ? CODE_MAX_U8 : CODE_MAX_U16;
-    return [t, { height: t.height, width: t.width, codes, max }];
+    return [t, { height: t.height, width: t.width, codes, max, rows: t.rows ?? null }];
   });
 }

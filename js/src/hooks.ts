@@ -3,7 +3,7 @@
 import { attr } from "./dom";
 import { effect } from "./signals";
 import type { View } from "./view";
-import type { Want } from "./wants";
+import { toTrait } from "./window";
 
 export function showState(root: HTMLElement, view: View): void {
   const { store } = view;
@@ -22,6 +22,19 @@ export function showState(root: HTMLElement, view: View): void {
       attr(root, "data-domain", view.picture.value.range.join());
       attr(root, "data-status", view.source.link.value);
     }),
+    effect(() => {
+      const { shown, visible } = store;
+      const { queries, keys } = shown.value;
+      const ends = toTrait(visible.value, shown.value);
+      attr(root, "data-whole", `0,${queries},0,${keys}`);
+      attr(root, "data-window", ends ? ends.join() : "");
+      attr(root, "data-level", String(view.sight.value.level ?? ""));
+      attr(root, "data-sampled", String(view.sampled.value ?? ""));
+    }),
+    effect(() => {
+      const done = view.progress.value;
+      attr(root, "data-progress", done === null ? "" : done.toFixed(3));
+    }),
   );
 }
 
@@ -29,17 +42,17 @@ export function showState(root: HTMLElement, view: View): void {
 export function followReady(root: HTMLElement, view: View): void {
   let first = true;
   attr(root, "data-ready", "false");
+  // What has not been asked for yet cannot have been drawn: this part does not wait for a frame.
+  view.disposers.push(
+    effect(() => {
+      if (view.missing.value) attr(root, "data-ready", "false");
+    }),
+  );
   view.frames.after = () => {
-    const { store, source } = view;
-    const { stack, batch } = store.shown.value;
-    const wants: Want[] = view.visibleHeads.value.map((index) => ({
-      kind: "thumbnail",
-      ref: { stack: stack.name, batch, ...index },
-    }));
-    wants.push({ kind: "detail", ref: store.shownHead.value });
+    const { store } = view;
     const grid =
       !store.panels.value.includes("grid") || !view.onScreen.value || view.visibleHeads.value.length > 0;
-    const ready = grid && root.clientWidth > 0 && wants.every((want) => source.has(want));
+    const ready = grid && root.clientWidth > 0 && !view.missing.value;
     attr(root, "data-ready", String(ready));
     if (ready && first) {
       first = false;

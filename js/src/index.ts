@@ -45,7 +45,7 @@ export default () => {
     });
     const receive = (content: unknown, buffers: readonly unknown[]) => rpc.receive(content, buffers ?? []);
     /** The kernel was restarted or has come back, says Jupyter. Any answer, or none, tells which. */
-    const probe = () => void rpc.request("tiles", { tiles: [] }).catch(() => {});
+    const probe = () => rpc.probe();
     model.on("msg:custom", receive);
     model.on("comm_live_update", probe);
     const embedded = model.get("embed");

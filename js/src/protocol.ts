@@ -66,10 +66,13 @@ export interface TileRequest {
   width: number;
   reduce: "max" | "mean";
   dtype: Dtype;
-  /** Cells of 2^level tokens a side from the start of the ranges; without it, bins as even as they can be. */
-  level?: number;
   /** Look at no more than this many queries under a cell. */
   rows?: number;
+}
+
+/** Instead of a size, cells of 2^level tokens a side from the start of the ranges. */
+export interface LevelRequest extends Omit<TileRequest, "height" | "width"> {
+  level: number;
 }
 
 export interface BlockRequest {

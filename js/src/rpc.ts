@@ -23,6 +23,9 @@ export class RpcError extends Error {
 interface Waiting {
   resolve(answer: Answer): void;
   reject(error: RpcError): void;
+  /** How many messages sent later have been answered, and as how many the answer of this one counts. */
+  overtaken: number;
+  weight: number;
 }
 
 export interface RpcOptions {
@@ -33,12 +36,16 @@ export interface RpcOptions {
 
 const BUSY_AFTER = 400;
 const RECHECK = 1500;
+/** Kernels answer in order, or nearly: what so many later messages have overtaken is lost. */
+const OVERTAKEN = 16;
 
 export class Rpc {
   readonly #link = signal<Link>("live");
   readonly #waiting = new Map<number, Waiting>();
   #next = 1;
   #timer: ReturnType<typeof setTimeout> | undefined;
+  /** When the kernel was found to be gone. */
+  #lost = 0;
 
   constructor(readonly options: RpcOptions) {}
 
@@ -46,14 +53,20 @@ export class Rpc {
     return this.#link;
   }
 
-  /** How many more messages may go out now. */
+  /** How many more messages may go out now; where the kernel is gone, one now and then, in case it has come back. */
   get free(): number {
-    return this.#link.value === "static" || this.#link.value === "gone"
-      ? 0
-      : MAX_IN_FLIGHT - this.#waiting.size;
+    const link = this.#link.peek();
+    if (link === "live" || link === "busy") return MAX_IN_FLIGHT - this.#waiting.size;
+    return performance.now() - this.#lost > RECHECK ? 1 - this.#waiting.size : 0;
   }
 
-  request(method: string, params: unknown): Promise<Answer> {
+  /** Asks for nothing: any answer, or a host that throws, tells how things are. What went before is not waited for. */
+  probe(): void {
+    void this.request("tiles", { tiles: [] }, OVERTAKEN).catch(() => {});
+  }
+
+  /** `weight`: as how many answers its answer counts for those that wait longer. */
+  request(method: string, params: unknown, weight = 1): Promise<Answer> {
     return new Promise((resolve, reject) => {
       if (this.options.detached()) {
         this.#lose("static");
@@ -61,7 +74,7 @@ export class Rpc {
         return;
       }
       const id = this.#next++;
-      this.#waiting.set(id, { resolve, reject });
+      this.#waiting.set(id, { resolve, reject, overtaken: 0, weight });
       try {
         this.options.send({ id, method, params });
       } catch {
@@ -84,6 +97,13 @@ export class Rpc {
     const waiting = typeof id === "number" ? this.#waiting.get(id) : undefined;
     if (typeof id !== "number" || !waiting) return;
     this.#waiting.delete(id);
+    for (const [older, other] of this.#waiting) {
+      if (older > id) continue;
+      other.overtaken += waiting.weight;
+      if (other.overtaken < OVERTAKEN) continue;
+      this.#waiting.delete(older);
+      other.reject(new RpcError("lost", `message ${older} was never answered`));
+    }
     this.#link.value = "live";
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -97,6 +117,7 @@ export class Rpc {
 
   dispose(): void {
     this.#lose("static");
+    this.#lost = Number.POSITIVE_INFINITY;
   }
 
   /** Silence is not an error: a cell may run for an hour. Only the host can say that nobody will answer. */
@@ -115,6 +136,7 @@ export class Rpc {
     clearTimeout(this.#timer);
     this.#timer = undefined;
     this.#link.value = link;
+    this.#lost = performance.now();
     const lost = [...this.#waiting.values()];
     this.#waiting.clear();
     for (const { reject } of lost) reject(new RpcError(link, "the kernel is gone"));

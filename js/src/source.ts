@@ -1,12 +1,17 @@
 /** Where weights come from: a cache in front of what travelled with the widget and of the kernel. */
 
+import { ask, type Batch } from "./ask";
 import { Cache } from "./cache";
-import { binOf, decodeTable, type Tile, tileColumn, tileRow } from "./codes";
+import { shrunk, type Tile } from "./codes";
 import { readEmbed } from "./embed";
-import { THUMBNAIL, TILE } from "./protocol";
+import { Layers, type Sight } from "./layers";
+import { MAX_IN_FLIGHT, THUMBNAIL } from "./protocol";
+import { Queue } from "./queue";
+import { Refining } from "./refining";
 import { type Link, type Rpc, RpcError } from "./rpc";
-import { computed, type ReadonlySignal, type Signal, signal } from "./signals";
-import { ask, type Item, type Want, wantKey } from "./wants";
+import { computed, effect, type ReadonlySignal, type Signal, signal } from "./signals";
+import { Strips } from "./strips";
+import { type Item, type TileWant, type Want, wantKey } from "./wants";
 import type { Window } from "./window";
 
 export interface HeadRef {
@@ -54,21 +59,37 @@ export interface DataSource {
   detail(ref: HeadRef): Tile | null;
   /** The tiles to draw for a window at `scale` device pixels a token, coarsest first, each over those before it. */
   placed(ref: HeadRef, window: Window, scale: number): readonly Placed[];
-  /** What keys receive and how wide queries look, over a window; null until it has come. */
+  /** The same with what shows of them. */
+  sight(ref: HeadRef, window: Window, scale: number): Sight;
+  /** What keys receive and how wide queries look, over a window that holds this one; null until it has come. */
   marginals(ref: HeadRef, window: Window): Marginals | null;
-  /** What is being refined and how far it is, from 0 to 1; null when nothing is. */
+  /** How far the refinement of the shown head's pictures is, from 0 to 1; null when none is going on. */
   readonly progress: ReadonlySignal<number | null>;
   row(ref: HeadRef, query: number): Line | null;
   column(ref: HeadRef, key: number): Line | null;
-  cell(ref: HeadRef, query: number, key: number): { value: number; exact: boolean } | null;
-  /** Replaces what `owner` needs, most urgent first. What was not asked for yet is forgotten. */
-  want(owner: object, wants: readonly Want[]): void;
+  cell(ref: HeadRef, query: number, key: number): CellValue | null;
+  /**
+   * Replaces what `owner` needs, most urgent first, in phases: none of a phase is asked for while something of an earlier
+   * one is still to be refined. What was not asked for yet is forgotten.
+   */
+  want(owner: object, ...phases: readonly (readonly Want[])[]): void;
   /** Whether nothing of these is still to come. */
   has(want: Want): boolean;
   retry(): void;
 }
 
-const BUDGET = 192 * 2 ** 20;
+/** A weight: exact, or read from the finest cell that is here, which stands for so many pairs. */
+export interface CellValue {
+  value: number;
+  exact: boolean;
+  cells: number;
+}
+
+/** The phase of wants whose progress is told. */
+const REFINED = 1;
+
+/** Bytes of tiles, rows and blocks that are kept; what is wanted now is never dropped. */
+const BUDGET = 64 * 2 ** 20;
 
 /** Heads up to this many cells are fetched whole as floats; larger ones row by row. */
 export const WHOLE_VALUES = 262144;
@@ -82,13 +103,15 @@ export interface SourceOptions {
 export class TileSource implements DataSource {
   readonly version = signal(0);
   readonly problem = signal<string | null>(null);
+  readonly progress = signal<number | null>(null);
   readonly link: ReadonlySignal<Link>;
-  readonly #cache = new Cache<Tile | Float32Array>(BUDGET);
+  readonly #cache = new Cache<Item>(BUDGET, (key) => this.#queue.wanted(key));
   /** What travelled with the widget costs no message and is never dropped. */
   readonly #embedded = new Map<string, Tile>();
-  readonly #wants = new Map<object, readonly Want[]>();
-  readonly #pending = new Set<string>();
-  readonly #failed = new Set<string>();
+  readonly #layers: Layers;
+  readonly #refining = new Refining();
+  readonly #strips = new Strips(this.#cache);
+  readonly #queue = new Queue((want) => this.has(want));
   #reading = 0;
   #scheduled = false;
 
@@ -97,6 +120,13 @@ export class TileSource implements DataSource {
     readonly options: SourceOptions,
   ) {
     this.link = rpc ? computed(() => rpc.link.value) : signal<Link>("static");
+    this.#layers = new Layers(options.shape, (want) => this.#here(want));
+    // A kernel that answers again is asked for what is still missing.
+    effect(() => {
+      void this.link.value;
+      this.#measure();
+      this.#schedule();
+    });
   }
 
   /** Takes in the `embed` trait. Nothing is asked for until it has been read. */
@@ -118,97 +148,89 @@ export class TileSource implements DataSource {
   }
 
   thumbnail(ref: HeadRef): Tile | null {
-    return (
-      this.#tile({ kind: "thumbnail", ref }) ??
-      (this.#small(ref) ? this.#tile({ kind: "detail", ref }) : null)
-    );
+    void this.version.value;
+    const { queries, keys } = this.options.shape(ref);
+    const small = Math.max(queries, keys) <= THUMBNAIL;
+    return this.#here({ kind: "thumbnail", ref }) ?? (small ? this.#here({ kind: "detail", ref }) : null);
   }
 
   detail(ref: HeadRef): Tile | null {
-    return this.#tile({ kind: "detail", ref });
+    void this.version.value;
+    return this.#here({ kind: "detail", ref });
   }
 
-  readonly progress = signal<number | null>(null);
-
-  placed(ref: HeadRef, _window: Window, _scale: number): readonly Placed[] {
-    const tile = this.#best(ref);
-    const { queries, keys } = this.options.shape(ref);
-    return tile ? [{ tile, queries: [0, queries], keys: [0, keys] }] : [];
+  placed(ref: HeadRef, window: Window, scale: number): readonly Placed[] {
+    return this.sight(ref, window, scale).placed;
   }
 
-  marginals(_ref: HeadRef, _window: Window): Marginals | null {
-    return null;
+  sight(ref: HeadRef, window: Window, scale: number): Sight {
+    void this.version.value;
+    return this.#layers.sight(ref, window, scale);
+  }
+
+  marginals(ref: HeadRef, window: Window): Marginals | null {
+    void this.version.value;
+    return this.#strips.over(ref, window);
   }
 
   row(ref: HeadRef, query: number): Line | null {
-    const { queries, keys } = this.options.shape(ref);
-    const whole = this.#block({ kind: "values", ref })?.subarray(query * keys, (query + 1) * keys);
-    const values = whole ?? this.#block({ kind: "row", ref, index: query });
+    const { keys } = this.options.shape(ref);
+    const whole = this.#floats({ kind: "values", ref })?.subarray(query * keys, (query + 1) * keys);
+    const values = whole ?? this.#floats({ kind: "row", ref, index: query });
     if (values) return { values, exact: true };
-    const tile = this.#best(ref);
-    return tile && { values: tileRow(tile, query, queries, keys), exact: false };
+    const seen = this.#layers.line(ref, "queries", query);
+    return seen && { values: seen, exact: false };
   }
 
   column(ref: HeadRef, key: number): Line | null {
     const { queries, keys } = this.options.shape(ref);
-    const whole = this.#block({ kind: "values", ref });
+    const whole = this.#floats({ kind: "values", ref });
     const values = whole
       ? Float32Array.from({ length: queries }, (_, q) => whole[q * keys + key]!)
-      : this.#block({ kind: "column", ref, index: key });
+      : this.#floats({ kind: "column", ref, index: key });
     if (values) return { values, exact: true };
-    const tile = this.#best(ref);
-    return tile && { values: tileColumn(tile, key, queries, keys), exact: false };
+    const seen = this.#layers.line(ref, "keys", key);
+    return seen && { values: seen, exact: false };
   }
 
-  cell(ref: HeadRef, query: number, key: number): { value: number; exact: boolean } | null {
-    const { queries, keys } = this.options.shape(ref);
+  cell(ref: HeadRef, query: number, key: number): CellValue | null {
+    const { keys } = this.options.shape(ref);
     const value =
-      this.#block({ kind: "values", ref })?.[query * keys + key] ??
-      this.#block({ kind: "row", ref, index: query })?.[key] ??
-      this.#block({ kind: "column", ref, index: key })?.[query];
-    if (value !== undefined) return { value, exact: true };
-    const tile = this.#best(ref);
-    if (!tile) return null;
-    const code = tile.codes[binOf(query, queries, tile.height) * tile.width + binOf(key, keys, tile.width)]!;
-    return { value: decodeTable(tile.max)[code]!, exact: false };
+      this.#floats({ kind: "values", ref })?.[query * keys + key] ??
+      this.#floats({ kind: "row", ref, index: query })?.[key] ??
+      this.#floats({ kind: "column", ref, index: key })?.[query];
+    if (value !== undefined) return { value, exact: true, cells: 1 };
+    const seen = this.#layers.cell(ref, query, key);
+    return seen && { ...seen, exact: false };
   }
 
-  want(owner: object, wants: readonly Want[]): void {
-    if (wants.length) this.#wants.set(owner, wants);
-    else this.#wants.delete(owner);
+  want(owner: object, ...phases: readonly (readonly Want[])[]): void {
+    this.#queue.put(owner, phases);
+    this.#measure();
     this.#schedule();
   }
 
   has(want: Want): boolean {
-    const key = wantKey(want);
+    if (want.kind === "refine") return !this.#here(want.of)?.rows;
     if (want.kind === "thumbnail" && this.thumbnail(want.ref)) return true;
+    const key = wantKey(want);
     return this.#embedded.has(key) || this.#cache.has(key);
   }
 
   retry(): void {
-    this.#failed.clear();
+    this.#queue.failed.clear();
     this.problem.value = null;
     this.#schedule();
   }
 
-  #small(ref: HeadRef): boolean {
-    const { queries, keys } = this.options.shape(ref);
-    return Math.max(queries, keys) <= THUMBNAIL;
-  }
-
-  #block(want: Want): Float32Array | undefined {
-    void this.version.value;
-    return this.#cache.get(wantKey(want)) as Float32Array | undefined;
-  }
-
-  #best(ref: HeadRef): Tile | null {
-    return this.detail(ref) ?? this.thumbnail(ref);
-  }
-
-  #tile(want: Want): Tile | null {
-    void this.version.value;
+  #here(want: TileWant): Tile | null {
     const key = wantKey(want);
     return this.#embedded.get(key) ?? (this.#cache.get(key) as Tile | undefined) ?? null;
+  }
+
+  #floats(want: Want): Float32Array | undefined {
+    void this.version.value;
+    return this.#cache.get(wantKey(want)) as Float32Array | undefined;
   }
 
   #schedule(): void {
@@ -224,43 +246,76 @@ export class TileSource implements DataSource {
   #pump(): void {
     const rpc = this.rpc;
     if (!rpc || this.#reading) return;
-    const open = new Map<string, Want>();
-    for (const wants of this.#wants.values())
-      for (const want of wants) {
-        const key = wantKey(want);
-        if (!this.#pending.has(key) && !this.#failed.has(key) && !this.has(want)) open.set(key, want);
-      }
+    const { open, refine } = this.#queue.open();
     while (open.size && rpc.free > 0) {
-      const batch = ask([...open.values()], this.options.shape, TILE);
-      for (const want of batch.wants) {
-        open.delete(wantKey(want));
-        this.#pending.add(wantKey(want));
-      }
-      rpc
-        .request(batch.method, batch.params)
-        .then(({ ok, buffers }) => this.#store(batch.take(ok, buffers)))
-        .catch((error: unknown) => this.#fail(batch.wants, error))
-        .finally(() => {
-          for (const want of batch.wants) this.#pending.delete(wantKey(want));
-          this.version.value++;
-          this.#schedule();
-        });
+      const batch = ask([...open.values()], this.options.shape);
+      for (const want of batch.wants) open.delete(wantKey(want));
+      this.#send(rpc, batch);
     }
+    // Slices of a refinement go one at a time, and only while the kernel has nothing else to do for us.
+    if (refine && !open.size && rpc.free === MAX_IN_FLIGHT)
+      this.#send(rpc, ask([refine], this.options.shape));
   }
 
-  #store(items: readonly Item[]): void {
-    for (const [want, item] of items)
-      this.#cache.set(wantKey(want), item, "codes" in item ? item.codes.byteLength : item.byteLength);
+  #send(rpc: Rpc, batch: Batch): void {
+    for (const want of batch.wants) this.#queue.pending.add(wantKey(want));
+    rpc
+      .request(batch.method, batch.params)
+      .then(({ ok, buffers }) => this.#store(batch.take(ok, buffers)))
+      .catch((error: unknown) => this.#fail(batch.wants, error))
+      .finally(() => {
+        for (const want of batch.wants) this.#queue.pending.delete(wantKey(want));
+        this.#measure();
+        this.#schedule();
+      });
+  }
+
+  #store(items: readonly (readonly [Want, Item | number])[]): void {
+    let came = false;
+    for (const [want, item] of items) {
+      if (typeof item === "number") {
+        this.#refining.note(want, item);
+        continue;
+      }
+      came = true;
+      this.#keep(want, item);
+      if (want.kind === "marginals") this.#strips.add(want);
+      // The small picture of a head is in its large one.
+      if (want.kind === "detail" && this.thumbnail(want.ref)?.rows !== null) {
+        const tile = item as Tile;
+        if (!tile.rows) this.#keep({ kind: "thumbnail", ref: want.ref }, shrunk(tile, THUMBNAIL));
+      }
+    }
+    if (came) this.version.value++;
+  }
+
+  #keep(want: Want, item: Item): void {
+    const key = wantKey(want);
+    if (this.#embedded.has(key)) this.#embedded.set(key, item as Tile);
+    else this.#cache.set(key, item, bytesOf(item));
+  }
+
+  #measure(): void {
+    const link = this.link.peek();
+    const asks = link === "live" || link === "busy";
+    this.progress.value = this.#refining.progress(asks ? this.#queue.phase(REFINED) : [], (want) =>
+      this.#here(want),
+    );
   }
 
   #fail(wants: readonly Want[], error: unknown): void {
     const code = error instanceof RpcError ? error.code : "malformed";
-    if (code === "static" || code === "gone") return;
-    for (const want of wants) this.#failed.add(wantKey(want));
+    if (code === "static" || code === "gone" || code === "lost") return;
+    for (const want of wants) this.#queue.failed.add(wantKey(want));
     const text = error instanceof Error ? error.message : String(error);
     this.problem.value =
       code === "malformed"
         ? `The kernel's answer cannot be read: ${text}`
         : `The kernel could not answer (${code}): ${text}`;
   }
+}
+
+function bytesOf(item: Item): number {
+  if ("codes" in item) return item.codes.byteLength;
+  return "received" in item ? item.received.byteLength + item.entropy.byteLength : item.byteLength;
 }

@@ -1,6 +1,6 @@
 /** What the connection is like, and what went wrong. */
 
-import { h, iconButton } from "./dom";
+import { attr, h, iconButton } from "./dom";
 import { on } from "./pointing";
 import type { Link } from "./rpc";
 import { effect, type ReadonlySignal } from "./signals";
@@ -22,14 +22,25 @@ const WORDS: Record<Link, [string, string]> = {
 export function statusBadge(view: View): HTMLElement {
   const words = h("span");
   const badge = h("span", { className: "status", role: "status" }, h("i"), words);
+  const missing = h("span", { role: "status" }, "some of what is in sight needs a kernel");
+  const bar = h("i", { className: "progress", role: "progressbar", aria: { label: "refining" } });
   view.disposers.push(
     effect(() => {
       const link = view.source.link.value;
       badge.dataset.link = link;
       [words.textContent, badge.title] = WORDS[link];
+      missing.hidden = (link !== "static" && link !== "gone") || !view.missing.value;
+    }),
+    effect(() => {
+      const done = view.progress.value;
+      bar.hidden = done === null;
+      const percent = String(Math.floor((done ?? 0) * 100));
+      attr(bar, "aria-valuenow", percent);
+      bar.title = `refining: ${percent} %`;
+      bar.style.setProperty("--done", `${percent}%`);
     }),
   );
-  return badge;
+  return h("div", {}, bar, missing, badge);
 }
 
 /** A bar that stays until the problem is gone or dismissed. */

@@ -4,12 +4,15 @@ import type { Tile } from "./codes";
 import type { Ramp } from "./colour";
 import { type HeadRange, headRange } from "./domain";
 import type { Frames } from "./frames";
+import type { Sight } from "./layers";
 import type { Range } from "./protocol";
+import { neededLevel, tilesOver } from "./pyramid";
 import type { Selection } from "./select";
 import { computed, type ReadonlySignal, type Signal, signal } from "./signals";
 import type { DataSource, Line } from "./source";
 import { type HeadIndex, type Pair, type Store, stable } from "./state";
 import { named } from "./tokens";
+import { type TileWant, wantKey } from "./wants";
 
 export interface View {
   readonly store: Store;
@@ -29,6 +32,20 @@ export interface View {
   readonly onScreen: Signal<boolean>;
   /** Device pixels per CSS pixel. */
   readonly ratio: Signal<number>;
+  /** Device pixels that the longer side of the window is drawn on; 0 until the heatmap has been laid out. */
+  readonly extent: Signal<number>;
+  /** Device pixels a token in the heatmap. */
+  readonly zoom: ReadonlySignal<number>;
+  /** The pictures whose cells are in sight in the heatmap: of the whole head, and tiles from the middle out. */
+  readonly inSight: ReadonlySignal<readonly TileWant[]>;
+  /** What of these is here. */
+  readonly sight: ReadonlySignal<Sight>;
+  /** The fewest queries looked at under a cell in sight; null: all of them, the cells are exact. */
+  readonly sampled: ReadonlySignal<number | null>;
+  /** How far the refinement of what is in sight is, from 0 to 1; null when nothing is being refined. */
+  readonly progress: ReadonlySignal<number | null>;
+  /** Whether something in sight is missing: it has not come yet, or there is no kernel to ask. */
+  readonly missing: ReadonlySignal<boolean>;
   /** How the heatmap was pooled to fit its pixels: "" when it was not. */
   readonly pooling: Signal<string>;
   /** A pair in words: `query 12 "it" → key 2 "animal"`, or the side that there is. */
@@ -80,18 +97,55 @@ export function createView(
     const line = source.column(ref, key);
     return line && { ...line, side: "key", index: key, other: query };
   });
+  const visibleHeads = signal<readonly HeadIndex[]>([]);
+  const panelHeight = signal(360);
+  const onScreen = signal(true);
+  const ratio = signal(1);
+  const extent = signal(0);
+  const zoom = computed(() => {
+    const { queries, keys } = store.visible.value;
+    const pixels = extent.value || panelHeight.value * ratio.value;
+    return pixels / Math.max(queries[1] - queries[0], keys[1] - keys[0]);
+  });
+  const inSight = stable<readonly TileWant[]>(
+    () => {
+      const ref = store.shownHead.value;
+      const shape = store.shown.value;
+      const looks = onScreen.value && store.panels.value.includes("heatmap");
+      const level = looks ? neededLevel(shape, zoom.value) : null;
+      const tiles = level === null ? [] : tilesOver(store.visible.value, shape, level);
+      return [{ kind: "detail", ref }, ...tiles.map((at) => ({ kind: "tile", ref, ...at }) as const)];
+    },
+    (a, b) => a.length === b.length && a.every((want, i) => wantKey(want) === wantKey(b[i]!)),
+  );
+  const sight = computed(() => source.sight(store.shownHead.value, store.visible.value, zoom.value));
+  const missing = computed(() => {
+    void source.version.value;
+    const { stack, batch } = store.shown.value;
+    const small = visibleHeads.value.map(
+      (index) => ({ kind: "thumbnail", ref: { stack: stack.name, batch, ...index } }) as const,
+    );
+    return [...inSight.value, ...small].some((want) => !source.has(want));
+  });
   return {
     store,
     source,
     select,
     frames,
     dark,
-    visibleHeads: signal<readonly HeadIndex[]>([]),
+    visibleHeads,
     picture,
     gaze,
-    panelHeight: signal(360),
-    onScreen: signal(true),
-    ratio: signal(1),
+    panelHeight,
+    onScreen,
+    ratio,
+    extent,
+    zoom,
+    inSight,
+    sight,
+    sampled: computed(() => sight.value.rows),
+    progress: source.progress,
+    missing,
     pooling: signal(""),
     name({ query, key }) {
       const { rows, columns } = store.shown.value;

@@ -1,15 +1,5 @@
 import { describe, expect, it } from "vitest";
-import {
-  binOf,
-  binStart,
-  decodeTable,
-  encode,
-  MISSING,
-  paint,
-  type Tile,
-  tileColumn,
-  tileRow,
-} from "../src/codes";
+import { binOf, binStart, decodeTable, encode, MISSING, paint, type Tile } from "../src/codes";
 import { headRange } from "../src/domain";
 import { strongestEdges } from "../src/edges";
 import { random } from "./helpers";
@@ -59,18 +49,6 @@ describe("codes", () => {
       for (let r = 0; r < bins; r++)
         for (let i = binStart(r, n, bins); i < binStart(r + 1, n, bins); i++)
           expect(binOf(i, n, bins)).toBe(r);
-  });
-
-  it("read rows and columns of full and pooled tiles", () => {
-    const tile = tileOf([0.5, 0.25, Number.NaN, 1], 2, 2);
-    expect([...tileRow(tile, 0, 2, 2)]).toEqual([0.5, 0.25].map((w) => expect.closeTo(w, 4)));
-    expect([...tileColumn(tile, 0, 2, 2)]).toEqual([expect.closeTo(0.5, 4), Number.NaN]);
-    expect([...tileRow(tile, 3, 4, 4)]).toEqual([
-      Number.NaN,
-      Number.NaN,
-      expect.closeTo(1, 4),
-      expect.closeTo(1, 4),
-    ]);
   });
 
   it("paint smaller by the largest weight under a pixel, larger by repeating", () => {

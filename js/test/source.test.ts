@@ -116,11 +116,11 @@ describe("the source", () => {
     frame();
     await answer(sent[0]!, encode(0.25, 65535));
     expect(source.row(at(0, 0), 1)).toMatchObject({ exact: false });
-    expect(source.cell(at(0, 0), 1, 2)).toEqual({ value: expect.closeTo(0.25, 4), exact: false });
+    expect(source.cell(at(0, 0), 1, 2)).toEqual({ value: expect.closeTo(0.25, 4), exact: false, cells: 1 });
     await answer(sent[1]!, 0.25);
     expect(source.row(at(0, 0), 1)).toEqual({ values: new Float32Array(4).fill(0.25), exact: true });
     expect(source.column(at(0, 0), 1)).toEqual({ values: new Float32Array(4).fill(0.25), exact: true });
-    expect(source.cell(at(0, 0), 1, 2)).toEqual({ value: 0.25, exact: true });
+    expect(source.cell(at(0, 0), 1, 2)).toEqual({ value: 0.25, exact: true, cells: 1 });
   });
 
   it("shows a failed request and does not repeat it until told to", async () => {
@@ -205,7 +205,7 @@ describe("embedded weights", () => {
     await source.embed(stream([{ meta: { ...small, dtype: "u8" }, codes: new Uint8Array(16).fill(255) }]));
     expect(source.link.value).toBe("static");
     expect(source.thumbnail(at(0, 1))?.codes[0]).toBe(255);
-    expect(source.cell(at(0, 1), 3, 3)).toEqual({ value: 1, exact: false });
+    expect(source.cell(at(0, 1), 3, 3)).toEqual({ value: 1, exact: false, cells: 1 });
     expect(source.thumbnail(at(0, 0))).toBeNull();
   });
 
