@@ -2,20 +2,15 @@ import { describe, expect, it } from "vitest";
 import type { Tile } from "../src/codes";
 import { heatGeometry } from "../src/heatgeometry";
 import { pixelWords, rangeWords } from "../src/heatwords";
+import type { Sight } from "../src/layers";
 import { firstAfter, runs } from "../src/panels/rails";
 import { stripAt, stripWords } from "../src/panels/strips";
-import type { Marginals, Placed } from "../src/source";
+import type { Marginals } from "../src/source";
 import type { Window } from "../src/window";
 import { words } from "./helpers";
 
 const room = { width: 540, height: 540, left: 20, top: 20, right: 20, bottom: 20 };
-const tile = (side: number, rows: number | null = null): Tile => ({
-  height: side,
-  width: side,
-  codes: new Uint8Array(0),
-  max: 255,
-  rows,
-});
+const tile = (side: number): Tile => ({ height: side, width: side, codes: new Uint8Array(0), max: 255 });
 
 describe("what is seen, in words", () => {
   it("is nothing for a whole head, else first and last token", () => {
@@ -29,31 +24,33 @@ describe("what is seen, in words", () => {
     );
   });
 
+  const shape = { queries: 32768, keys: 32768 };
+  const sight = (level: number | null, rows: number | null = null): Sight => ({
+    placed: [{ tile: tile(512), queries: [0, 32768], keys: [0, 32768] }],
+    level,
+    rows,
+  });
+
   it("says how many pairs share a colour", () => {
-    const shape = { queries: 32768, keys: 32768 };
-    const base: Placed = { tile: tile(512), queries: [0, 32768], keys: [0, 32768] };
-    const wordsOf = (placed: Placed[], visible?: Window, progress: number | null = null) =>
-      pixelWords(heatGeometry(shape, room, 1, visible), placed, progress);
-    expect(wordsOf([base])).toBe("max of up to 66 × 66");
+    const wordsOf = (seen: Sight, visible?: Window) =>
+      pixelWords(heatGeometry(shape, room, 1, visible), seen, null);
+    expect(wordsOf(sight(null))).toBe("max of up to 66 × 66");
     const near: Window = { queries: [0, 100], keys: [0, 100] };
-    expect(wordsOf([base], near)).toBe("max of up to 64 × 64");
-    expect(wordsOf([])).toBe("");
-    const half: Placed = { tile: tile(256), queries: [0, 256], keys: [50, 306], level: 0 };
-    expect(wordsOf([base, half], near)).toBe("max of up to 64 × 64");
-    const fine: Placed = { tile: tile(256), queries: [0, 256], keys: [0, 256], level: 0 };
-    expect(wordsOf([base, fine], near)).toBe("");
+    expect(wordsOf(sight(null), near)).toBe("max of up to 64 × 64");
+    expect(wordsOf(sight(1), near)).toBe("max of up to 2 × 2");
+    expect(wordsOf(sight(0), near)).toBe("");
+    expect(wordsOf({ placed: [], level: null, rows: null })).toBe("");
   });
 
   it("says how many queries were looked at where not all were, and that more are to come", () => {
-    const shape = { queries: 32768, keys: 32768 };
     const g = heatGeometry(shape, { ...room, width: 1100, height: 1100 }, 1);
-    const base: Placed = { tile: tile(512, 2), queries: [0, 32768], keys: [0, 32768] };
-    expect(pixelWords(g, [base], null)).toBe("max of up to 64 × 64 · sampled: 2 of 64 queries looked at");
-    expect(pixelWords(g, [base], 0.4)).toBe(
-      "max of up to 64 × 64 · sampled: 2 of 64 queries looked at, refining",
+    expect(pixelWords(g, sight(null, 2), null)).toBe(
+      "max of up to 64 × 64 · sampled: 2 of 64 queries looked at",
     );
-    const exact: Placed = { ...base, tile: tile(512, 64) };
-    expect(pixelWords(g, [exact], null)).toBe("max of up to 64 × 64");
+    expect(pixelWords(g, sight(4, 2), 0.4)).toBe(
+      "max of up to 31 × 31 · sampled: 2 of 16 queries looked at, refining",
+    );
+    expect(pixelWords(g, sight(null, 64), null)).toBe("max of up to 64 × 64");
   });
 });
 
