@@ -1,7 +1,7 @@
 /** Where the cells of the heatmap are. The whole head has integral device pixels; a window fills the same plot. */
-import { PYRAMID_TILE, type Range } from "./protocol";
+import { PYRAMID_TILE } from "./protocol";
 import type { HeadShape } from "./source";
-import { type Window, whole as wholeHead } from "./window";
+import { longest, type Window, whole as wholeHead } from "./window";
 
 export interface HeatGeometry {
   /** The plot inside the canvas, in CSS pixels; whole device pixels. */
@@ -72,17 +72,15 @@ export function heatGeometry(shape: HeadShape, room: Room, ratio: number, visibl
   };
 }
 
-/** Tiles that one view of a head may need at most. */
+/** Tiles along a side that a view of a head may need at most. */
 const MOST_TILES = 64;
 
-/** Device pixels a token that tiles are asked for: those of the longer side of a cell, less where it would take too many tiles. */
-export function tileScale({ visible, cellX, cellY, ratio }: HeatGeometry): number {
-  const tiles = ([start, stop]: Range, scale: number) =>
-    1 + ((stop - start) * Math.min(scale, 1)) / PYRAMID_TILE;
-  let scale = Math.max(cellX, cellY) * ratio;
-  while (tiles(visible.queries, scale) * tiles(visible.keys, scale) > MOST_TILES)
-    scale = Math.min(scale, 1) / 2;
-  return scale;
+/**
+ * Device pixels for the longer side of the window, at which tiles are asked for: as many as its cells have on their longer
+ * side, less where a long strip would take too many tiles.
+ */
+export function tileExtent({ visible, cellX, cellY, ratio }: HeatGeometry): number {
+  return Math.min(Math.max(cellX, cellY) * ratio * longest(visible), MOST_TILES * PYRAMID_TILE);
 }
 
 /** Where in the head a place of the canvas is, in tokens with fractions; beyond the plot it goes on. */

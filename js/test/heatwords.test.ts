@@ -3,7 +3,7 @@ import type { Tile } from "../src/codes";
 import { heatGeometry } from "../src/heatgeometry";
 import { pixelWords, rangeWords } from "../src/heatwords";
 import type { Sight } from "../src/layers";
-import { firstAfter, runs } from "../src/panels/rails";
+import { runs } from "../src/panels/rails";
 import { stripAt, stripWords } from "../src/panels/strips";
 import type { Marginals } from "../src/source";
 import type { Window } from "../src/window";
@@ -98,7 +98,6 @@ describe("the rails", () => {
       { start: 3, stop: 4, kind: "special" },
       { start: 4, stop: 6, kind: "B" },
     ]);
-    expect([0, 1, 2.5, 3, 5].map((token) => firstAfter(runs(pair), token))).toEqual([0, 1, 1, 2, 3]);
     expect(runs(words(["a", "b"]))).toEqual([]);
   });
 });

@@ -2,7 +2,7 @@
 import { fit, surface } from "../canvas";
 import { attr, h } from "../dom";
 import { sentence } from "../footer";
-import { type HeatGeometry, heatGeometry, tileScale, tokenAt } from "../heatgeometry";
+import { type HeatGeometry, heatGeometry, tileExtent, tokenAt } from "../heatgeometry";
 import { pixelWords, rangeWords } from "../heatwords";
 import { moved, pointing } from "../pointing";
 import type { Range } from "../protocol";
@@ -10,7 +10,7 @@ import { computed, signal } from "../signals";
 import type { Pair } from "../state";
 import { palette } from "../theme";
 import type { View } from "../view";
-import { isWhole, longest } from "../window";
+import { isWhole } from "../window";
 import { axisRoom, drawAxes } from "./axes";
 import { drawCrosshair } from "./crosshair";
 import { dragging } from "./dragging";
@@ -67,7 +67,7 @@ export function heatmap(view: View): Panel {
     const g = geometry.value!;
     const shown = store.shown.value;
     const tiles = view.sight.value.placed;
-    view.extent.value = tileScale(g) * longest(g.visible);
+    view.extent.value = tileExtent(g);
     const { ramp, tile } = view.picture.value;
     const dark = view.dark.value;
     fit(base, g.canvasWidth, g.canvasHeight);
