@@ -10,7 +10,6 @@ import { computed, signal } from "../signals";
 import type { Pair } from "../state";
 import { palette } from "../theme";
 import type { View } from "../view";
-import { isWhole } from "../window";
 import { axisRoom, drawAxes } from "./axes";
 import { drawCrosshair } from "./crosshair";
 import { dragging } from "./dragging";
@@ -77,12 +76,9 @@ export function heatmap(view: View): Panel {
     view.pooling.value = pixelWords(g, view.sight.value, view.progress.value);
     image.draw(base.context, g, tiles, ramp, dark);
     drawAxes(base.context, g, shown, palette(dark));
-    if (marginals.value) drawStrips(base.context, g, marginals.value, palette(dark));
+    if (marginals.value) drawStrips(base.context, g, marginals.value, shown, palette(dark));
     overview.draw(g, image, panel.width.value);
-    panel.note.textContent = [
-      rangeWords(g.visible, shown),
-      engaged.value && !isWhole(g.visible, shown) ? "wheel zooms, Esc releases" : "",
-    ]
+    panel.note.textContent = [rangeWords(g.visible, shown), engaged.value ? "wheel zooms, Esc releases" : ""]
       .filter(Boolean)
       .join(" · ");
     empty.hidden = tile !== null;
