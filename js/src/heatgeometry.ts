@@ -1,6 +1,7 @@
 /** Where the cells of the heatmap are. The whole head has integral device pixels; a window fills the same plot. */
+import { PYRAMID_TILE } from "./protocol";
 import type { HeadShape } from "./source";
-import { type Window, whole } from "./window";
+import { longest, type Window, whole as wholeHead } from "./window";
 
 export interface HeatGeometry {
   /** The plot inside the canvas, in CSS pixels; whole device pixels. */
@@ -31,6 +32,9 @@ export interface Room {
 export type Side = "queries" | "keys";
 
 const MAX_CELL = 64;
+/** A plot that square cells would make thinner than this, in CSS pixels, gets higher or wider cells instead. */
+const THIN = 48;
+const LEAST_SIDE = 120;
 /**
  * Pixels and pointers look at this much right of the middle of a device pixel. Where a middle falls on the edge of two cells,
  * the canvas and we would else round it each to another one.
@@ -44,10 +48,16 @@ export function heatGeometry(shape: HeadShape, room: Room, ratio: number, visibl
   const wide = Math.max(8, Math.floor((room.width - room.right) * ratio) - left);
   const high = Math.max(8, Math.floor((room.height - room.bottom) * ratio) - top);
   const fit = Math.min(wide / keys, high / queries);
-  const cell = fit >= 1 ? Math.min(Math.floor(fit), Math.round(MAX_CELL * ratio)) : fit;
-  const width = Math.max(1, Math.floor(keys * cell)) / ratio;
-  const height = Math.max(1, Math.floor(queries * cell)) / ratio;
-  const shown = visible ?? whole(shape);
+  const whole = (cell: number) =>
+    cell >= 1 ? Math.min(Math.floor(cell), Math.round(MAX_CELL * ratio)) : cell;
+  const side = (n: number, room: number) => {
+    const square = n * whole(fit);
+    const least = Math.min(LEAST_SIDE * ratio, room) / n;
+    return Math.max(1, Math.floor(square < THIN * ratio ? n * Math.max(whole(least), whole(fit)) : square));
+  };
+  const width = side(keys, wide) / ratio;
+  const height = side(queries, high) / ratio;
+  const shown = visible ?? wholeHead(shape);
   return {
     left: left / ratio,
     top: top / ratio,
@@ -60,6 +70,17 @@ export function heatGeometry(shape: HeadShape, room: Room, ratio: number, visibl
     cellX: width / (shown.keys[1] - shown.keys[0]),
     cellY: height / (shown.queries[1] - shown.queries[0]),
   };
+}
+
+/** Tiles along a side that a view of a head may need at most. */
+const MOST_TILES = 64;
+
+/**
+ * Device pixels for the longer side of the window, at which tiles are asked for: as many as its cells have on their longer
+ * side, less where a long strip would take too many tiles.
+ */
+export function tileExtent({ visible, cellX, cellY, ratio }: HeatGeometry): number {
+  return Math.min(Math.max(cellX, cellY) * ratio * longest(visible), MOST_TILES * PYRAMID_TILE);
 }
 
 /** Where in the head a place of the canvas is, in tokens with fractions; beyond the plot it goes on. */

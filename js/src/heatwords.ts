@@ -1,7 +1,8 @@
 /** What the heatmap shows, in words: which part of the head, and how it came to its pixels. */
-import type { HeatGeometry } from "./heatgeometry";
+import type { HeatGeometry, Side } from "./heatgeometry";
+import type { Sight } from "./layers";
 import type { Range } from "./protocol";
-import type { HeadShape, Placed } from "./source";
+import type { HeadShape } from "./source";
 import { isWhole, type Window } from "./window";
 
 const grouped = (n: number) => n.toLocaleString("en");
@@ -21,28 +22,21 @@ export function rangeWords(visible: Window, shape: HeadShape): string {
     : `queries ${queries} of ${grouped(shape.queries)} × keys ${keys} of ${grouped(shape.keys)}`;
 }
 
-/** How many queries and keys share one colour: those under a cell of the finest tile, or under a device pixel. */
-export function pooling(g: HeatGeometry, placed: readonly Placed[]): [down: number, across: number] {
-  const best = placed.at(-1);
-  if (!best) return [1, 1];
-  const cell = ([start, stop]: Range, cells: number) =>
-    best.level === undefined ? (stop - start) / cells : 2 ** best.level;
-  const under = (tokens: number, size: number) => Math.ceil(Math.max(tokens, 1 / (size * g.ratio)) - 1e-6);
-  return [
-    under(cell(best.queries, best.tile.height), g.cellY),
-    under(cell(best.keys, best.tile.width), g.cellX),
-  ];
-}
-
 /** What the legend says about pixels that stand for many pairs, and about queries that were not looked at. */
-export function pixelWords(g: HeatGeometry, placed: readonly Placed[], progress: number | null): string {
-  const [down, across] = pooling(g, placed);
-  const rows = placed.at(-1)?.tile.rows;
-  const words: string[] = [];
-  if (down * across > 1) words.push(`max of up to ${grouped(down)} × ${grouped(across)}`);
-  if (rows && rows < down)
+export function pixelWords(g: HeatGeometry, sight: Sight, progress: number | null): string {
+  const { level, rows } = sight;
+  const base = sight.placed[0];
+  if (!base) return "";
+  const cell = (side: Side, bins: number) =>
+    level === null ? (base[side][1] - base[side][0]) / bins : 2 ** level;
+  const under = (tokens: number, size: number) => Math.ceil(Math.max(tokens, 1 / (size * g.ratio)) - 1e-6);
+  const high = cell("queries", base.tile.height);
+  const [down, across] = [under(high, g.cellY), under(cell("keys", base.tile.width), g.cellX)];
+  const words = down * across > 1 ? [`max of up to ${grouped(down)} × ${grouped(across)}`] : [];
+  const all = Math.ceil(high - 1e-6);
+  if (rows && rows < all)
     words.push(
-      `sampled: ${grouped(rows)} of ${grouped(down)} queries looked at${progress === null ? "" : ", refining"}`,
+      `sampled: ${grouped(rows)} of ${grouped(all)} queries looked at${progress === null ? "" : ", refining"}`,
     );
   return words.join(" · ");
 }

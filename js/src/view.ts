@@ -13,6 +13,7 @@ import type { DataSource, Line } from "./source";
 import { type HeadIndex, type Pair, type Store, stable } from "./state";
 import { named } from "./tokens";
 import { type TileWant, wantKey } from "./wants";
+import { longest } from "./window";
 
 export interface View {
   readonly store: Store;
@@ -103,9 +104,8 @@ export function createView(
   const ratio = signal(1);
   const extent = signal(0);
   const zoom = computed(() => {
-    const { queries, keys } = store.visible.value;
     const pixels = extent.value || panelHeight.value * ratio.value;
-    return pixels / Math.max(queries[1] - queries[0], keys[1] - keys[0]);
+    return pixels / longest(store.visible.value);
   });
   const inSight = stable<readonly TileWant[]>(
     () => {

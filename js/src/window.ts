@@ -21,6 +21,9 @@ export const sameWindow = (a: Window, b: Window) =>
   a.keys[0] === b.keys[0] &&
   a.keys[1] === b.keys[1];
 
+/** Tokens of the longer side. */
+export const longest = ({ queries, keys }: Window) => Math.max(queries[1] - queries[0], keys[1] - keys[0]);
+
 /** A range of the same length inside [0, n); all of it if it is longer. */
 function inside([start, stop]: Range, n: number): Range {
   const length = Math.min(Math.max(stop - start, Math.min(LEAST, n)), n);

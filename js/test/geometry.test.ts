@@ -27,8 +27,17 @@ describe("the heatmap", () => {
   });
 
   it("fits the longer side of a rectangle", () => {
-    const g = heatGeometry({ queries: 20, keys: 100 }, room, 1);
-    expect([g.cellX, g.width, g.height]).toEqual([2, 200, 40]);
+    const g = heatGeometry({ queries: 25, keys: 100 }, room, 1);
+    expect([g.cellX, g.width, g.height]).toEqual([2, 200, 50]);
+  });
+
+  it("gives a head that would be a hairline higher cells", () => {
+    const g = heatGeometry({ queries: 20, keys: 2000 }, room, 1);
+    expect([g.width, g.height, g.cellY]).toEqual([280, 120, 6]);
+    const one = heatGeometry({ queries: 1, keys: 2000 }, room, 1);
+    expect([one.width, one.height]).toEqual([280, 64]);
+    const few = heatGeometry({ queries: 5, keys: 5 }, room, 1);
+    expect([few.cellX, few.cellY]).toEqual([56, 56]);
   });
 
   it("labels all from 14 pixels, every n-th from 6, none below", () => {

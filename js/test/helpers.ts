@@ -90,3 +90,14 @@ export function fakeModel(traits: Record<string, unknown> = TRAITS()): FakeModel
 }
 
 export const turn = () => new Promise((resolve) => setTimeout(resolve, 0));
+
+/** Numbers in [0, 1) that look random and are the same on every run. */
+export function numbers(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

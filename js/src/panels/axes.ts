@@ -11,7 +11,7 @@ const ANGLE = -Math.PI / 3;
 const LONGEST = 92;
 const PAD = 7;
 /** Ticks need less; but a window has labels, and the plot must not jump when they come. */
-const TICKS = { left: 76, top: 60, right: 20 };
+const TICKS = { left: 76, top: 52, right: 20 };
 
 function longest(context: CanvasRenderingContext2D, labels: readonly string[], limit: number): number {
   let best = 0;

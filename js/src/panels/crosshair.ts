@@ -57,8 +57,10 @@ function outside(
   if (inSight(g, side, token)) return false;
   const before = token < g.visible[side][0];
   if (side === "keys") {
+    // Under the plot: over it are the labels.
     const text = before ? `◂ ${token}` : `${token} ▸`;
-    chip(context, text, before ? g.left : g.left + g.width, g.top - 9, before ? "left" : "right", fill, ink);
+    const x = before ? g.left : g.left + g.width;
+    chip(context, text, x, g.top + g.height + 8, before ? "left" : "right", fill, ink);
   } else {
     const y = before ? g.top + 8 : g.top + g.height - 8;
     chip(context, `${before ? "▴" : "▾"} ${token}`, g.left - 3, y, "right", fill, ink);

@@ -34,11 +34,12 @@ export function dragging(stage: HTMLElement, lens: Lens): void {
   const boxTo = ({ from }: Drag, to: Point): Box => {
     const g = lens.geometry.peek()!;
     const { x, y } = lens.clip(g, to);
-    const [[left, right], [top, bottom]] = [
-      [Math.min(from.x, x), Math.max(from.x, x)],
-      [Math.min(from.y, y), Math.max(from.y, y)],
-    ] as const;
-    return { left, right, top, bottom };
+    return {
+      left: Math.min(from.x, x),
+      right: Math.max(from.x, x),
+      top: Math.min(from.y, y),
+      bottom: Math.max(from.y, y),
+    };
   };
 
   on(stage, "pointerdown", (event) => {
@@ -64,18 +65,14 @@ export function dragging(stage: HTMLElement, lens: Lens): void {
         dragged = true;
         stage.setPointerCapture?.(event.pointerId);
         stage.classList.toggle("panning", drag.kind === "pan");
+        if (drag.kind === "box") select.hover(null, "heatmap");
       }
       event.stopImmediatePropagation();
       if (drag.kind === "pan") lens.pan(drag.window, right, down);
       else {
-        const box = boxTo(drag, to);
+        const { left, right, top, bottom } = boxTo(drag, to);
         frame.hidden = false;
-        Object.assign(frame.style, {
-          left: `${box.left}px`,
-          top: `${box.top}px`,
-          width: `${box.right - box.left}px`,
-          height: `${box.bottom - box.top}px`,
-        });
+        frame.style.cssText = `left:${left}px;top:${top}px;width:${right - left}px;height:${bottom - top}px`;
       }
     },
     { capture: true },

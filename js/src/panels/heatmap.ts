@@ -2,16 +2,14 @@
 import { fit, surface } from "../canvas";
 import { attr, h } from "../dom";
 import { sentence } from "../footer";
-import { type HeatGeometry, heatGeometry, tokenAt } from "../heatgeometry";
+import { type HeatGeometry, heatGeometry, tileExtent, tokenAt } from "../heatgeometry";
 import { pixelWords, rangeWords } from "../heatwords";
 import { moved, pointing } from "../pointing";
 import type { Range } from "../protocol";
 import { computed, signal } from "../signals";
-import type { Placed } from "../source";
-import { type Pair, stable } from "../state";
+import type { Pair } from "../state";
 import { palette } from "../theme";
 import type { View } from "../view";
-import { isWhole } from "../window";
 import { axisRoom, drawAxes } from "./axes";
 import { drawCrosshair } from "./crosshair";
 import { dragging } from "./dragging";
@@ -25,9 +23,6 @@ import { wheeling, zoomButtons } from "./zooming";
 
 const LABEL =
   "Heatmap. Arrow keys move over the cells, with Shift by a tenth; Enter locks, Esc releases; plus and minus zoom, 0 shows the whole head.";
-
-const sameTiles = (a: readonly Placed[], b: readonly Placed[]) =>
-  a.length === b.length && a.every((one, i) => one.tile === b[i]!.tile);
 
 export function heatmap(view: View): Panel {
   const { store, select, frames, source } = view;
@@ -55,11 +50,6 @@ export function heatmap(view: View): Panel {
       ? heatGeometry(store.shown.value, room.value, devicePixelRatio || 1, store.visible.value)
       : null,
   );
-  const placed = stable<readonly Placed[]>(() => {
-    const g = geometry.value;
-    if (!g) return [];
-    return source.placed(store.shownHead.value, g.visible, Math.max(g.cellX, g.cellY) * g.ratio);
-  }, sameTiles);
   const marginals = computed(() => source.marginals(store.shownHead.value, store.visible.value));
 
   const lens = new Lens(select, geometry);
@@ -75,22 +65,20 @@ export function heatmap(view: View): Panel {
   panel.painting(() => {
     const g = geometry.value!;
     const shown = store.shown.value;
-    const tiles = placed.value;
+    const tiles = view.sight.value.placed;
+    view.extent.value = tileExtent(g);
     const { ramp, tile } = view.picture.value;
     const dark = view.dark.value;
     fit(base, g.canvasWidth, g.canvasHeight);
     stage.style.width = base.canvas.style.width;
     attr(base.canvas, "data-origin", `${g.left},${g.top}`);
     attr(base.canvas, "data-cell", `${g.cellX},${g.cellY}`);
-    view.pooling.value = pixelWords(g, tiles, source.progress.value);
+    view.pooling.value = pixelWords(g, view.sight.value, view.progress.value);
     image.draw(base.context, g, tiles, ramp, dark);
     drawAxes(base.context, g, shown, palette(dark));
-    if (marginals.value) drawStrips(base.context, g, marginals.value, palette(dark));
+    if (marginals.value) drawStrips(base.context, g, marginals.value, shown, palette(dark));
     overview.draw(g, image, panel.width.value);
-    panel.note.textContent = [
-      rangeWords(g.visible, shown),
-      engaged.value && !isWhole(g.visible, shown) ? "wheel zooms, Esc releases" : "",
-    ]
+    panel.note.textContent = [rangeWords(g.visible, shown), engaged.value ? "wheel zooms, Esc releases" : ""]
       .filter(Boolean)
       .join(" · ");
     empty.hidden = tile !== null;
@@ -122,7 +110,7 @@ export function heatmap(view: View): Panel {
     const to = from + root.width - 16 - tip.offsetWidth;
     const left = x + 14 > to ? x - 14 - tip.offsetWidth : x + 14;
     tip.style.left = `${Math.max(from, Math.min(left, to))}px`;
-    tip.style.top = `${Math.max(0, y - 46)}px`;
+    tip.style.top = `${Math.max(0, y - tip.offsetHeight - 8)}px`;
   });
   const stripText = (x: number, y: number): string => {
     const side = marginals.value && stripAt(geometry.value!, x, y);

@@ -1,6 +1,6 @@
 /** Along axes without labels: which text of a pair a stretch of tokens belongs to, and where special tokens are. */
 import { type HeatGeometry, labelStep } from "../heatgeometry";
-import type { Range, Tokens } from "../protocol";
+import type { Tokens } from "../protocol";
 import type { Shown } from "../state";
 import type { Palette } from "../theme";
 
@@ -29,17 +29,6 @@ export function runs(tokens: Tokens): readonly Run[] {
   return found;
 }
 
-/** The first run that ends after a token. */
-export function firstAfter(all: readonly Run[], token: number): number {
-  let [low, high] = [0, all.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (all[middle]!.stop > token) high = middle;
-    else low = middle + 1;
-  }
-  return low;
-}
-
 const THICK = 3;
 
 export function drawRails(
@@ -48,38 +37,28 @@ export function drawRails(
   shown: Shown,
   colours: Palette,
 ): void {
-  const ink = { A: colours.rule, B: colours.accent, special: colours.muted };
-  const side = (
-    tokens: Tokens,
-    [start, stop]: Range,
-    cell: number,
-    rail: (kind: Run["kind"], at: number, length: number) => void,
-  ) => {
-    if (labelStep(cell) !== 0) return;
-    const all = runs(tokens);
+  const ink = { A: colours.rule, B: colours.muted, special: colours.ink };
+  context.textAlign = "center";
+  for (const side of ["keys", "queries"] as const) {
+    const across = side === "keys";
+    const cell = across ? g.cellX : g.cellY;
+    const [start, stop] = g.visible[side];
+    if (labelStep(cell)) continue;
     let drawn = -1;
-    for (let i = firstAfter(all, start); i < all.length && all[i]!.start < stop; i++) {
-      const from = (Math.max(all[i]!.start, start) - start) * cell;
-      const to = (Math.min(all[i]!.stop, stop) - start) * cell;
-      // Many short runs under one pixel would hide each other anyway.
-      if (to - drawn < 0.25) continue;
+    for (const run of runs((across ? shown.columns : shown.rows).tokens)) {
+      const from = (Math.max(run.start, start) - start) * cell;
+      const to = (Math.min(run.stop, stop) - start) * cell;
+      // Out of sight, or so short that those before hide it.
+      if (to - Math.max(from, drawn) < 0.25) continue;
       drawn = to;
-      context.fillStyle = ink[all[i]!.kind];
-      rail(all[i]!.kind, from, Math.max(to - from, 1));
+      const [x, y, long] = [g.left + from, g.top + from, to - from];
+      context.fillStyle = ink[run.kind];
+      if (across) context.fillRect(x, g.top - 1 - THICK, long, THICK);
+      else context.fillRect(g.left - 1 - THICK, y, THICK, long);
+      if (run.kind === "special" || long < 24) continue;
+      context.fillStyle = colours.muted;
+      if (across) context.fillText(run.kind, x + long / 2, g.top - 27);
+      else context.fillText(run.kind, g.left - 50, y + long / 2);
     }
-  };
-  const letter = (kind: Run["kind"], length: number, x: number, y: number) => {
-    if (kind === "special" || length < 24) return;
-    context.fillStyle = colours.muted;
-    context.textAlign = "center";
-    context.fillText(kind, x, y);
-  };
-  side(shown.columns.tokens, g.visible.keys, g.cellX, (kind, at, length) => {
-    context.fillRect(g.left + at, g.top - 1 - THICK, length, THICK);
-    letter(kind, length, g.left + at + length / 2, g.top - 27);
-  });
-  side(shown.rows.tokens, g.visible.queries, g.cellY, (kind, at, length) => {
-    context.fillRect(g.left - 1 - THICK, g.top + at, THICK, length);
-    letter(kind, length, 8, g.top + at + length / 2);
-  });
+  }
 }

@@ -8,6 +8,8 @@ import type { Palette } from "../theme";
 
 const THICK = 10;
 const GAP = 4;
+/** Beside the weights the strips stay in the background. */
+const STRONGEST = 0.7;
 export const STRIP_ROOM = THICK + GAP;
 
 const bins = (m: Marginals, side: Side) => (side === "keys" ? m.received : m.entropy);
@@ -27,6 +29,7 @@ export function drawStrips(
   context: CanvasRenderingContext2D,
   g: HeatGeometry,
   m: Marginals,
+  { keys }: HeadShape,
   colours: Palette,
 ): void {
   for (const side of ["keys", "queries"] as const) {
@@ -34,8 +37,9 @@ export function drawStrips(
     const [from, extent, out] = across
       ? [g.left, g.width, g.top + g.height + GAP]
       : [g.top, g.height, g.left + g.width + GAP];
-    let top = 0;
-    for (const value of bins(m, side)) if (value > top) top = value;
+    // Entropy on its own full scale; what keys receive against the most that one of them does.
+    let top = across ? 0 : Math.log2(keys);
+    if (across) for (const value of m.received) if (value > top) top = value;
     const bar = (at: number, length: number) =>
       across
         ? context.fillRect(from + at, out, length, THICK)
@@ -51,7 +55,8 @@ export function drawStrips(
       let next = at + step;
       if (found) next = Math.max(next, Math.min(extent, edgeOf(g, side, found.tokens[1]) - from));
       if (found && found.value > 0 && top > 0) {
-        context.globalAlpha = Math.sqrt(found.value / top);
+        const share = found.value / top;
+        context.globalAlpha = STRONGEST * (across ? Math.sqrt(share) : share);
         bar(at, Math.min(next, extent) - at);
       }
       at = next;
