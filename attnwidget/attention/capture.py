@@ -20,6 +20,7 @@ from attnwidget.attention.verify import Verification, verify
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from attnwidget.analysis import Patterns
     from attnwidget.attention.generation import Generation
     from attnwidget.attention.pooling import Reduce, Tile
     from attnwidget.attention.protocol import Attention
@@ -376,6 +377,35 @@ class AttentionCapture:
         """
         shown, example = self._place(batch, stack)
         return marginals(shown, example, layer, head, queries=queries, keys=keys, cells=Cells(height, width), rows=rows)
+
+    def patterns(
+        self, *, rows: int | None = None, window: int = 8, batch: int = 0, stack: str | None = None
+    ) -> Patterns:
+        """What every head does, a row per head: entropy, distance, and how much goes where.
+
+        Each column is the mean over the queries that may look at two keys at least; masks and padding are respected.
+        Formulas and sources stand in `attnwidget.analysis.MEASURES`.
+
+        Args:
+            rows: look at no more than so many queries of each head, spread over all of them; None: all of them, or
+                1024 where there are more than 4096. `errors` of the result then says how far off the means may be.
+            window: how far is near, in tokens.
+            batch: which example.
+            stack: name of a stack; the first one if None.
+
+        Returns:
+            A table with `sorted(by=...)`, `similar(layer, head)`, `columns` of float64 (L, H), and `to_pandas()`.
+
+        Raises:
+            IndexError: no such example.
+            KeyError: no such stack.
+            ValueError: rows or window below 1.
+        """
+        # Like `show`: what people write stands here, and the arrow points up only when it is called.
+        from attnwidget.analysis import find_patterns
+
+        shown, example = self._place(batch, stack)
+        return find_patterns(shown, example, rows=rows, window=window)
 
     def show(self, **kwargs: Any) -> Any:  # noqa: ANN401 - see below
         """An `AttentionWidget` for the last line of a cell; keyword arguments set its traits (layer=3, head=5)."""

@@ -1,11 +1,14 @@
 /** Numbers and sentences as the screen prints them. */
 import { MISSING } from "./codes";
 
-/** A weight with three significant digits, never in scientific notation. */
+const SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹";
+
+/** A weight with three significant digits; of tens of thousands of keys most get less than 0.0001. */
 export function formatWeight(weight: number): string {
   if (weight === 0) return "0";
-  if (weight < 1e-4) return "< 0.0001";
-  return weight.toPrecision(3);
+  if (weight >= 1e-4) return weight.toPrecision(3);
+  const [digits, power] = weight.toExponential(2).split("e-");
+  return `${digits} × 10⁻${power!.replace(/\d/g, (digit) => SUPERSCRIPTS[Number(digit)]!)}`;
 }
 
 /** A number of a scale or a legend: no trailing zeros. */

@@ -15,7 +15,10 @@ def cell(view: Locator, query: int, key: int) -> tuple[float, float]:
     assert box is not None
     left, top = map(float, (canvas.get_attribute("data-origin") or "").split(","))
     width, height = map(float, (canvas.get_attribute("data-cell") or "").split(","))
-    return box["x"] + left + (key + 0.5) * width, box["y"] + top + (query + 0.5) * height
+    window = [float(end) for end in (view.get_attribute("data-window") or "").split(",") if end]
+    first_query, first_key = (window[0], window[2]) if window else (0, 0)
+    x = box["x"] + left + (key - first_key + 0.5) * width
+    return x, box["y"] + top + (query - first_query + 0.5) * height
 
 
 def hover(view: Locator, query: int, key: int) -> None:

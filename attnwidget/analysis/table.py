@@ -1,0 +1,53 @@
+"""Rows of heads as text and as HTML, for the last line of a cell."""
+
+from __future__ import annotations
+
+import math
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from attnwidget.analysis.patterns import HeadPattern
+
+_SHOWN = 40
+"""Rows written out; a table of a thousand heads is for `sorted` and `to_pandas`."""
+
+
+def as_text(title: str, rows: Sequence[HeadPattern]) -> str:
+    """Aligned columns, a line per head."""
+    names = list(rows[0].measures) if rows else []
+    lines = [["layer", "head", "shape", *names]]
+    lines += [
+        [str(row.layer), str(row.head), row.shape, *(_number(value) for value in row.measures.values())]
+        for row in rows[:_SHOWN]
+    ]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    body = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+    return "\n".join([title, *body, *_rest(rows)])
+
+
+def as_html(title: str, rows: Sequence[HeadPattern], titles: Mapping[str, str]) -> str:
+    """A plain table; what a column means is in the title of its heading."""
+    heads = "".join(f'<th title="{escape(titles[name])}">{escape(name)}</th>' for name in titles)
+    body = "".join(
+        f"<tr><td>{row.layer}</td><td>{row.head}</td><td>{escape(row.shape)}</td>"
+        + "".join(f"<td>{_number(value)}</td>" for value in row.measures.values())
+        + "</tr>"
+        for row in rows[:_SHOWN]
+    )
+    rest = "".join(f"<p>{escape(line)}</p>" for line in _rest(rows))
+    return (
+        f"<table><caption>{escape(title)}</caption><thead><tr><th>layer</th><th>head</th><th>shape</th>{heads}</tr>"
+        f"</thead><tbody>{body}</tbody></table>{rest}"
+    )
+
+
+def _rest(rows: Sequence[HeadPattern]) -> list[str]:
+    left = len(rows) - _SHOWN
+    return [f"... and {left} more heads: sorted(by=...), columns or to_pandas() have all of them"] if left > 0 else []
+
+
+def _number(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.3g}"
