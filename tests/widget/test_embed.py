@@ -3,8 +3,11 @@ import struct
 import zlib
 
 import numpy as np
+import torch
 from captures import make_capture
 
+from attnwidget.attention import AttentionCapture, AttentionStack, FactoredAttention, Mask
+from attnwidget.widget import embed
 from attnwidget.widget.codes import decode
 from attnwidget.widget.embed import pack
 
@@ -55,3 +58,43 @@ def test_a_rectangle_keeps_its_shape():
     capture = make_capture(layers=1, heads=1, queries=4, keys=6)
     _, tiles = unpack(pack(capture, stack="self", batch=0, layer=0, head=0))
     assert tiles[0, 0, "u16"].shape == (4, 6)
+
+
+def long_capture(tokens, heads=4):
+    torch.manual_seed(0)
+    layers = [
+        FactoredAttention(*torch.randn(2, 1, heads, tokens, 4), mask=Mask.causal(tokens, tokens)) for _ in range(2)
+    ]
+    return AttentionCapture([AttentionStack("self", layers)])
+
+
+def test_long_heads_are_sampled_and_say_so(monkeypatch):
+    monkeypatch.setattr(embed, "EXACT_CELLS", 600**2 - 1)
+    monkeypatch.setattr(embed, "MAX_PAIRS", 2**22)
+    monkeypatch.setattr(embed, "TILE", 64)
+    capture = long_capture(600)
+    header, tiles = unpack(pack(capture, stack="self", batch=0, layer=0, head=1))
+    first, *others = header["tiles"]
+    assert (first["layer"], first["head"], first["rows"], first["height"]) == (0, 1, 2, 64)
+    np.testing.assert_allclose(tiles[0, 1, "u16"], capture.tile(0, 1, height=64, width=64, rows=2).values, rtol=2e-4)
+    share = 2**21 // 8 // (48 * 600)  # rows under each cell that half of the work allows
+    assert [(tile["dtype"], tile["rows"]) for tile in others] == [("u8", share)] * 8
+    np.testing.assert_allclose(
+        tiles[1, 3, "u8"], capture.tile(1, 3, height=48, width=48, rows=share).values, rtol=0.045
+    )
+
+
+def test_packing_long_heads_takes_bounded_work(monkeypatch):
+    monkeypatch.setattr(embed, "EXACT_CELLS", 1000)
+    monkeypatch.setattr(embed, "MAX_PAIRS", 10 * 48 * 600)
+    monkeypatch.setattr(embed, "TILE", 64)
+    header, _ = unpack(pack(long_capture(600), stack="self", batch=0, layer=0, head=0))
+    looked = sum(tile["height"] * tile["rows"] * 600 for tile in header["tiles"])
+    assert looked <= 10 * 48 * 600
+    assert [tile["rows"] for tile in header["tiles"]] == [2, *[1] * 7]
+
+
+def test_heads_that_fit_are_exact():
+    header, _ = unpack(pack(long_capture(60), stack="self", batch=0, layer=0, head=0))
+    assert len(header["tiles"]) == 16
+    assert {tile["rows"] for tile in header["tiles"]} == {None}

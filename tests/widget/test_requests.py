@@ -117,7 +117,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=8,
 )
-FIELDS = st.sampled_from([*TILE, "stack", "batch"])
+FIELDS = st.sampled_from([*TILE, "level", "rows", "stack", "batch"])
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
