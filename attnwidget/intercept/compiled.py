@@ -17,7 +17,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from attnwidget.intercept.aside import set_aside
-from attnwidget.intercept.recorder import ACTIVE, tell
+from attnwidget.intercept.calls import tell
+from attnwidget.intercept.recorder import ACTIVE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,8 +12,9 @@ import torch
 
 from attnwidget.attention import FactoredAttention, Mask
 from attnwidget.attention.recognise import recognise_bits
+from attnwidget.intercept.calls import record_call, refuse_call
 from attnwidget.intercept.compiled import as_it_is, saw_uncompiled
-from attnwidget.intercept.recorder import ACTIVE, record_call, refuse_call
+from attnwidget.intercept.recorder import ACTIVE
 from attnwidget.intercept.records import FlexCall
 from attnwidget.intercept.scoremod import Traced, evaluate_mask, keep_score_mod
 from attnwidget.intercept.sdpa import CURRENT, as_kernel_saw, check_readable

@@ -59,6 +59,8 @@ class Forecast:
     def load(self) -> Load:
         """What all layers of the kinds that were met will take."""
         kept = {kind: self._kept(self.n_layers(kind)) for kind in self._kinds}
+        if not kept:
+            return Load(0, 0, 0, 0)
         first, _ = next(iter(self._kinds.values()))
         attention = first.attention
         return Load(
@@ -95,7 +97,7 @@ class Forecast:
 
 
 def size_of(attention: Attention, terms: Terms) -> int:
-    """Bytes that the tensors of an attention will take that is only lent as yet; masks, which layers share, left out."""
+    """Bytes that an attention will take that is only lent as yet; masks, which layers share, left out."""
     attention = getattr(attention, "windows", attention)
     size = attention.n_examples * attention.n_heads * attention.n_queries  # rows
     heads = range(attention.n_heads) if terms.heads is None else terms.heads.among(attention.n_heads)

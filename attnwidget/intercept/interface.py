@@ -6,9 +6,10 @@ import functools
 import sys
 from typing import TYPE_CHECKING, Any
 
+from attnwidget.intercept.calls import record_call
 from attnwidget.intercept.factors import from_interface
 from attnwidget.intercept.passes import generating
-from attnwidget.intercept.recorder import ACTIVE, record_call
+from attnwidget.intercept.recorder import ACTIVE
 from attnwidget.intercept.records import InterfaceCall
 from attnwidget.intercept.sdpa import CURRENT
 from attnwidget.intercept.windows.framing import framed

@@ -51,7 +51,7 @@ class Keeper:
         self.store = Store(self.terms.store)
         self.dropout = self.terms.dropout
         self.notes: dict[str, None] = {}
-        self._clear()
+        self.clear()
 
     @property
     def key(self) -> Hashable:
@@ -61,14 +61,15 @@ class Keeper:
 
     def forget(self) -> None:
         """Let go of what is only needed while the run lasts."""
-        self._clear()
+        self.clear()
         self.store.close()
 
     def settle(self) -> None:
         """Wait until all that was kept can be read: copies from a device to memory are made while the model runs on."""
         self.store.settle()
 
-    def _clear(self) -> None:
+    def clear(self) -> None:
+        """Let go of what layers share while the run lasts."""
         self.masks = MaskMemo()
         self.made: dict[Hashable, Any] = {}
         self.keep_once = _Once(self.keep)
@@ -82,7 +83,7 @@ class Keeper:
     def begin(self) -> None:
         """Another pass begins: what layers share, they share within one."""
         places = self.places
-        self._clear()
+        self.clear()
         self.places = places
 
     def combine(self, masks: Iterable[Mask | None]) -> Mask | None:

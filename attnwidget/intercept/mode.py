@@ -13,8 +13,9 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 from attnwidget.intercept import multihead, sdpa
 from attnwidget.intercept.byhand import route as byhand
 from attnwidget.intercept.byhand import trails
+from attnwidget.intercept.calls import refuse_call
 from attnwidget.intercept.frames import owner_of
-from attnwidget.intercept.recorder import ACTIVE, refuse_call
+from attnwidget.intercept.recorder import ACTIVE
 from attnwidget.intercept.windows import casting
 from attnwidget.intercept.windows.shadows import shadows
 

@@ -11,9 +11,9 @@ import torch
 from torch.nn import functional
 
 from attnwidget.attention import FactoredAttention, Mask
+from attnwidget.intercept.calls import record_call
 from attnwidget.intercept.dropout import keep_dropped
 from attnwidget.intercept.fused import fused_path_notes
-from attnwidget.intercept.recorder import record_call
 from attnwidget.intercept.sdpa import SDPA, as_kernel_saw, check_readable, run_kernel
 from attnwidget.intercept.windows.framing import framed_rows
 

@@ -12,7 +12,7 @@ from attnwidget.intercept.byhand.axes import Atom, Axis, Part, Side, leaves, len
 from attnwidget.intercept.byhand.handmade import from_hand
 from attnwidget.intercept.byhand.products import Product, read_product
 from attnwidget.intercept.byhand.trails import Added, Layout, Learned, Scores, Trails, Weights, trails
-from attnwidget.intercept.recorder import in_backward, record_call, watch_softmax
+from attnwidget.intercept.calls import in_backward, record_call, watch_softmax
 from attnwidget.intercept.records import HandCall
 from attnwidget.intercept.sdpa import CURRENT
 

@@ -5,22 +5,21 @@ from __future__ import annotations
 from collections import Counter
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
-
-import torch
+from typing import TYPE_CHECKING
 
 from attnwidget.attention import CaptureError
 from attnwidget.attention.memory import not_on_disk
 from attnwidget.attention.stack import held_by
-from attnwidget.intercept.budget import Budget, LimitError, Load, too_much
-from attnwidget.intercept.forecast import Forecast, size_of
+from attnwidget.intercept.budget import LimitError
 from attnwidget.intercept.frames import Caller, find_caller
-from attnwidget.intercept.keeping import Keeper, Lender
+from attnwidget.intercept.keeping import Keeper
 from attnwidget.intercept.layerchoice import LayerChoice, settle
-from attnwidget.intercept.narrowing import kept, left_out, with_heads
+from attnwidget.intercept.ledger import Ledger
+from attnwidget.intercept.narrowing import left_out
 from attnwidget.intercept.nothing import not_followed
+from attnwidget.intercept.offers import Offer, Place
 from attnwidget.intercept.passes.outcome import Outcome, join_runs
-from attnwidget.intercept.passes.runs import AstrayError, Run, Top
+from attnwidget.intercept.passes.runs import AstrayError, Top
 from attnwidget.intercept.passes.threads import Thread
 from attnwidget.intercept.records import Record
 from attnwidget.intercept.spread import spread_over
@@ -29,15 +28,12 @@ from attnwidget.intercept.windows.portions import consistent, joined
 from attnwidget.intercept.written import as_written, plain_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Sequence
+    from collections.abc import Sequence
 
     from torch import nn
 
-    from attnwidget.attention import Attention
     from attnwidget.intercept.byhand.trails import SoftmaxCall
     from attnwidget.intercept.progress import Progress
-
-    Build = Callable[[Keeper], Attention]
 
 ACTIVE: ContextVar[tuple[Recorder, ...]] = ContextVar("attnwidget_recorders", default=())
 """The recorders of this thread or task, outermost first. What runs elsewhere sees none, and is left alone."""
@@ -64,14 +60,14 @@ class Recorder:
         self.ended = False
         self.records: list[Record] = []
         self.keeper = Keeper(self.terms)
-        self.budget = self.keeper.store.budget = Budget(self.terms.limit, self._held)
         self.problem: CaptureError | None = None
         self.losses: dict[str, CaptureError] = {}  # calls that could not be recorded, by the path of their module
         self.notes: dict[str, None] = {}  # kept in order, each once
         self.ran: set[int] = set()  # ids of modules of the tree in which a linear map ran
         self.softmaxes: list[tuple[SoftmaxCall, nn.Module]] = []  # written by hand, with their callers
         self._paths: dict[int, str] = {id(module): plain_path(path) for path, module in root.named_modules()}
-        self.forecast = Forecast(root, self._paths, self.terms)
+        self.ledger = Ledger(root, self._paths, self.terms, self._held)
+        self.keeper.store.budget = self.ledger.budget
         self._choice = None if self.terms.layers is None else LayerChoice(self.terms.layers)
         self.seen: set[str] = set()  # paths of modules whose attention was seen, kept or not
         self.tops: dict[int, Top] = {}
@@ -102,7 +98,7 @@ class Recorder:
 
     def n_layers(self) -> int:
         """How many layers one run has, of the kinds that were met."""
-        return self.forecast.n_all()
+        return self.ledger.forecast.n_all()
 
     def path(self, module: nn.Module) -> str:
         """Where a module sits in the tree."""
@@ -129,7 +125,7 @@ class Recorder:
             try:
                 if offer.extra_keys:
                     raise AstrayError(f"it adds keys of its own, {', '.join(offer.extra_keys)}")
-                place.thread.extend(offer.lent_heads(), place.run, place.top, self.keeper, offer.lender)
+                place.thread.extend(offer.lent_heads(self.keeper), place.run, place.top, self.keeper, offer.lender)
             except AstrayError as error:
                 self.stray(place.top.module, f"{path or type(module).__name__}: {error}")
             return
@@ -160,7 +156,7 @@ class Recorder:
             keeps = True
         if not keeps or heads == ():
             return replace(record, attention=left_out(attention), is_left_out=True)
-        return replace(record, attention=offer.narrowed())
+        return replace(record, attention=offer.narrowed(self.keeper))
 
     def _leave_out(self, number: int) -> None:
         """Let go of a layer that others have followed."""
@@ -171,50 +167,29 @@ class Recorder:
                 del top.threads[key]
                 top.left_out.add(key)
 
-    def weigh(self, nbytes: int, *, is_own: bool) -> None:
+    def weigh(self, offer: Offer) -> None:
         """Tell from the first layer of each kind whether all of them may be held.
 
-        Args:
-            nbytes: that the latest layer takes.
-            is_own: they are counted by this recorder's budget; else they are shared with another's.
+        Raises:
+            LimitError: they may not.
         """
-        if not is_own:
-            try:
-                self.budget.take(nbytes, self.budget.device)
-            except LimitError as error:
-                self.overrun(error)
         if not self.records:
             return
-        if not self.forecast.meets(self.records[-1], nbytes) or not nbytes:
-            return
-        allowed = self.budget.allowed(self.budget.device)
-        if self.forecast.most() > allowed and not (self.budget.limit is None and self._is_spread()):
-            load = self.forecast.load()
-            if load.nbytes > allowed:
-                self.exceed(load, allowed)
-
-    def exceed(self, load: Load, allowed: int) -> None:
-        """Keep nothing more, and nothing of what was kept; the run goes on."""
-        self.fail(CaptureError(too_much(load, allowed, is_given=self.budget.limit is not None, before=False)))
-        self.release()
+        left_out = self.records[-1].is_left_out
+        if offer.payer is not self.keeper and not left_out:  # it is shared with another capture's, which has counted it
+            self.ledger.budget.take(offer.nbytes, self.ledger.budget.device)
+        self.ledger.weigh(self.records[-1], 0 if left_out else offer.nbytes)
 
     def overrun(self, error: LimitError, layer: Record | None = None) -> None:
-        """What was about to be kept was too much.
+        """Keep nothing more, and nothing of what was kept; the run goes on.
 
         Args:
             error: of the budget.
             layer: lent, what was about to be kept, where it was a layer.
         """
-        if layer is not None:
-            self.forecast.meets(layer, size_of(layer.attention, self.terms))
-            if (load := self.forecast.load()).nbytes > error.allowed:
-                self.exceed(load, error.allowed)
-                return
-        kept = [record for record in self.records if not record.is_left_out]
-        tokens = max((_tokens(record) for record in kept), default=0)
-        tokens += sum(run.total_rows * (run.batch or 1) for top in self.tops.values() for run in top.runs[1:])
-        heads = max((record.attention.n_heads for record in kept), default=0)
-        self.exceed(Load(error.nbytes, tokens, len(kept), heads, is_least=True), error.allowed)
+        self.fail(CaptureError(self.ledger.refusal(error, layer, self.records, self.tops.values())))
+        self.release()
+        self.keeper.clear()
 
     def _held(self, place: str | None) -> int:
         held = held_by(record.attention for record in self.records if not record.is_left_out)
@@ -222,10 +197,6 @@ class Recorder:
             for thread in top.threads.values():
                 held.update(thread.held)
         return not_on_disk(held) if place is None else held[place]
-
-    def _is_spread(self) -> bool:
-        """Whether layers are on several devices, each of which has a limit of its own."""
-        return len({parameter.device for parameter in self.root.parameters()}) > 1
 
     def stray(self, top: nn.Module, why: str) -> None:
         """A module ran again, on something else."""
@@ -272,6 +243,7 @@ class Recorder:
         """Let go of what was recorded: a context that outlives the block must not keep it."""
         self.records.clear()
         self.tops.clear()
+        self.softmaxes.clear()
 
     def _settle(self) -> None:
         """Make layers of what was recorded."""
@@ -323,213 +295,3 @@ class Recorder:
                     del top.threads[key]
                 else:
                     thread.record = number
-
-
-def dropout_is_asked_for() -> bool:
-    """Whether any capture of this thread or task wants weights after dropout."""
-    return any(recorder.keeper.dropout and not recorder.ended for recorder in ACTIVE.get())
-
-
-class Place(NamedTuple):
-    """Where a call belongs.
-
-    Attributes:
-        caller: who made it.
-        top: the module that runs.
-        run: of it.
-        key: of the layer: its module, and how often that had called in this run.
-    """
-
-    caller: Caller
-    top: Top
-    run: Run
-    key: tuple[int, int]
-
-    @property
-    def thread(self) -> Thread | None:
-        """The layer, if an earlier run had it."""
-        thread = self.top.threads.get(self.key)
-        return None if thread is None or thread.pieces[0].run is self.run else thread
-
-
-class Offer:
-    """One attention call, as it was built, for every recorder that keeps the same of it.
-
-    Args:
-        attention: copies; or of tensors that are lent, if there is a lender.
-        keeper: of the recorders.
-        lender: who lent the tensors.
-        implementation: what computed it.
-        extra_keys: names of keys after the last token's, which stand for no token.
-    """
-
-    def __init__(
-        self,
-        attention: Attention,
-        keeper: Keeper,
-        lender: Lender | None,
-        implementation: str,
-        extra_keys: tuple[str, ...],
-    ) -> None:
-        self.attention, self.lender = attention, lender
-        self.implementation, self.extra_keys = implementation, extra_keys
-        self._keeper = keeper
-        self._portion = keeper.places.portions.get(id(attention))
-        self._lent: Attention | None = None
-        self._made: Attention | None = None
-
-    @property
-    def is_portion(self) -> bool:
-        """Whether it looks from a portion of its sequence."""
-        return self._portion is not None
-
-    def lent_heads(self) -> Attention:
-        """The heads that are wanted, still lent."""
-        picks = self._keeper.terms.heads
-        if picks is None:
-            return self.attention
-        if self._lent is None:
-            heads = picks.among(self.attention.n_heads)
-            self._lent = with_heads(self.attention, heads, self._keeper)
-            if self.lender is not None:
-                self.lender.pick_heads(heads)
-        return self._lent
-
-    def narrowed(self) -> Attention:
-        """Copies of what is wanted, made once."""
-        if self._made is None:
-            self._made = kept(self.lent_heads(), self._keeper)
-            self._keep_portion(self._made)
-        return self._made
-
-    def _keep_portion(self, made: Attention) -> None:
-        portions = self._keeper.places.portions
-        if self._portion is not None:
-            del portions[id(self.attention)]
-            portions[id(made)] = replace(self._portion, attention=made)
-
-
-def record_call(
-    build: Build,
-    *,
-    module: nn.Module | None = None,
-    implementation: str,
-    extra_keys: tuple[str, ...] = (),
-    notes: Sequence[str] = (),
-) -> None:
-    """Give one attention call to every recorder that watches its caller.
-
-    Args:
-        build: makes the attention; called only if somebody wants it, once for each way in which it is to be kept.
-        module: the caller, where it is known.
-        implementation: what computed it.
-        extra_keys: names of keys after the last token's, which stand for no token.
-        notes: what the capture should tell, read after `build`.
-    """
-    if in_backward():  # gradient checkpointing runs the forward again; it has been seen
-        return
-    wanted: dict[tuple[Hashable, bool], list[tuple[Recorder, Place]]] = {}
-    for recorder in ACTIVE.get():
-        open_to_it = recorder.problem is None and not recorder.ended and not recorder.drafting
-        if open_to_it and (caller := recorder.caller(module)) is not None:
-            place = recorder.place(caller)
-            if recorder.progress is not None:
-                recorder.progress.tick(place.run.number, recorder.n_layers, generating=bool(recorder.loops))
-            if recorder.problem is None and place.key not in place.top.left_out:
-                wanted.setdefault((recorder.keeper.key, place.thread is not None), []).append((recorder, place))
-    for (_, is_later), those in wanted.items():
-        while those:
-            try:
-                _give(build, those, implementation, extra_keys, notes, is_later=is_later)
-                break
-            except LimitError as error:  # of the first: the others may have room
-                recorder, place = those.pop(0)
-                recorder.overrun(error, _lent_to(recorder, place, build) if not is_later else None)
-
-
-def _give(
-    build: Build,
-    those: Sequence[tuple[Recorder, Place]],
-    implementation: str,
-    extra_keys: tuple[str, ...],
-    notes: Sequence[str],
-    *,
-    is_later: bool,
-) -> None:
-    """Give one attention call to recorders that keep the same of it.
-
-    Raises:
-        LimitError: the first of them may not hold so much.
-    """
-    keeper, budget = those[0][0].keeper, those[0][0].budget
-    # What a later run adds is little, and of what is narrowed a part is kept: that is copied, and the rest only lent.
-    lender = Lender(keeper, probes=not is_later) if is_later or keeper.terms.narrows else None
-    before = budget.taken
-    try:
-        # What is done here is nobody else's business, and no part of what is trained: gradient checkpointing counts
-        # what is saved for the backward pass.
-        with torch.no_grad(), torch._C.DisableTorchFunction():  # noqa: SLF001
-            offer = Offer(build(lender or keeper), keeper, lender, implementation, extra_keys)
-            for recorder, place in those:
-                recorder.add(offer, place)
-                recorder.notes.update(dict.fromkeys(notes))
-            spent = budget.taken - before
-            for recorder, _ in those:
-                recorder.weigh(spent, is_own=recorder.budget is budget)
-    except LimitError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on and the capture says so
-        for recorder, place in those:
-            name = recorder.path(place.caller.module) or type(as_written(recorder.root)).__name__
-            wrapped = CaptureError(f"attention of {name} ({implementation}) could not be recorded: {error}")
-            wrapped.__cause__ = error
-            recorder.lose(place, wrapped)
-
-
-def _lent_to(recorder: Recorder, place: Place, build: Build) -> Record | None:
-    """What a layer would be that was too large to keep; None if that cannot be told."""
-    try:
-        with torch.no_grad(), torch._C.DisableTorchFunction():  # noqa: SLF001
-            attention = build(Lender(recorder.keeper, probes=True))
-    except Exception:  # noqa: BLE001 - it is for the words of an error, and the run goes on
-        return None
-    module = place.caller.module
-    return Record(attention, recorder.path(module), module, 0, "")
-
-
-def _tokens(record: Record) -> int:
-    return record.attention.n_examples * record.attention.n_queries
-
-
-def tell(note: str) -> None:
-    """Have every recorder that watches the running code tell something."""
-    for recorder in ACTIVE.get():
-        if recorder.caller() is not None:
-            recorder.notes[note] = None
-
-
-def refuse_call(reason: str, *, implementation: str) -> None:
-    """Tell every recorder that watches the caller of a call that it could not be seen.
-
-    Args:
-        reason: why.
-        implementation: what computed it.
-    """
-
-    def build(_: Keeper) -> Attention:
-        raise ValueError(reason)
-
-    record_call(build, implementation=implementation)
-
-
-def watch_softmax(call: SoftmaxCall) -> None:
-    """Tell every recorder that watches the caller that a softmax was taken, which may or may not become a layer."""
-    for recorder in ACTIVE.get():
-        caller = recorder.caller()
-        if caller is not None:
-            recorder.softmaxes.append((call, caller.module))
-
-
-def in_backward() -> bool:
-    """Whether gradients are being computed: forward calls are then repetitions."""
-    return torch._C._current_graph_task_id() != -1  # noqa: SLF001 - torch offers no other name for it

@@ -10,9 +10,9 @@ from torch.nn import functional
 
 from attnwidget.attention import FactoredAttention
 from attnwidget.intercept.byhand.kernelaxes import with_four_axes
+from attnwidget.intercept.calls import dropout_is_asked_for, record_call
 from attnwidget.intercept.dropout import keep_dropped, run_showing_weights
 from attnwidget.intercept.kernels import MATH, PROBATION, Facts, additive_mask, call_kernel, kernel_of
-from attnwidget.intercept.recorder import dropout_is_asked_for, record_call
 from attnwidget.intercept.records import InterfaceCall, KernelCall
 from attnwidget.intercept.windows.framing import frame_shadows
 from attnwidget.intercept.windows.leading import in_four_axes

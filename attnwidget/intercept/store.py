@@ -95,6 +95,11 @@ class Store:
         """A few numbers that are not worth a file, and that nobody else holds."""
         return tensor if self.key == _DEVICE or tensor.device.type == "cpu" else self._in_memory(tensor)
 
+    @property
+    def taken(self) -> int:
+        """Bytes counted so far."""
+        return 0 if self.budget is None else self.budget.taken
+
     def leaves(self, tensor: torch.Tensor) -> bool:
         """Whether a copy of this tensor would be in the same place as the tensor is."""
         return self._files is None and (self.key == _DEVICE or tensor.device.type == "cpu")

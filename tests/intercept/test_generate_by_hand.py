@@ -12,7 +12,7 @@ from torch.nn import functional
 
 import attnwidget as aw
 from attnwidget.attention import DenseAttention
-from attnwidget.intercept.recorder import record_call
+from attnwidget.intercept.calls import record_call
 
 GREEDY = {"do_sample": False, "max_new_tokens": 6}
 

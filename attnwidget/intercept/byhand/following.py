@@ -12,7 +12,7 @@ from attnwidget.intercept.byhand import exponentials, scoring, weighing
 from attnwidget.intercept.byhand.axes import Axes, alike, length
 from attnwidget.intercept.byhand.steps import JOINS, Step
 from attnwidget.intercept.byhand.trails import Exponentials, Layout, Learned, Scores, SoftmaxCall, Total, Trail, Weights
-from attnwidget.intercept.recorder import watch_softmax
+from attnwidget.intercept.calls import watch_softmax
 from attnwidget.intercept.sdpa import CURRENT
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from attnwidget.intercept.byhand.products import BADDBMM, EINSUM, MATMUL
 from attnwidget.intercept.byhand.reshaping import SHAPING, SPLITTING, heads_first, merged, pieces
 from attnwidget.intercept.byhand.steps import Step
 from attnwidget.intercept.byhand.trails import Layout, Learned, Scores, Trail, Trails, Weights, trails
+from attnwidget.intercept.calls import in_backward
 from attnwidget.intercept.multiplying import note_product
-from attnwidget.intercept.recorder import in_backward
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -1,0 +1,161 @@
+"""What the routes tell of an attention call, given to every recorder that watches its caller."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from attnwidget.attention import CaptureError
+from attnwidget.intercept.budget import LimitError
+from attnwidget.intercept.keeping import Keeper, Lender
+from attnwidget.intercept.offers import Offer, Place
+from attnwidget.intercept.recorder import ACTIVE, Recorder
+from attnwidget.intercept.records import Record
+from attnwidget.intercept.written import as_written
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Sequence
+
+    from torch import nn
+
+    from attnwidget.attention import Attention
+    from attnwidget.intercept.byhand.trails import SoftmaxCall
+
+    Build = Callable[[Keeper], Attention]
+
+
+def record_call(
+    build: Build,
+    *,
+    module: nn.Module | None = None,
+    implementation: str,
+    extra_keys: tuple[str, ...] = (),
+    notes: Sequence[str] = (),
+) -> None:
+    """Give one attention call to every recorder that watches its caller.
+
+    Args:
+        build: makes the attention; called only if somebody wants it, once for each way in which it is to be kept.
+        module: the caller, where it is known.
+        implementation: what computed it.
+        extra_keys: names of keys after the last token's, which stand for no token.
+        notes: what the capture should tell, read after `build`.
+    """
+    if in_backward():  # gradient checkpointing runs the forward again; it has been seen
+        return
+    wanted: dict[tuple[Hashable, bool], list[tuple[Recorder, Place]]] = {}
+    for recorder in ACTIVE.get():
+        open_to_it = recorder.problem is None and not recorder.ended and not recorder.drafting
+        if open_to_it and (caller := recorder.caller(module)) is not None:
+            place = recorder.place(caller)
+            if recorder.progress is not None:
+                recorder.progress.tick(place.run.number, recorder.n_layers, generating=bool(recorder.loops))
+            if recorder.problem is None and place.key not in place.top.left_out:
+                wanted.setdefault((recorder.keeper.key, place.thread is not None), []).append((recorder, place))
+    for (_, is_later), those in wanted.items():
+        while those:
+            try:
+                _give(build, those, implementation, extra_keys, notes, is_later=is_later)
+                break
+            except LimitError as error:  # nobody has got it yet: the others may have room
+                recorder, place = those.pop(0)
+                recorder.overrun(error, None if is_later else _lent_to(recorder, place, build))
+
+
+def _give(
+    build: Build,
+    those: Sequence[tuple[Recorder, Place]],
+    implementation: str,
+    extra_keys: tuple[str, ...],
+    notes: Sequence[str],
+    *,
+    is_later: bool,
+) -> None:
+    """Give one attention call to recorders that keep the same of it.
+
+    Raises:
+        LimitError: the first of them may not hold so much.
+    """
+    keeper = those[0][0].keeper
+    # What a later run adds is little, and of what is narrowed a part is kept: that is copied, and the rest only lent.
+    lender = Lender(keeper, probes=not is_later) if is_later or keeper.terms.narrows else None
+    before = keeper.store.taken
+    try:
+        # What is done here is nobody else's business, and no part of what is trained: gradient checkpointing counts
+        # what is saved for the backward pass.
+        with torch.no_grad(), torch._C.DisableTorchFunction():  # noqa: SLF001
+            attention = build(lender or keeper)
+            offer = Offer(attention, keeper, lender, implementation, extra_keys, keeper.store.taken - before)
+            for recorder, place in those:
+                _add(recorder, offer, place, is_later=is_later)
+                recorder.notes.update(dict.fromkeys(notes))
+    except LimitError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on and the capture says so
+        for recorder, place in those:
+            name = recorder.path(place.caller.module) or type(as_written(recorder.root)).__name__
+            wrapped = CaptureError(f"attention of {name} ({implementation}) could not be recorded: {error}")
+            wrapped.__cause__ = error
+            recorder.lose(place, wrapped)
+
+
+def _add(recorder: Recorder, offer: Offer, place: Place, *, is_later: bool) -> None:
+    try:
+        recorder.add(offer, place)
+        if not is_later:
+            recorder.weigh(offer)
+    except LimitError as error:
+        module = place.caller.module
+        layer = Record(offer.attention, recorder.path(module), module, 0, "")
+        recorder.overrun(error, None if is_later else layer)
+
+
+def _lent_to(recorder: Recorder, place: Place, build: Build) -> Record | None:
+    """What a layer would be that was too large to keep; None if that cannot be told."""
+    try:
+        with torch.no_grad(), torch._C.DisableTorchFunction():  # noqa: SLF001
+            attention = build(Lender(recorder.keeper, probes=True))
+    except Exception:  # noqa: BLE001 - it is for the words of an error, and the run goes on
+        return None
+    module = place.caller.module
+    return Record(attention, recorder.path(module), module, 0, "")
+
+
+def tell(note: str) -> None:
+    """Have every recorder that watches the running code tell something."""
+    for recorder in ACTIVE.get():
+        if recorder.caller() is not None:
+            recorder.notes[note] = None
+
+
+def refuse_call(reason: str, *, implementation: str) -> None:
+    """Tell every recorder that watches the caller of a call that it could not be seen.
+
+    Args:
+        reason: why.
+        implementation: what computed it.
+    """
+
+    def build(_: Keeper) -> Attention:
+        raise ValueError(reason)
+
+    record_call(build, implementation=implementation)
+
+
+def watch_softmax(call: SoftmaxCall) -> None:
+    """Tell every recorder that watches the caller that a softmax was taken, which may or may not become a layer."""
+    for recorder in ACTIVE.get():
+        caller = recorder.caller()
+        if caller is not None:
+            recorder.softmaxes.append((call, caller.module))
+
+
+def in_backward() -> bool:
+    """Whether gradients are being computed: forward calls are then repetitions."""
+    return torch._C._current_graph_task_id() != -1  # noqa: SLF001 - torch offers no other name for it
+
+
+def dropout_is_asked_for() -> bool:
+    """Whether any capture of this thread or task wants weights after dropout."""
+    return any(recorder.keeper.dropout and not recorder.ended for recorder in ACTIVE.get())
