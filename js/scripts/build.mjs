@@ -30,7 +30,10 @@ const selfInflating = {
       for (const { path, contents } of outputFiles ?? []) {
         const body = deflateRawSync(contents, { level: 9 }).toString("base64");
         await mkdir(dirname(path), { recursive: true });
-        await writeFile(path, LOADER.replace("BODY", () => body));
+        await writeFile(
+          path,
+          LOADER.replace("BODY", () => body),
+        );
       }
     });
   },

@@ -18,7 +18,8 @@ words = (
     "into them can only other time new some could these two may first then do"
 ).split()
 config = transformers.GPT2Config(
-    vocab_size=len(words), n_positions={tokens}, n_embd=128, n_layer=2, n_head=2, initializer_range=0.18, use_cache=False
+    vocab_size=len(words), n_positions={tokens}, n_embd=128, n_layer=2, n_head=2, initializer_range=0.18,
+    use_cache=False,
 )
 model = transformers.GPT2Model(config).eval()
 ids = torch.randint(0, len(words), (1, {tokens}))
