@@ -63,7 +63,7 @@ const INTERNAL = [
     "total",
     "update",
   ],
-  ...["wants", "weights"],
+  ...["wants", "weights", "ref", "ratio", "side", "lock", "column", "row", "draft", "look", "stays", "cache"],
   ...[
     "canvasHeight",
     "canvasWidth",
