@@ -153,8 +153,10 @@ describe("a long head", () => {
     await settle();
     expect(methods(sent)).toEqual(["tiles", "refine", "tiles"]);
     source.want(owner, [detail], [refine(detail)]);
+    expect(source.progress.value).toBe(0.25);
     await settle();
     expect(source.detail(ref)!.rows).toBeNull();
+    expect(source.progress.value).toBeNull();
   });
 
   it("keeps an answer that nobody waits for any more, and asks for nothing because of it", async () => {
