@@ -1,4 +1,4 @@
-/** How far the refinements are that an eye waits for. */
+/** How far refinements are. One that was left goes on from where it was: the kernel keeps for a while what was begun. */
 import type { Tile } from "./codes";
 import { type TileWant, type Want, wantKey } from "./wants";
 
@@ -27,7 +27,8 @@ export class Refining {
       sum += tile.rows ? (begun ?? 0) : 1;
       count++;
     }
-    for (const key of this.#done.keys()) if (!wanted.has(key)) this.#done.delete(key);
+    for (const [key, done] of this.#done)
+      if (done === 1 && !(open && wanted.has(key))) this.#done.delete(key);
     return open ? sum / count : null;
   }
 }

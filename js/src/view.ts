@@ -150,7 +150,7 @@ export function createView(
     inSight,
     sight,
     sampled: computed(() => sight.value.rows),
-    progress: source.progress,
+    progress: computed(() => (sight.value.rows === null ? null : source.progress.value)),
     missing,
     pooling: signal(""),
     name({ query, key }) {

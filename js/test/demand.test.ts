@@ -162,10 +162,12 @@ describe("what a view says", () => {
   });
 
   it("is how far the refinement is, as a bar", () => {
-    const { view, progress } = setup(8192);
+    const { view, progress, show } = setup(8192);
     const bar = statusBadge(view).querySelector<HTMLElement>("[role=progressbar]")!;
-    expect(bar.hidden).toBe(true);
     progress.value = 0.378;
+    expect(bar.hidden).toBe(true); // what is refined is not in sight
+    const tile = { height: 1, width: 1, codes: new Uint16Array(1), max: 65535, rows: 2 };
+    show([{ tile, queries: [0, 8192], keys: [0, 8192] }]);
     expect([bar.hidden, bar.title, bar.getAttribute("aria-valuenow")]).toEqual([
       false,
       "refining: 37 %",

@@ -1,82 +1,11 @@
 import { describe, expect, it } from "vitest";
-import { fakeKernel, type Message, type Reply } from "../dev/kernel";
+import { fakeKernel } from "../dev/kernel";
 import { longHead } from "../dev/longheads";
 import { binsOf, poolRow, strips } from "../dev/pool";
 import { encode } from "../src/codes";
-import { CODE_MAX_U16, EXACT_CELLS, SAMPLE_ROWS, type TileRequest } from "../src/protocol";
-import { Rpc } from "../src/rpc";
-import { type HeadRef, TileSource } from "../src/source";
+import { CODE_MAX_U16, EXACT_CELLS, SAMPLE_ROWS } from "../src/protocol";
 import type { TileWant, Want } from "../src/wants";
-import { turn } from "./helpers";
-
-const N = 4200; // a little more than what is asked for exactly at once
-const ref: HeadRef = { stack: "self", batch: 0, layer: 0, head: 0 };
-const detail: TileWant = { kind: "detail", ref };
-const thumbnail: TileWant = { kind: "thumbnail", ref };
-const refine = (of: TileWant): Want => ({ kind: "refine", ref: of.ref, of });
-const other: HeadRef = { ...ref, head: 1 };
-
-type Kernel = (message: Message) => Reply | null;
-
-/** A kernel whose refinements take four slices and cost nothing: all weights are 1. */
-function quick(n: number): { answer: (message: Message) => Reply } {
-  const kernel = fakeKernel(n, n, true);
-  const slices = new Map<string, number>();
-  return {
-    answer(message) {
-      const { method, params, id } = message;
-      if (method !== "refine") return kernel.answer(message);
-      const { height, width, dtype } = params.tile as TileRequest;
-      const key = JSON.stringify(params.tile);
-      const done = (slices.get(key) ?? 0) + 0.25;
-      slices.set(key, done);
-      if (done < 1) return { content: { id, ok: { done } }, buffers: [] };
-      const codes = dtype === "u8" ? new Uint8Array(height * width) : new Uint16Array(height * width);
-      const tile = { height, width, dtype, rows: null };
-      return { content: { id, ok: { done, tile } }, buffers: [new DataView(codes.fill(65535).buffer)] };
-    },
-  };
-}
-
-/** A source over a kernel that a test scripts: what it answers, when, or not at all. */
-function setup(n = N, kernel = quick(n)) {
-  const state = { kernel: ((message) => kernel.answer(message)) as Kernel, gone: false };
-  const sent: Message[] = [];
-  const inbox: Reply[] = [];
-  const frames: (() => void)[] = [];
-  const rpc = new Rpc({
-    send(message) {
-      if (state.gone) throw new Error("no comm");
-      sent.push(message as Message);
-      const reply = state.kernel(message as Message);
-      if (reply) inbox.push(reply);
-    },
-    detached: () => false,
-  });
-  const source = new TileSource(rpc, {
-    shape: () => ({ queries: n, keys: n }),
-    schedule: (run) => frames.push(run),
-  });
-  const frame = () => {
-    for (const run of frames.splice(0)) run();
-  };
-  const deliver = async (...replies: Reply[]) => {
-    for (const { content, buffers } of replies.length ? replies : inbox.splice(0))
-      rpc.receive(content, buffers);
-    await turn();
-  };
-  /** Frames and answers until nothing is asked for any more. */
-  const settle = async (most = 100) => {
-    for (let i = 0; i < most && (frames.length || inbox.length); i++) {
-      frame();
-      await deliver();
-    }
-    expect(frames.length + inbox.length).toBe(0);
-  };
-  return { state, kernel, sent, inbox, rpc, source, frame, deliver, settle };
-}
-
-const methods = (sent: Message[]) => sent.map((m) => m.method);
+import { detail, methods, N, other, ref, refine, setup, thumbnail } from "./scripted";
 
 describe("a long head", () => {
   it("is sampled at once, then refined slice by slice to what full pooling gives", async () => {
@@ -153,8 +82,10 @@ describe("a long head", () => {
     await settle();
     expect(methods(sent)).toEqual(["tiles", "refine", "tiles"]);
     source.want(owner, [detail], [refine(detail)]);
+    expect(source.progress.value).toBe(0.25);
     await settle();
     expect(source.detail(ref)!.rows).toBeNull();
+    expect(source.progress.value).toBeNull();
   });
 
   it("keeps an answer that nobody waits for any more, and asks for nothing because of it", async () => {
@@ -230,108 +161,6 @@ describe("strips", () => {
     expect(received[299]).toBeCloseTo(last[299]!, 6);
     expect(entropy[0]).toBeCloseTo(0, 5);
     expect(entropy[299]).toBeCloseTo(-last.reduce((bits, w) => bits + w * Math.log2(w), 0), 4);
-  });
-});
-
-describe("a kernel that", () => {
-  it("is mute costs two messages; what is here stays, and the rest follows when it speaks", async () => {
-    const { state, sent, source, frame, deliver, settle, kernel } = setup();
-    source.want({}, [thumbnail]);
-    await settle();
-    state.kernel = () => null;
-    const owner = {};
-    for (let head = 1; head < 20; head++) {
-      source.want(owner, [{ kind: "detail", ref: { ...ref, head } }]);
-      frame();
-    }
-    expect(sent).toHaveLength(3);
-    expect(source.thumbnail(ref)).not.toBeNull();
-    state.kernel = (message) => kernel.answer(message);
-    await deliver(...sent.slice(1).map((message) => kernel.answer(message)));
-    await settle();
-    expect(source.detail({ ...ref, head: 19 })).not.toBeNull();
-    expect(sent).toHaveLength(4);
-  });
-
-  it("answers out of order is understood", async () => {
-    const { inbox, source, frame, deliver } = setup();
-    source.want({}, [detail, { kind: "row", ref, index: 3 }]);
-    frame();
-    await deliver(...inbox.splice(0).reverse());
-    expect(source.row(ref, 3)!.exact).toBe(true);
-    expect(source.detail(ref)).not.toBeNull();
-    expect(source.problem.value).toBeNull();
-  });
-
-  it("dies and comes back is asked again for what is missing", async () => {
-    const { state, sent, rpc, source, frame, settle } = setup();
-    source.want({}, [thumbnail]);
-    await settle();
-    state.kernel = () => null;
-    source.want({}, [detail], [refine(detail)]);
-    frame();
-    state.gone = true;
-    rpc.probe();
-    await turn();
-    expect([source.link.value, source.progress.value]).toEqual(["gone", null]);
-    frame();
-    expect(source.thumbnail(ref)).not.toBeNull();
-    expect(source.problem.value).toBeNull();
-    const before = sent.length;
-    Object.assign(state, { gone: false, kernel: quick(N).answer });
-    rpc.probe();
-    await settle();
-    expect(source.link.value).toBe("live");
-    expect(sent.length).toBeGreaterThan(before + 1);
-    expect(source.detail(ref)!.rows).toBeNull();
-  });
-
-  it("comes back without the questions it was asked before is asked them again", async () => {
-    const { state, rpc, source, frame, settle, kernel } = setup();
-    state.kernel = () => null;
-    source.want({}, [detail, { kind: "row", ref, index: 1 }]);
-    frame();
-    state.kernel = (message) => kernel.answer(message);
-    rpc.probe();
-    await settle();
-    expect(source.detail(ref)).not.toBeNull();
-    expect(source.row(ref, 1)!.exact).toBe(true);
-    expect(source.problem.value).toBeNull();
-  });
-
-  it.each([
-    [{ done: "half" }, [], 'a part done, from 0 to 1, was expected, got "half"'],
-    [{}, [], "a part done, from 0 to 1, was expected, got undefined"],
-    [{ done: 1 }, [], "a binary buffer was expected, got undefined"],
-    [
-      { done: 1, tile: { height: 512, width: 512, dtype: "u16", rows: 9 } },
-      [new DataView(new ArrayBuffer(512 * 512 * 2))],
-      "an exact tile was asked for, one from 9 queries a cell came",
-    ],
-  ])("answers a refinement with nonsense is not asked again until told to: %#", async (ok, buffers, text) => {
-    const { state, sent, source, kernel, settle } = setup();
-    state.kernel = (message) =>
-      message.method === "refine"
-        ? { content: { id: message.id, ok }, buffers: buffers as DataView[] }
-        : kernel.answer(message);
-    source.want({}, [detail], [refine(detail)]);
-    await settle();
-    expect(source.problem.value).toBe(`The kernel's answer cannot be read: ${text}`);
-    expect([source.progress.value, methods(sent)]).toEqual([null, ["tiles", "refine"]]);
-    state.kernel = (message) => kernel.answer(message);
-    source.retry();
-    await settle();
-    expect(source.detail(ref)!.rows).toBeNull();
-  });
-
-  it("sends strips of another size is told so", async () => {
-    const { state, source, settle } = setup(100);
-    state.kernel = ({ id }) => ({ content: { id, ok: { height: 3, width: 100, rows: null } }, buffers: [] });
-    source.want({}, [{ kind: "marginals", ref, window: [0, 100, 0, 50] }]);
-    await settle();
-    expect(source.problem.value).toBe(
-      "The kernel's answer cannot be read: strips of 100 and 50 bins were asked for, 3 and 100 came in 0 buffers",
-    );
   });
 });
 
