@@ -88,8 +88,8 @@ const INTERNAL = [
   ],
   ...["pooling", "problem", "reveal", "shown", "shownHead", "store", "totalHeight", "totalWidth"],
   ...["codes", "element", "exact", "frames", "locked", "painting", "pitch", "readers", "select", "source"],
-  ...["sources", "visibleHeads", "visible", "cellX", "cellY", "geometry", "draftWindow", "lookAll", "settle"],
-  ...["across", "down", "pixels", "received", "entropy", "enclose", "inPlot"],
+  ...["sources", "visibleHeads", "visible", "cellX", "cellY", "geometry", "lookAll", "settle"],
+  ...["across", "down", "pixels", "enclose", "inPlot", "cell", "ratio"],
 ];
 
 const options = {
