@@ -83,26 +83,40 @@ export function tileExtent({ visible, cellX, cellY, ratio }: HeatGeometry): numb
   return Math.min(Math.max(cellX, cellY) * ratio * longest(visible), MOST_TILES * PYRAMID_TILE);
 }
 
+/** One side of the plot: where it starts and how long it is, and what is seen there: from which token on, how large. */
+export interface Axis {
+  from: number;
+  extent: number;
+  start: number;
+  stop: number;
+  cell: number;
+}
+
+export function axisOf(g: HeatGeometry, side: Side): Axis {
+  const [start, stop] = g.visible[side];
+  return side === "keys"
+    ? { from: g.left, extent: g.width, start, stop, cell: g.cellX }
+    : { from: g.top, extent: g.height, start, stop, cell: g.cellY };
+}
+
 /** Where in the head a place of the canvas is, in tokens with fractions; beyond the plot it goes on. */
 export function placeAt(g: HeatGeometry, side: Side, offset: number): number {
-  return side === "keys"
-    ? g.visible.keys[0] + (offset - g.left) / g.cellX
-    : g.visible.queries[0] + (offset - g.top) / g.cellY;
+  const { from, start, cell } = axisOf(g, side);
+  return start + (offset - from) / cell;
 }
 
 /** The token whose colour the pixel under the pointer has, or null outside of the plot. */
 export function tokenAt(g: HeatGeometry, side: Side, offset: number): number | null {
-  const [start, extent] = side === "keys" ? [g.left, g.width] : [g.top, g.height];
-  const pixel = Math.floor((offset - start) * g.ratio + 1e-6);
+  const { from, extent } = axisOf(g, side);
+  const pixel = Math.floor((offset - from) * g.ratio + 1e-6);
   if (pixel < 0 || pixel >= Math.round(extent * g.ratio)) return null;
-  return Math.floor(placeAt(g, side, start + (pixel + 0.5 + NUDGE) / g.ratio));
+  return Math.floor(placeAt(g, side, from + (pixel + 0.5 + NUDGE) / g.ratio));
 }
 
 /** Where a token starts, on the edge of a device pixel. */
 export function edgeOf(g: HeatGeometry, side: Side, token: number): number {
-  const offset =
-    side === "keys" ? (token - g.visible.keys[0]) * g.cellX : (token - g.visible.queries[0]) * g.cellY;
-  return (side === "keys" ? g.left : g.top) + Math.ceil(offset * g.ratio - 0.5 - NUDGE) / g.ratio;
+  const { from, start, cell } = axisOf(g, side);
+  return from + Math.ceil((token - start) * cell * g.ratio - 0.5 - NUDGE) / g.ratio;
 }
 
 /** How many cells lie between two labels, from the pixels one cell has. 0: no labels, only ticks. */

@@ -1,6 +1,6 @@
 /** What is focused and what is locked, drawn over the heatmap without touching its cells. */
 import { chip, elide, textWidth } from "../canvas";
-import { edgeOf, type HeatGeometry, labelStep, type Side, tickStep } from "../heatgeometry";
+import { axisOf, edgeOf, type HeatGeometry, labelStep, type Side, tickStep } from "../heatgeometry";
 import type { Pair, Shown } from "../state";
 import type { Palette } from "../theme";
 import { isWhole } from "../window";
@@ -18,31 +18,27 @@ export function drawCrosshair(
   colours: Palette,
 ): void {
   const bands = ({ query, key }: Pair, ink: string) => {
-    const clip = (side: Side, token: number, from: number, extent: number) => {
-      const [a, b] = [edgeOf(g, side, token), edgeOf(g, side, token + 1)];
-      return [Math.max(from, a), Math.min(from + extent, b)] as const;
+    const stripe = (side: Side, token: number | null) => {
+      if (token === null || !inSight(g, side, token)) return;
+      const { from, extent } = axisOf(g, side);
+      const start = Math.max(from, edgeOf(g, side, token));
+      const thick = Math.min(from + extent, edgeOf(g, side, token + 1)) - start;
+      if (side === "keys") band(context, start, g.top, thick, g.height, ink, colours.halo);
+      else band(context, g.left, start, g.width, thick, ink, colours.halo);
     };
-    if (query !== null && inSight(g, "queries", query)) {
-      const [a, b] = clip("queries", query, g.top, g.height);
-      band(context, g.left, a, g.width, b - a, ink, colours.halo);
-    }
-    if (key !== null && inSight(g, "keys", key)) {
-      const [a, b] = clip("keys", key, g.left, g.width);
-      band(context, a, g.top, b - a, g.height, ink, colours.halo);
-    }
+    stripe("queries", query);
+    stripe("keys", key);
   };
   const moved = focus.query !== locked.query || focus.key !== locked.key;
   if (moved) bands(focus, colours.ink);
   bands(locked, colours.accent);
-  const fill = (side: "query" | "key") => (focus[side] === locked[side] ? colours.accent : colours.ink);
-  if (locked.query !== null && locked.query !== focus.query)
-    outside(context, g, "queries", locked.query, colours.accent, colours.page);
-  if (locked.key !== null && locked.key !== focus.key)
-    outside(context, g, "keys", locked.key, colours.accent, colours.page);
-  if (focus.query !== null && !outside(context, g, "queries", focus.query, fill("query"), colours.page))
-    queryLabel(context, g, shown, focus.query, fill("query"), colours);
-  if (focus.key !== null && !outside(context, g, "keys", focus.key, fill("key"), colours.page))
-    keyLabel(context, g, shown, focus.key, fill("key"), colours);
+  for (const side of ["query", "key"] as const) {
+    const [axis, own, fixed] = [side === "key" ? "keys" : "queries", focus[side], locked[side]] as const;
+    const fill = own === fixed ? colours.accent : colours.ink;
+    if (fixed !== null && fixed !== own) outside(context, g, axis, fixed, colours.accent, colours.page);
+    if (own === null || outside(context, g, axis, own, fill, colours.page)) continue;
+    (side === "key" ? keyLabel : queryLabel)(context, g, shown, own, fill, colours);
+  }
 }
 
 /** A token out of sight: an arrow with its index at the edge where it lies. Returns whether it was. */
@@ -116,8 +112,8 @@ function queryLabel(
   colours: Palette,
 ): void {
   const { labels } = shown.rows;
-  const cell = g.cellY;
-  const at = (token: number) => g.top + (token + 0.5 - g.visible.queries[0]) * cell;
+  const { from, start, cell } = axisOf(g, "queries");
+  const at = (token: number) => from + (token + 0.5 - start) * cell;
   const y = Math.max(g.top + 4, Math.min(g.top + g.height - 4, at(query)));
   const step = labelStep(cell);
   if (step !== 1) {
@@ -145,8 +141,8 @@ function keyLabel(
   colours: Palette,
 ): void {
   const { labels } = shown.columns;
-  const cell = g.cellX;
-  const at = (token: number) => g.left + (token + 0.5 - g.visible.keys[0]) * cell;
+  const { from: origin, start: first, cell } = axisOf(g, "keys");
+  const at = (token: number) => origin + (token + 0.5 - first) * cell;
   const x = Math.max(g.left + 4, Math.min(g.left + g.width - 4, at(key)));
   if (labelStep(cell) !== 0) {
     const text = elide(context, labels[key]!, (g.top - 11) / Math.sin(Math.PI / 3));

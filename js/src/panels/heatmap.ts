@@ -22,7 +22,7 @@ import { drawStrips, stripAt, stripWords } from "./strips";
 import { wheeling, zoomButtons } from "./zooming";
 
 const LABEL =
-  "Heatmap. Arrow keys move over the cells, with Shift by a tenth; Enter locks, Esc releases; plus and minus zoom, 0 shows the whole head.";
+  "Heatmap. Arrow keys move over the cells, with Shift by a tenth; Enter locks, Esc releases; + and - zoom, 0 shows all.";
 
 export function heatmap(view: View): Panel {
   const { store, select, frames, source } = view;

@@ -1,5 +1,5 @@
 /** The window as gestures move it: around a place of the plot, by pixels, or around what is focused. */
-import { type HeatGeometry, placeAt, type Side, tokenAt } from "../heatgeometry";
+import { axisOf, type HeatGeometry, placeAt, type Side, tokenAt } from "../heatgeometry";
 import type { Selection } from "../select";
 import type { ReadonlySignal } from "../signals";
 import { boxed, clampWindow, panned, sameWindow, type Window, zoomed } from "../window";
@@ -78,10 +78,9 @@ export class Lens {
   pan(start: Window, right: number, down: number): boolean {
     const g = this.geometry.peek();
     if (!g) return false;
-    const { queries, keys } = start;
-    const by = (pixels: number, extent: number, [from, to]: readonly [number, number]) =>
-      (-pixels / extent) * (to - from);
-    return this.look(panned(start, this.shape, by(down, g.height, queries), by(right, g.width, keys)));
+    const by = (side: Side, pixels: number) =>
+      (-pixels / axisOf(g, side).extent) * (start[side][1] - start[side][0]);
+    return this.look(panned(start, this.shape, by("queries", down), by("keys", right)));
   }
 
   /** Shows what a box encloses, whole cells of it. */

@@ -1,6 +1,6 @@
 /** The whole head in small, with what is seen of it as a frame: drag the frame, or click where to look. */
 import { fit, surface } from "../canvas";
-import { type HeatGeometry, heatGeometry } from "../heatgeometry";
+import { axisOf, type HeatGeometry, heatGeometry, type Side } from "../heatgeometry";
 import { on } from "../pointing";
 import { palette } from "../theme";
 import type { View } from "../view";
@@ -29,33 +29,29 @@ export function minimap(view: View, lens: Lens): Minimap {
   let mini: HeatGeometry | null = null;
   let grasp: Point | null = null;
 
-  /** The window's frame, in pixels of the overview. */
-  const frame = (m: HeatGeometry) => {
-    const side = ([start, stop]: readonly [number, number], cell: number, extent: number) => {
-      const length = Math.max(FRAME, (stop - start) * cell);
-      return { at: Math.max(0, Math.min(extent - length, ((start + stop) / 2) * cell - length / 2)), length };
-    };
-    return { x: side(lens.window.keys, m.cellX, m.width), y: side(lens.window.queries, m.cellY, m.height) };
+  /** The window's frame along a side, in pixels of the overview. */
+  const frame = (m: HeatGeometry, side: Side) => {
+    const { extent, cell } = axisOf(m, side);
+    const [start, stop] = lens.window[side];
+    const length = Math.max(FRAME, (stop - start) * cell);
+    return { at: Math.max(0, Math.min(extent - length, ((start + stop) * cell - length) / 2)), length };
   };
   /** Puts the middle of the window under a point, less where the frame was grasped. */
   const centre = ({ x, y }: Point) => {
     const m = mini;
     if (!m || !grasp) return;
-    const around = ([start, stop]: readonly [number, number], middle: number): [number, number] => [
-      middle - (stop - start) / 2,
-      middle + (stop - start) / 2,
-    ];
-    const { queries, keys } = lens.window;
-    lens.show({
-      queries: around(queries, (y - grasp.y) / m.cellY),
-      keys: around(keys, (x - grasp.x) / m.cellX),
-    });
+    const around = (side: Side, pixel: number): [number, number] => {
+      const [start, stop] = lens.window[side];
+      const from = pixel / axisOf(m, side).cell - (stop - start) / 2;
+      return [from, from + stop - start];
+    };
+    lens.show({ queries: around("queries", y - grasp.y), keys: around("keys", x - grasp.x) });
   };
 
   on(canvas, "pointerdown", (event) => {
     event.stopPropagation();
     if (event.button !== 0 || !mini) return;
-    const { x, y } = frame(mini);
+    const [x, y] = [frame(mini, "keys"), frame(mini, "queries")];
     const from = { x: event.offsetX - x.at - x.length / 2, y: event.offsetY - y.at - y.length / 2 };
     const inside = Math.abs(from.x) <= x.length / 2 && Math.abs(from.y) <= y.length / 2;
     grasp = inside ? from : { x: 0, y: 0 };
@@ -98,7 +94,7 @@ export function minimap(view: View, lens: Lens): Minimap {
       fit({ canvas, context }, m.width, m.height);
       image.draw(context, m, tile ? [{ tile, ...whole(shown.value) }] : [], ramp, dark);
       const colours = palette(dark);
-      const { x, y } = frame(m);
+      const [x, y] = [frame(m, "keys"), frame(m, "queries")];
       const outline = (ink: string, weight: number, inset: number) => {
         context.strokeStyle = ink;
         context.lineWidth = weight;

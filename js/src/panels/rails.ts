@@ -1,5 +1,5 @@
 /** Along axes without labels: which text of a pair a stretch of tokens belongs to, and where special tokens are. */
-import { type HeatGeometry, labelStep } from "../heatgeometry";
+import { axisOf, type HeatGeometry, labelStep } from "../heatgeometry";
 import type { Tokens } from "../protocol";
 import type { Shown } from "../state";
 import type { Palette } from "../theme";
@@ -41,8 +41,7 @@ export function drawRails(
   context.textAlign = "center";
   for (const side of ["keys", "queries"] as const) {
     const across = side === "keys";
-    const cell = across ? g.cellX : g.cellY;
-    const [start, stop] = g.visible[side];
+    const { from: origin, start, stop, cell } = axisOf(g, side);
     if (labelStep(cell)) continue;
     let drawn = -1;
     for (const run of runs((across ? shown.columns : shown.rows).tokens)) {
@@ -51,14 +50,14 @@ export function drawRails(
       // Out of sight, or so short that those before hide it.
       if (to - Math.max(from, drawn) < 0.25) continue;
       drawn = to;
-      const [x, y, long] = [g.left + from, g.top + from, to - from];
+      const [at, long] = [origin + from, to - from];
       context.fillStyle = ink[run.kind];
-      if (across) context.fillRect(x, g.top - 1 - THICK, long, THICK);
-      else context.fillRect(g.left - 1 - THICK, y, THICK, long);
+      if (across) context.fillRect(at, g.top - 1 - THICK, long, THICK);
+      else context.fillRect(g.left - 1 - THICK, at, THICK, long);
       if (run.kind === "special" || long < 24) continue;
       context.fillStyle = colours.muted;
-      if (across) context.fillText(run.kind, x + long / 2, g.top - 27);
-      else context.fillText(run.kind, g.left - 50, y + long / 2);
+      if (across) context.fillText(run.kind, at + long / 2, g.top - 27);
+      else context.fillText(run.kind, g.left - 50, at + long / 2);
     }
   }
 }

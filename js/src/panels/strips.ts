@@ -1,7 +1,7 @@
 /** Along the plot: what each key receives (under it) and how wide each query looks (beside it). */
 import { binOf } from "../codes";
 import { count, formatWeight } from "../format";
-import { edgeOf, type HeatGeometry, type Side, tokenAt } from "../heatgeometry";
+import { axisOf, edgeOf, type HeatGeometry, type Side, tokenAt } from "../heatgeometry";
 import type { Range } from "../protocol";
 import type { HeadShape, Marginals } from "../source";
 import type { Palette } from "../theme";
@@ -34,9 +34,8 @@ export function drawStrips(
 ): void {
   for (const side of ["keys", "queries"] as const) {
     const across = side === "keys";
-    const [from, extent, out] = across
-      ? [g.left, g.width, g.top + g.height + GAP]
-      : [g.top, g.height, g.left + g.width + GAP];
+    const { from, extent } = axisOf(g, side);
+    const out = GAP + (across ? g.top + g.height : g.left + g.width);
     // Entropy on its own full scale; what keys receive against the most that one of them does.
     let top = across ? 0 : Math.log2(keys);
     if (across) for (const value of m.received) if (value > top) top = value;
