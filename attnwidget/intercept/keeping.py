@@ -163,6 +163,16 @@ class Keeper:
         Returns:
             None where there is nothing to check by: values without tokens or size.
         """
+        probe = self._probe(value, output)
+        self.count_probe(probe)
+        return probe
+
+    def count_probe(self, probe: Probe | None) -> None:
+        """Count what a probe holds."""
+        if probe is not None:
+            self.store.count(probe.nbytes, probe.values.device)
+
+    def _probe(self, value: torch.Tensor, output: torch.Tensor) -> Probe | None:
         if not (value.numel() and output.numel()):
             return None
         value, output = value.detach(), output.detach()
@@ -205,7 +215,7 @@ class Lender(Keeper):
     def probe(self, value: torch.Tensor, output: torch.Tensor) -> Probe | None:
         """Made, or remembered what it could be made from."""
         if self._probes:
-            return super().probe(value, output)
+            return self._probe(value, output)  # counted where it is kept
         self.value, self.output = value.detach(), output.detach()
         return None
 
