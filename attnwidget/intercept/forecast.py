@@ -155,7 +155,7 @@ def refuse_too_much(model: nn.Module, inputs: Mapping[str, Any], terms: Terms, *
         CaptureError: with the estimate, the limit and the ways out.
     """
     load = estimate(model, inputs, terms, more=more)
-    devices = {parameter.device for parameter in model.parameters()}
+    devices = {parameter.device for parameter in model.parameters() if not parameter.is_meta}
     budget = Budget(terms.limit, lambda _: 0)
     if load is None or (budget.limit is None and len(devices) > 1 and terms.store == "device"):
         return
@@ -192,4 +192,5 @@ def _type(model: nn.Module) -> torch.dtype | None:
     if not kinds:
         return None
     device = kinds[0].device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else kinds[0].dtype
+    casts = device != "meta" and torch.is_autocast_enabled(device)  # what is offloaded says nothing of where it runs
+    return torch.get_autocast_dtype(device) if casts else kinds[0].dtype
