@@ -10,7 +10,7 @@ import torch
 from attnwidget.attention import Mask, MaskMemo, Probe, combine_masks, without_bias
 from attnwidget.attention.memo import TensorMemo, key_of
 from attnwidget.intercept.narrowing import HeadsModifier, key_heads, mask_of_heads, picked
-from attnwidget.intercept.store import Store
+from attnwidget.intercept.store import MEMORY, Store
 from attnwidget.intercept.terms import Terms
 from attnwidget.intercept.windows.places import Places
 
@@ -129,6 +129,10 @@ class Keeper:
     def keep(self, tensor: torch.Tensor) -> torch.Tensor:
         """A copy with a storage of its own: later writes cannot reach it, and it keeps nothing larger alive."""
         return self.store.keep(tensor)
+
+    def home(self, tensor: torch.Tensor) -> torch.device:
+        """Where a copy of a tensor is, or will be."""
+        return tensor.device if self.store.leaves(tensor) else MEMORY
 
     def keep_factor(self, tensor: torch.Tensor) -> torch.Tensor:
         """A copy of queries, keys or weights, in the type that was asked for."""

@@ -240,6 +240,36 @@ def test_masks_that_differ_from_head_to_head_stay_shared():
     assert cap.verify().ok
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize("store", ["device", "disk"])
+def test_functions_of_scores_know_heads_by_the_numbers_of_the_model(store):
+    flex = pytest.importorskip("torch.nn.attention.flex_attention")
+    generator = torch.Generator().manual_seed(0)
+    q, k = (torch.randn(2, heads, 16, 8, generator=generator) for heads in (4, 2))
+
+    class Flex(nn.Module):
+        def forward(self, q, k):
+            return flex.flex_attention(
+                q, k, k, lambda score, b, h, i, j: score * (1 + h) - (i - j) ** 2, enable_gqa=True
+            )
+
+    net = nn.ModuleList([Flex(), Flex()])
+
+    def both(**options):
+        with aw.capture(net, store=store, **options) as cap:
+            for part in net:
+                part(q, k)
+        return cap
+
+    full = both()
+    for options, atol in (({}, 1e-6), ({"dtype": "float16"}, 0.02)):
+        cap = both(heads=[1, 3], **options)
+        np.testing.assert_allclose(cap.weights(batch=1), full.weights(batch=1)[:, [1, 3]], atol=atol)
+        layers = cap.stacks["self"].layers
+        assert layers[0].modifier.held == full.stacks["self"].layers[0].modifier.held
+        assert cap.verify().ok
+
+
 def test_windows():
     torch.manual_seed(0)
     config = tf.SwinConfig(image_size=32, patch_size=2, embed_dim=16, depths=[2, 2], num_heads=[2, 4], window_size=4)
