@@ -17,7 +17,8 @@ def moved_by_rounding(layer: Attention) -> float:
     """How much of a checked row's weight may have gone elsewhere, to first order: the most over rows and heads.
 
     With each number of q and k off by half an eps of itself, a score is off by d = eps * scale * sum |q| |k| at most,
-    and a weight w, in a row that sums to 1 all the same, by w (d + sum w d).
+    and a weight w, in a row that sums to 1 all the same, by w (d + sum w d). A soft cap brings scores nearer to each
+    other, and a modifier is taken to move them no further apart.
 
     Args:
         layer: with a probe, whose rows are looked at.

@@ -153,13 +153,13 @@ def from_flex(
     """
     check_readable(call.query)
     query, key = as_kernel_saw(call.query), as_kernel_saw(call.key)
-    softcap, modifier, kept = None, None, keeper.keep(query)
+    softcap, modifier = None, None
     if call.score_mod is not None and getattr(call.score_mod, "__name__", "") not in _PLAIN:
-        softcap, modifier = keep_score_mod(call.score_mod, query.device, kept.device, keeper)
+        softcap, modifier = keep_score_mod(call.score_mod, query.device, keeper.home(query), keeper)
     if probe is None and call.output is not None:
         probe = keeper.probe(call.value, call.output)
     return FactoredAttention(
-        kept,
+        keeper.keep(query),
         keeper.keep(key),
         keeper.keep_lse(call.lse if sinks is None else None),
         scale=call.scale,

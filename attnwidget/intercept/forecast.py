@@ -38,7 +38,8 @@ class Forecast:
 
     def __init__(self, root: nn.Module, paths: Mapping[int, str], terms: Terms) -> None:
         self._root, self._paths, self._terms = root, paths, terms
-        self._kinds: dict[str, tuple[Record, int]] = {}
+        self._kinds: dict[str, int] = {}  # what the first layer of each takes
+        self._size = 0, 0  # tokens and heads of the first of all
         self._counts: dict[str, int] = {}
 
     def meets(self, record: Record, nbytes: int) -> bool:
@@ -47,28 +48,22 @@ class Forecast:
         One of which nothing is kept stands for them only until another comes.
         """
         kind = starred(record.path)
-        if kind in self._kinds and (self._kinds[kind][1] or not nbytes):
+        if kind in self._kinds and (self._kinds[kind] or not nbytes):
             return False
-        self._kinds[kind] = record, nbytes
+        if nbytes and not any(self._kinds.values()):
+            self._size = record.attention.n_examples * record.attention.n_queries, record.attention.n_heads
+        self._kinds[kind] = nbytes
         return True
 
     def most(self) -> int:
         """What cannot be exceeded by the kinds that were met, if every module is a layer: quickly told."""
-        return sum(nbytes for _, nbytes in self._kinds.values()) * len(self._paths)
+        return sum(self._kinds.values()) * len(self._paths)
 
     def load(self) -> Load:
         """What all layers of the kinds that were met will take."""
         kept = {kind: self._kept(self.n_layers(kind)) for kind in self._kinds}
-        if not kept:
-            return Load(0, 0, 0, 0)
-        first, _ = next(iter(self._kinds.values()))
-        attention = first.attention
-        return Load(
-            sum(nbytes * kept[kind] for kind, (_, nbytes) in self._kinds.items()),
-            attention.n_examples * attention.n_queries,
-            sum(kept.values()),
-            attention.n_heads,
-        )
+        nbytes = sum(nbytes * kept[kind] for kind, nbytes in self._kinds.items())
+        return Load(nbytes, self._size[0], sum(kept.values()), self._size[1])
 
     def n_all(self) -> int:
         """Layers of all kinds that were met."""
@@ -160,7 +155,7 @@ def refuse_too_much(model: nn.Module, inputs: Mapping[str, Any], terms: Terms, *
         CaptureError: with the estimate, the limit and the ways out.
     """
     load = estimate(model, inputs, terms, more=more)
-    devices = {parameter.device for parameter in model.parameters()}
+    devices = {parameter.device for parameter in model.parameters() if not parameter.is_meta}
     budget = Budget(terms.limit, lambda _: 0)
     if load is None or (budget.limit is None and len(devices) > 1 and terms.store == "device"):
         return
@@ -197,4 +192,5 @@ def _type(model: nn.Module) -> torch.dtype | None:
     if not kinds:
         return None
     device = kinds[0].device.type
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else kinds[0].dtype
+    casts = device != "meta" and torch.is_autocast_enabled(device)  # what is offloaded says nothing of where it runs
+    return torch.get_autocast_dtype(device) if casts else kinds[0].dtype

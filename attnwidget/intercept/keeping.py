@@ -10,7 +10,7 @@ import torch
 from attnwidget.attention import Mask, MaskMemo, Probe, combine_masks, without_bias
 from attnwidget.attention.memo import TensorMemo, key_of
 from attnwidget.intercept.narrowing import HeadsModifier, key_heads, mask_of_heads, picked
-from attnwidget.intercept.store import Store
+from attnwidget.intercept.store import MEMORY, Store
 from attnwidget.intercept.terms import Terms
 from attnwidget.intercept.windows.places import Places
 
@@ -130,6 +130,10 @@ class Keeper:
         """A copy with a storage of its own: later writes cannot reach it, and it keeps nothing larger alive."""
         return self.store.keep(tensor)
 
+    def home(self, tensor: torch.Tensor) -> torch.device:
+        """Where a copy of a tensor is, or will be."""
+        return tensor.device if self.store.leaves(tensor) else MEMORY
+
     def keep_factor(self, tensor: torch.Tensor) -> torch.Tensor:
         """A copy of queries, keys or weights, in the type that was asked for."""
         dtype = self.terms.dtype
@@ -163,6 +167,16 @@ class Keeper:
         Returns:
             None where there is nothing to check by: values without tokens or size.
         """
+        probe = self._probe(value, output)
+        self.count_probe(probe)
+        return probe
+
+    def count_probe(self, probe: Probe | None) -> None:
+        """Count what a probe holds."""
+        if probe is not None:
+            self.store.count(probe.nbytes, probe.values.device)
+
+    def _probe(self, value: torch.Tensor, output: torch.Tensor) -> Probe | None:
         if not (value.numel() and output.numel()):
             return None
         value, output = value.detach(), output.detach()
@@ -205,7 +219,7 @@ class Lender(Keeper):
     def probe(self, value: torch.Tensor, output: torch.Tensor) -> Probe | None:
         """Made, or remembered what it could be made from."""
         if self._probes:
-            return super().probe(value, output)
+            return self._probe(value, output)  # counted where it is kept
         self.value, self.output = value.detach(), output.detach()
         return None
 

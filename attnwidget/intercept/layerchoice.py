@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from attnwidget.attention import CaptureError
+from attnwidget.intercept.narrowing import left_out
 from attnwidget.intercept.roles import name_roles
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class LayerChoice:
         key = starred(record.path), bool(getattr(record.module, "is_cross_attention", False))
         if key not in self._kinds:
             self._kinds[key] = len(self._first)
-            self._first.append(record)
+            self._first.append(replace(record, attention=left_out(record.attention)))
             self._stacks = name_roles(self._first)
         return self._kinds[key]
 

@@ -56,6 +56,7 @@ def kept(attention: Attention, keeper: Keeper) -> Attention:
     """An attention of copies, in the type that was asked for, of one that is lent."""
     if isinstance(attention, FramedAttention):
         return attention.around(kept(attention.windows, keeper))
+    keeper.count_probe(attention.probe)
     if isinstance(attention, FactoredAttention):
         q, k = keeper.keep_factor(attention.q), keeper.keep_factor(attention.k)
         rounding = rounding_of(attention.q, q, attention.k, k)
