@@ -31,3 +31,17 @@ def test_any_model():
     assert "hold no softmax attention and so no weights" in said["11"]
     assert "19 tokens" in said["13"]
     assert said["15"].startswith("no attention call of Linear was seen")
+
+
+@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:unclosed:ResourceWarning")
+def test_long_context():
+    notebook = nbformat.read(NOTEBOOKS / "long_context.ipynb", as_version=4)
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
+    said = {cell["id"].rpartition("-")[2]: texts(cell) for cell in notebook.cells if cell.cell_type == "code"}
+    assert "exact: True" in said["04"]
+    assert "the same from 2 queries in each row of cells; exact: False" in said["04"]
+    assert "-> key 3021 'needle'" in said["05"]
+    assert "1040 bytes a token at 1,024 tokens, 1040 at 16,384" in said["09"]
+    assert "as bfloat16 520, of one head 520" in said["09"]
+    assert "this capture would hold about" in said["09"]
+    assert "layer 0 head 0: duplicate token" in said["11"]
