@@ -81,7 +81,7 @@ def capture(
             `repr(cap)` and `LayerInfo.number` tell the numbers in the model. What is left out is not copied; of a
             number counted from the end, the layers before it are held until it has run.
         heads: likewise which heads, counted within each layer; with them the key-value heads that they look at.
-        limit: the most bytes to hold in memory and on devices. If None, `attnwidget.attention.limits.limits` says
+        limit: the most bytes to hold in memory and on devices. If None, `aw.limits` says
             (`capture_bytes`); if that is None too, half of what is free.
         progress: show a bar (tqdm) if it takes more than two seconds; in the main thread only.
 
