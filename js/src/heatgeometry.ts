@@ -105,12 +105,14 @@ export function placeAt(g: HeatGeometry, side: Side, offset: number): number {
   return start + (offset - from) / cell;
 }
 
-/** The token whose colour the pixel under the pointer has, or null outside of the plot. */
+/** The token under the pointer, the one whose colour the pixel has, or null outside of the plot. */
 export function tokenAt(g: HeatGeometry, side: Side, offset: number): number | null {
-  const { from, extent } = axisOf(g, side);
+  const { from, extent, cell } = axisOf(g, side);
   const pixel = Math.floor((offset - from) * g.ratio + 1e-6);
   if (pixel < 0 || pixel >= Math.round(extent * g.ratio)) return null;
-  return Math.floor(placeAt(g, side, from + (pixel + 0.5 + NUDGE) / g.ratio));
+  // Where tokens share a pixel, the pointer may stand on a part of it.
+  const at = cell * g.ratio < 1 ? offset : from + (pixel + 0.5 + NUDGE) / g.ratio;
+  return Math.floor(placeAt(g, side, at));
 }
 
 /** Where a token starts, on the edge of a device pixel. */

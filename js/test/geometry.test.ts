@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { gridGeometry, headAt, visibleHeads } from "../src/gridgeometry";
-import { heatGeometry, indexAt, labelStep, tickStep } from "../src/heatgeometry";
+import { heatGeometry, indexAt, labelStep, tickStep, tokenAt } from "../src/heatgeometry";
 import { moved } from "../src/pointing";
 
 const room = { width: 360, height: 400, left: 60, top: 70, right: 20, bottom: 2 };
@@ -38,6 +38,23 @@ describe("the heatmap", () => {
     expect([one.width, one.height]).toEqual([280, 64]);
     const few = heatGeometry({ queries: 5, keys: 5 }, room, 1);
     expect([few.cellX, few.cellY]).toEqual([56, 56]);
+  });
+
+  it("finds every token at the middle of its cell, however small that is, and none outside of the plot", () => {
+    for (const [n, start, stop] of [
+      [512, 0, 512],
+      [512, 100, 131],
+      [20, 0, 20],
+      [5000, 700, 1900],
+    ] as const)
+      for (const ratio of [1, 1.25, 2]) {
+        const g = heatGeometry(square(n), room, ratio, { queries: [0, n], keys: [start, stop] });
+        for (let key = start; key < stop; key++)
+          if (tokenAt(g, "keys", g.left + (key + 0.5 - start) * g.cellX) !== key)
+            throw new Error(`key ${key} of ${start} to ${stop} is not found at the middle of its cell`);
+        expect(tokenAt(g, "keys", g.left - 0.1)).toBeNull();
+        expect(tokenAt(g, "keys", g.left + g.width)).toBeNull();
+      }
   });
 
   it("labels all from 14 pixels, every n-th from 6, none below", () => {
