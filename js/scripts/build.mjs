@@ -23,7 +23,6 @@ const cssAsText = {
  * The bundle is stored once per widget in every saved notebook, so it travels deflated: a module of a few lines that
  * inflates itself and imports the rest. Hosts import the module from a blob anyway, so that no rule of theirs is new here.
  */
-<<<<<<< HEAD
 const selfInflating = {
   name: "self-inflating",
   setup(build) {
@@ -48,78 +47,6 @@ const { default: widget } = await import(url);
 URL.revokeObjectURL(url);
 export default widget;
 `;
-=======
-const INTERNAL = [
-  ...[
-    "cells",
-    "complete",
-    "detached",
-    "draftWindow",
-    "entropy",
-    "extent",
-    "failed",
-    "gaze",
-    "inSight",
-    "looked",
-  ],
-  ...["marginals", "missing", "overtaken", "pending", "phase", "placed", "progress", "receive", "received"],
-  ...[
-    "request",
-    "sampled",
-    "sight",
-    "thumbnail",
-    "visible",
-    "wanted",
-    "whole",
-    "again",
-    "dark",
-    "here",
-    "hover",
-    "kind",
-  ],
-  ...[
-    "later",
-    "masked",
-    "note",
-    "onDispose",
-    "options",
-    "peek",
-    "ramp",
-    "range",
-    "refresh",
-    "shape",
-    "total",
-    "update",
-  ],
-  ...["wants", "weights"],
-  ...[
-    "canvasHeight",
-    "canvasWidth",
-    "colours",
-    "columns",
-    "context",
-    "disposers",
-    "dispose",
-    "endHover",
-    "hoverHead",
-  ],
-  ...[
-    "hoverPair",
-    "labels",
-    "lockHead",
-    "lockedHead",
-    "onScreen",
-    "panelHeight",
-    "picture",
-    "pitchX",
-    "pitchY",
-  ],
-  ...["pooling", "problem", "reveal", "shown", "shownHead", "store", "totalHeight", "totalWidth"],
-  ...["codes", "element", "exact", "frames", "locked", "painting", "pitch", "readers", "select", "source"],
-  ...["sources", "visibleHeads", "visible", "cellX", "cellY", "geometry", "lookAll", "settle"],
-  ...["across", "down", "pixels", "enclose", "inPlot", "cell", "ratio"],
-];
->>>>>>> zoom
 
 const options = {
   bundle: true,
