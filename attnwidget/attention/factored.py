@@ -135,7 +135,7 @@ class FactoredAttention:
         for tensor in (self.q, self.k, self._lse, self.sinks):
             if tensor is not None:
                 held[place_of(tensor)] += tensor.untyped_storage().nbytes()
-        held[MEMORY] += sum(rows.nbytes for rows in self._known_rows.values())
+        held[MEMORY] += sum(rows.nbytes for rows in list(self._known_rows.values()))
         return held
 
     @property
