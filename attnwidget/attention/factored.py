@@ -79,6 +79,9 @@ class FactoredAttention:
         self.softcap = softcap
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._lse = lse
+        # Finite if all numbers are. Taken here, where whoever keeps a run has just copied them: later, reading them
+        # again costs several times as much.
+        self._total = None if lse is None else sum(part.detach().sum(dtype=torch.float32) for part in (q, k))
         # (B, H): whose denominators are known; of heads where only some are, (Tq,): which. Read without a lock: an
         # entry turns true only after what it stands for is written.
         self._known = np.full((self.n_examples, self.n_heads), lse is not None)
@@ -262,8 +265,8 @@ class FactoredAttention:
         if not (self.q.numel() and self.k.numel()):
             return False
         with plain_maths(self.q.device):
-            # Nearly always enough: one allowed score that is no number, or infinite, leaves no finite denominator.
-            if self._lse is not None and bool(self._lse.sum().isfinite()):
+            # Cheap, and nearly always enough: no NaN among factors with finite sums, no infinite score in a finite lse.
+            if self._total is not None and self._lse is not None and bool((self._total + self._lse.sum()).isfinite()):
                 return False
             largest = [torch.stack(torch.aminmax(part)).abs().amax().double() for part in (self.q, self.k)]
             # What no score can exceed; NaN if there is one among the factors.

@@ -12,14 +12,14 @@ export function tokensIn([start, stop]: Range): Range {
   return [Math.floor(start + 1e-6), Math.ceil(stop - 1e-6) - 1];
 }
 
-/** `queries 1,200 – 1,455 × keys 0 – 255 of 32,768`; "" for the whole head. */
+/** `1,200 – 1,455 × 0 – 255 of 32,768`, beside "Queries × keys"; "" for the whole head. */
 export function rangeWords(visible: Window, shape: HeadShape): string {
   if (isWhole(visible, shape)) return "";
   const side = (range: Range) => tokensIn(range).map(grouped).join(" – ");
   const [queries, keys] = [side(visible.queries), side(visible.keys)];
   return shape.queries === shape.keys
-    ? `queries ${queries} × keys ${keys} of ${grouped(shape.keys)}`
-    : `queries ${queries} of ${grouped(shape.queries)} × keys ${keys} of ${grouped(shape.keys)}`;
+    ? `${queries} × ${keys} of ${grouped(shape.keys)}`
+    : `${queries} of ${grouped(shape.queries)} × ${keys} of ${grouped(shape.keys)}`;
 }
 
 /** What the legend says about pixels that stand for many pairs, and about queries that were not looked at. */

@@ -17,10 +17,10 @@ describe("what is seen, in words", () => {
     const square = { queries: 32768, keys: 32768 };
     expect(rangeWords({ queries: [0, 32768], keys: [0, 32768] }, square)).toBe("");
     expect(rangeWords({ queries: [1200, 1456], keys: [0, 256] }, square)).toBe(
-      "queries 1,200 – 1,455 × keys 0 – 255 of 32,768",
+      "1,200 – 1,455 × 0 – 255 of 32,768",
     );
     expect(rangeWords({ queries: [2.5, 7.5], keys: [10, 20] }, { queries: 9, keys: 2000 })).toBe(
-      "queries 2 – 7 of 9 × keys 10 – 19 of 2,000",
+      "2 – 7 of 9 × 10 – 19 of 2,000",
     );
   });
 

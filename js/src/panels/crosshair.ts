@@ -160,7 +160,8 @@ function keyLabel(
   const half = (textWidth(context, word) + 8) / 2;
   const total = [before, after].map((t) => textWidth(context, t) + 6) as [number, number];
   const middle = Math.max(start + half + total[0], Math.min(g.canvasWidth - half - total[1], x));
-  const edge = (x: number, by: number) => clearOf(x, by, tickStep(cell, 44) * cell, at(0), 14);
+  const tick = textWidth(context, String(shown.keys)) / 2 + 2;
+  const edge = (x: number, by: number) => clearOf(x, by, tickStep(cell, 44) * cell, at(0), tick);
   const from = edge(middle - half - total[0], -1);
   context.fillStyle = colours.page;
   const y = g.top - 13;
