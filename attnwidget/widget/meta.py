@@ -30,7 +30,12 @@ def _stack(stack: AttentionStack) -> dict[str, Any]:
     examples = []
     for queries, keys in zip(stack.query_tokens, stack.key_tokens, strict=True):
         examples.append({"queries": _tokens(queries), "keys": None if keys == queries else _tokens(keys)})
-    return {"name": stack.name, "layers": stack.n_layers, "heads": stack.n_heads, "examples": examples}
+    described = {"name": stack.name, "layers": stack.n_layers, "heads": stack.n_heads, "examples": examples}
+    if all(info.number is not None for info in stack.infos):
+        described["kept_layers"] = [info.number for info in stack.infos]
+    if stack.infos[0].picked:
+        described["kept_heads"] = list(stack.infos[0].picked)
+    return described
 
 
 def _tokens(tokens: Tokens) -> dict[str, list[Any]]:

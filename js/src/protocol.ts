@@ -50,6 +50,9 @@ export interface StackMeta {
   name: string;
   layers: number;
   heads: number;
+  /** Where only some layers or heads were kept: their numbers in the model. */
+  kept_layers?: number[];
+  kept_heads?: number[];
   examples: Example[];
 }
 

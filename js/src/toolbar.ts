@@ -35,8 +35,10 @@ function stepper(name: string, keys: string, move: (by: number) => void) {
   const next = button(1, "›", "Next", keys[1]!);
   return {
     element: h("span", { className: "stepper" }, h("span", {}, name), previous, value, next),
-    update(now: number, n: number) {
-      value.textContent = String(now);
+    /** `kept`: the numbers in the model, where only some were kept. */
+    update(now: number, n: number, kept?: number[]) {
+      value.textContent = kept ? `${now} (${kept[now]})` : String(now);
+      value.title = kept ? `${name} ${kept[now]} of the model` : "";
       previous.disabled = now <= 0;
       next.disabled = now >= n - 1;
     },
@@ -99,9 +101,9 @@ export function toolbar(view: View, help: () => void, status: HTMLElement): HTML
       );
     }),
     effect(() => {
-      const { layers, heads } = store.shown.value.stack;
-      layer.update(store.lockedHead.value.layer, layers);
-      head.update(store.lockedHead.value.head, heads);
+      const { layers, heads, kept_layers, kept_heads } = store.shown.value.stack;
+      layer.update(store.lockedHead.value.layer, layers, kept_layers);
+      head.update(store.lockedHead.value.head, heads, kept_heads);
     }),
     effect(() => {
       const domain = store.domain.value;

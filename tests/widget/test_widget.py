@@ -4,10 +4,12 @@ import weakref
 
 import numpy as np
 import pytest
+import torch
 import traitlets
+import transformers
 from captures import make_capture
 
-from attnwidget import AttentionCapture, AttentionWidget
+from attnwidget import AttentionCapture, AttentionModel, AttentionWidget
 from attnwidget.attention import Tokens
 
 
@@ -170,3 +172,16 @@ def test_closing_frees_the_capture():
 
 def test_outside_a_kernel_a_capture_is_shown_as_text(capture):
     assert capture._repr_mimebundle_() == {"text/plain": repr(capture)}
+
+
+def test_layers_and_heads_that_were_kept_have_their_numbers_in_the_model():
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(n_layer=4, n_head=4, n_embd=16, vocab_size=20)
+    model = AttentionModel(transformers.GPT2Model(config).eval())
+    ids = torch.arange(6)[None]
+    (stack,) = model.capture(ids, layers=[1, 3], heads=[0, 2, 3]).show().meta["stacks"]
+    assert (stack["layers"], stack["kept_layers"]) == (2, [1, 3])
+    assert (stack["heads"], stack["kept_heads"]) == (3, [0, 2, 3])
+    (stack,) = model.capture(ids).show().meta["stacks"]
+    assert "kept_layers" not in stack
+    assert "kept_heads" not in stack
