@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -89,7 +90,7 @@ class Panel:
         """Bins, and positions of each."""
         return self.positions.shape
 
-    @property
+    @cached_property
     def index(self) -> Index:
         """All of them in a row; a slice where they are one."""
         flat = self.positions.reshape(-1)
@@ -97,7 +98,7 @@ class Panel:
         whole = last - first + 1 == len(flat) and (self.counts == self.positions.shape[1]).all()
         return slice(first, last + 1) if whole else flat
 
-    @property
+    @cached_property
     def repeats(self) -> Places:
         """Where in that row the positions are that stood before."""
         return np.flatnonzero(np.arange(self.positions.shape[1]) >= self.counts[:, None])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,11 +12,12 @@ import torch
 from attnwidget.attention.bins import Bins
 from attnwidget.attention.blockwise import Block
 from attnwidget.attention.coverage import ALL, NONE, SOME, coverage, runs
+from attnwidget.attention.crew import crew_size, in_order
 from attnwidget.attention.limits import limits
 from attnwidget.attention.protocol import Index, positions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -25,11 +27,12 @@ if TYPE_CHECKING:
     from attnwidget.attention.protocol import Floats
 
     Places = NDArray[np.intp]
+    _Add = Callable[..., tuple[NDArray[np.floating], NDArray[np.int64] | None]]
 
-_PAIR_BYTES = 32
-"""What a pair of a block takes at most: its score, masks and biases on the way, copies."""
-_CACHED_PAIRS, _DEVICE_PAIRS = 1 << 19, 1 << 23
-"""Pairs of a block, at most: 2 MB of scores stay in the cache of a processor; other devices want more at once."""
+_PAIR_BYTES, _MODIFIED_PAIR_BYTES = 16, 64
+"""What a pair of a block takes at most: its score, masks and biases on the way; indices and copies for a modifier."""
+_CACHED_PAIRS, _DEVICE_PAIRS = 1 << 20, 1 << 23
+"""Pairs of a block, at most: 4 MB of scores stay near a processor; other devices want more at once."""
 _ROWS, _FEW_ROWS, _GRAIN = 512, 128, 64
 
 
@@ -62,6 +65,7 @@ class HeadBlocks:
     def __init__(self, attention: FactoredAttention, example: int, head: int) -> None:
         self.attention, self.example, self.head = attention, example, head
         self.device = attention.q.device
+        self._size = crew_size(self.device)
         group = attention.n_heads // attention.n_key_heads
         self._q = of_example(attention.q, example)[head]  # (Tq, d)
         self._k = of_example(attention.k, example)[head // group]  # (Tk, d)
@@ -74,7 +78,8 @@ class HeadBlocks:
     @property
     def _pairs(self) -> int:
         most = _CACHED_PAIRS if self.device.type == "cpu" else _DEVICE_PAIRS
-        return max(1, min(most, limits.block_bytes // _PAIR_BYTES))
+        each = _PAIR_BYTES if self.attention.modifier is None else _MODIFIED_PAIR_BYTES
+        return max(1, min(most, limits.block_bytes // (each * self._size)))
 
     def pool(self, rows: Picks, keys: Picks, reduce: Reduce) -> Iterator[Block]:
         """Pool a rectangle, block by block.
@@ -87,41 +92,44 @@ class HeadBlocks:
         Yields:
             What each block adds, and parts that took time and add nothing.
         """
+        return in_order(self._pieces(rows, keys, self._largest if reduce == "max" else self._sums), self._size)
+
+    def _pieces(self, rows: Picks, keys: Picks, add: _Add) -> Iterator[Callable[[], Block]]:
         span = keys.bins.start, keys.bins.stop
         for row_panel in rows.panels(self._rows_at_once(rows.total)):
             places = row_panel.index
             positions = positions_of(places, self.attention.n_queries)
             n_rows = int(row_panel.counts.sum())
-            yield from self.denominators(np.unique(positions))
+            for block in self.denominators(np.unique(positions)):
+                yield partial(_itself, block)
             with plain_maths(self.device):
                 lse = self._lse(places)
             states = self._coverage(positions, span)
             for first, last, state in runs(states, keys.bins):
                 if state == NONE:
-                    yield Block(n_rows * keys.bins.part(first, last).length)
+                    yield partial(_itself, Block(n_rows * keys.bins.part(first, last).length))
                     continue
                 for key_panel in keys.panels(max(1, self._pairs // len(positions)), first, last):
-                    with plain_maths(self.device):
-                        add = self._largest if reduce == "max" else self._sums
-                        values, counts = add(row_panel, key_panel, lse, masked=state == SOME)
-                    pairs = n_rows * int(key_panel.counts.sum())
-                    yield Block(pairs, row_panel.first, key_panel.first, values, counts)
+                    yield partial(self._pooled, add, row_panel, key_panel, lse, masked=state == SOME)
+
+    def _pooled(self, add: _Add, rows: Panel, keys: Panel, lse: torch.Tensor, *, masked: bool) -> Block:
+        with plain_maths(self.device):
+            values, counts = add(rows, keys, lse, masked=masked)
+        return Block(int(rows.counts.sum()) * int(keys.counts.sum()), rows.first, keys.first, values, counts)
 
     def denominators(self, rows: Places) -> Iterator[Block]:
         """Find the softmax denominators of rows where they are not known, and let the attention keep them."""
         rows = self.attention.rows_without_lse(self.example, self.head, rows)
         for start in range(0, len(rows), _ROWS):
             part = rows[start : start + _ROWS]
-            lse: torch.Tensor | None = None
-            for keys, masked in self._key_blocks(part):
+            with plain_maths(self.device):
+                lse = torch.full((len(part),), -torch.inf, device=self.device)
+            pieces = (partial(self._logsumexp, _contiguous(part), *block) for block in self._key_blocks(part))
+            for found in in_order(pieces, self._size):
                 with plain_maths(self.device):
-                    logits, _ = self._logits(_contiguous(part), keys, masked=masked)
-                    found = torch.logsumexp(logits, dim=0)
-                    lse = found if lse is None else torch.logaddexp(lse, found)
+                    lse = torch.logaddexp(lse, found)
                 yield Block(0)
             with plain_maths(self.device):
-                if lse is None:
-                    lse = torch.full((len(part),), -torch.inf, device=self.device)
                 if self.attention.sinks is not None:
                     lse = torch.logaddexp(lse, self.attention.sinks[self.head].float())
                 self.attention.keep_lse(self.example, self.head, part, lse)
@@ -137,15 +145,35 @@ class HeadBlocks:
                 lse = self._lse(_contiguous(part))
                 nats = torch.zeros(len(part), dtype=torch.float32, device=self.device)
                 seen = torch.zeros(len(part), dtype=torch.bool, device=self.device)
-                for keys, masked in self._key_blocks(part):
-                    logits, forbidden = self._logits(_contiguous(part), keys, masked=masked)
-                    logs = logits.sub_(lse)
-                    # A weight of 0 has no logarithm, and adds nothing.
-                    nats -= torch.exp(logs).mul_(logs.clamp_(min=torch.finfo(torch.float32).min)).sum(0)
-                    seen |= True if forbidden is None else ~forbidden.all(0)
+            pieces = (partial(self._nats, _contiguous(part), lse, *block) for block in self._key_blocks(part))
+            for more, allowed in in_order(pieces, self._size):
+                with plain_maths(self.device):
+                    nats += more
+                    seen |= allowed
+            with plain_maths(self.device):
                 bits = nats.clamp_(min=0).div_(np.log(2)).masked_fill_(~seen, torch.nan)
             entropies[start : start + _ROWS] = bits.cpu().numpy()
         return entropies
+
+    def _logsumexp(self, rows: Index, keys: slice, masked: bool) -> torch.Tensor:  # noqa: FBT001 - of `_key_blocks`
+        with plain_maths(self.device):
+            return torch.logsumexp(self._logits(rows, keys, masked=masked)[0], dim=0)
+
+    def _nats(
+        self,
+        rows: Index,
+        lse: torch.Tensor,
+        keys: slice,
+        masked: bool,  # noqa: FBT001 - of `_key_blocks`
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What some keys add to the entropy of rows, and which rows may look at any of them."""
+        with plain_maths(self.device):
+            logits, forbidden = self._logits(rows, keys, masked=masked)
+            logs = logits.sub_(lse)
+            seen = torch.ones_like(lse, dtype=torch.bool) if forbidden is None else ~forbidden.all(0)
+            # A weight of 0 has no logarithm, and adds nothing.
+            nats = torch.exp(logs).mul_(logs.clamp_(min=torch.finfo(torch.float32).min)).sum(0).neg_()
+        return nats, seen
 
     def _rows_at_once(self, total: int) -> int:
         return max(1, min(self._pairs, _ROWS, max(_FEW_ROWS, total // 8)))
@@ -254,6 +282,10 @@ class HeadBlocks:
             allowed = self.attention.mask.allowed(self.example, slice(self.head, self.head + 1), rows, keys)[0]
             forbidden = torch.from_numpy(~np.broadcast_to(allowed.T, shape)).contiguous().to(self.device)
         return forbidden | (scores == -torch.inf) if self._modifier_forbids else forbidden
+
+
+def _itself(block: Block) -> Block:
+    return block
 
 
 def _weights(scores: torch.Tensor, lse: torch.Tensor) -> torch.Tensor:
