@@ -158,10 +158,10 @@ def memory(mode: str, case: Case) -> dict[str, float]:
     return result
 
 
-def measure(case: Case, runs: int) -> dict[str, Any]:
+def measure(case: Case, runs: int, *, with_memory: bool) -> dict[str, Any]:
     """One row of the table."""
     usage = {}
-    for mode in modes(case):
+    for mode in modes(case) if with_memory else ():
         command = [sys.executable, __file__, "--memory", mode, "--case", json.dumps(asdict(case))]
         usage[mode] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return {**asdict(case), **times(case, runs), "megabytes": usage}
@@ -170,13 +170,17 @@ def measure(case: Case, runs: int) -> dict[str, Any]:
 def show(row: dict[str, Any]) -> str:
     """A row as a line."""
     usage, ratios = row["megabytes"], row["ratios"]
+    times = (
+        f"{row['shape']:6} {row['length']:6} {'yes' if row['padded'] else 'no':>7} {row['plain']:8.3f} "
+        f"{ratios['capture']:8.3f} {ratios.get('eager', float('nan')):6.2f} "
+    )
+    if not usage:
+        return times
     layers = config(row["shape"], row["length"]).num_hidden_layers
     held = usage["capture"]["held"]
     eager = usage.get("eager")
     dense = eager["peak"] if eager else float("nan")
-    return (
-        f"{row['shape']:6} {row['length']:6} {'yes' if row['padded'] else 'no':>7} {row['plain']:8.3f} "
-        f"{ratios['capture']:8.3f} {ratios['eager'] if eager else float('nan'):6.2f} "
+    return times + (
         f"{usage['plain']['peak']:9.0f} {usage['capture']['peak']:7.0f} {dense:7.0f} "
         f"{held:9.1f} {1e6 * held / row['length'] / layers:12.0f} {held / usage['capture']['factors']:10.3f}"
     )
@@ -189,6 +193,7 @@ def main() -> None:
     parser.add_argument("--lengths", type=int, nargs="+", default=LENGTHS, help="tokens")
     parser.add_argument("--padding", nargs="+", default=["no", "yes"], choices=["no", "yes"], help="an eighth, left")
     parser.add_argument("--runs", type=int, default=9, help=f"timed runs of each mode; a third from {LONG} tokens on")
+    parser.add_argument("--times-only", action="store_true", help="without the peaks of memory, a process each")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--memory", choices=MODES, help=argparse.SUPPRESS)
@@ -204,7 +209,11 @@ def main() -> None:
         for length in options.lengths:
             for padded in options.padding:
                 case = Case(shape, length, padded == "yes", options.device, options.dtype)
-                rows.append(measure(case, max(3, options.runs // (3 if length >= LONG else 1))))
+                rows.append(
+                    measure(
+                        case, max(3, options.runs // (3 if length >= LONG else 1)), with_memory=not options.times_only
+                    )
+                )
                 print(show(rows[-1]), flush=True)
     ratios = [row["ratios"]["capture"] for row in rows]
     print(f"capture / plain: median {statistics.median(ratios):.3f}, worst {max(ratios):.3f}")
