@@ -85,7 +85,7 @@ def runner(mode: str, case: Case) -> Callable[[], Any]:
         left = None
         with torch.no_grad():
             if mode == "capture":
-                with aw.capture(model) as left:
+                with aw.capture(model, progress=False) as left:
                     model(**inputs)
             else:
                 output = model(**inputs, output_attentions=mode == "eager")
@@ -112,9 +112,10 @@ def times(case: Case, runs: int) -> dict[str, Any]:
     for turn in range(runs + 1):
         for mode, run in runners.items():
             start = time.perf_counter()
-            run()
+            left = run()
             if turn:  # the first turn warms up
                 seconds[mode].append(time.perf_counter() - start)
+            del left  # letting go of what was kept is no part of the run
     ratios = {
         mode: statistics.median(one / plain for one, plain in zip(seconds[mode], seconds["plain"], strict=True))
         for mode in runners

@@ -74,7 +74,7 @@ def capturing(shape: str, length: int, runs: int) -> dict[str, Any]:
             start = time.perf_counter()
             model(ids)
             middle = time.perf_counter()
-            with aw.capture(model) as cap:
+            with aw.capture(model, progress=False) as cap:
                 model(ids)
             plain.append(middle - start)
             ratios.append((time.perf_counter() - middle) / plain[-1])
