@@ -39,9 +39,11 @@ test-browser: $(VENV)/.browser $(BUNDLE)
 pictures: $(VENV)/.browser $(BUNDLE)  ## make the README's screenshots again
 	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" $(BIN)/python scripts/pictures.py
 
-bench: $(VENV)/.browser $(BUNDLE)  ## measure: capture against plain and eager, and the view in a browser
+bench: $(VENV)/.browser $(BUNDLE)  ## measure: capture against plain and eager, long contexts, and the view in a browser
 	$(BIN)/python benchmarks/capture.py
+	$(BIN)/python benchmarks/long_context.py
 	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" $(BIN)/python benchmarks/view.py
+	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" $(BIN)/python benchmarks/long_view.py
 
 sweep: $(VENV)/.installed-dev $(VENV)/.packages  ## every architecture of transformers against its own eager attention; writes docs/architectures.md
 	OMP_NUM_THREADS=1 PYTHONPATH=tests:. $(BIN)/python -m sweep --docs docs/architectures.md

