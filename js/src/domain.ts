@@ -1,6 +1,8 @@
 /** The range of weights a head is coloured over when nobody has said one. */
 import { decodeTable, type Tile } from "./codes";
+import { cellsIn, type Sight } from "./layers";
 import type { Range } from "./protocol";
+import type { Window } from "./window";
 
 /** A key that takes this share of all mass is a sink: it would flatten everything else to one colour. */
 const SINK_SHARE = 0.3;
@@ -57,4 +59,25 @@ function measure(tile: Tile): HeadRange {
   const max = top > 2 ? table[top]! : 0;
   const high = best[Math.min(best.length - 1, Math.ceil(best.length * QUANTILE) - 1)] ?? max;
   return { range: [0, Math.max(high, max * LEAST) || 1], max, masked };
+}
+
+/** The range of what is in sight alone, read from its finest pictures; null where nothing is there. */
+export function rangeInSight({ placed }: Sight, window: Window): Range | null {
+  const finest = placed.at(-1)?.level;
+  let high = 0;
+  for (const picture of placed) {
+    const { tile, level } = picture;
+    if (level !== finest) continue;
+    const [top, bottom] = cellsIn(picture, "queries", window);
+    const [left, right] = cellsIn(picture, "keys", window);
+    if (top >= bottom || left >= right) continue;
+    const width = right - left;
+    const codes = new Uint16Array((bottom - top) * width);
+    for (let y = top; y < bottom; y++) {
+      const row = tile.codes.subarray(y * tile.width + left, y * tile.width + right);
+      codes.set(row, (y - top) * width);
+    }
+    high = Math.max(high, measure({ height: bottom - top, width, codes, max: tile.max }).range[1]);
+  }
+  return high ? [0, high] : null;
 }

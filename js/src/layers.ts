@@ -1,5 +1,6 @@
 /** The pictures of a head that are here, laid over each other: what is drawn, and what is read until exact weights come. */
 import { binOf, binStart, decodeTable, type Tile } from "./codes";
+import type { Range } from "./protocol";
 import { childrenOf, levels, neededLevel, type Place, rangesOf, spanOf, tilesOver } from "./pyramid";
 import type { HeadRef, HeadShape, Placed } from "./source";
 import type { TileWant } from "./wants";
@@ -141,4 +142,13 @@ function cellsOf(picture: Placed, side: "queries" | "keys") {
     start: (cell: number) =>
       first + (level === undefined ? binStart(cell, n, count) : Math.min(n, cell << level)),
   };
+}
+
+/** The cells of a picture, [first, last), that a window touches along one side. */
+export function cellsIn(picture: Placed, side: "queries" | "keys", window: Window): Range {
+  const first = Math.max(picture[side][0], Math.floor(window[side][0] + 1e-6));
+  const last = Math.min(picture[side][1], Math.ceil(window[side][1] - 1e-6)) - 1;
+  if (last < first) return [0, 0];
+  const { of } = cellsOf(picture, side);
+  return [of(first), of(last) + 1];
 }

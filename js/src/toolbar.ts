@@ -1,6 +1,7 @@
 /** The controls: which head, and how it is drawn. */
 
 import { attr, h, iconButton } from "./dom";
+import { rangeInSight } from "./domain";
 import { findField } from "./find";
 import { formatEnd } from "./format";
 import { on } from "./pointing";
@@ -12,14 +13,20 @@ import type { View } from "./view";
 /** A label and a select; `update` takes [value, text] pairs and hides what leaves no choice. */
 function chooser(name: string, title: string, pick: (value: string) => void) {
   const select = h("select");
-  on(select, "change", () => pick(select.value));
+  let shown = "";
+  on(select, "change", () => {
+    const { value } = select;
+    // What is picked may be something to do, or change nothing: what is shown follows the state alone.
+    select.value = shown;
+    pick(value);
+  });
   const element = h("label", { title }, h("span", {}, name), select);
   return {
     element,
     update(choices: readonly (readonly [string, string])[], value: string) {
       element.hidden = choices.length < 2;
       select.replaceChildren(...choices.map(([v, text]) => h("option", { value: v, textContent: text })));
-      select.value = value;
+      select.value = shown = value;
     },
   };
 }
@@ -62,8 +69,15 @@ export function toolbar(view: View, help: () => void, status: HTMLElement): HTML
   const scale = chooser("scale", "How a weight becomes a place on the colour map", (v) => {
     store.scale.value = v as Scale;
   });
-  const range = chooser("range", "The weights at the two ends of the colour map: per head, or fixed", (v) => {
-    store.domain.value = v === "auto" ? null : (v.split(",").map(Number) as [number, number]);
+  const ends =
+    "The weights at the two ends of the colour map: per head, fitted to what is in sight, or fixed";
+  const range = chooser("range", ends, (v) => {
+    store.domain.value =
+      v === "auto"
+        ? null
+        : v === "sight"
+          ? rangeInSight(view.sight.value, store.visible.value)
+          : (v.split(",").map(Number) as [number, number]);
   });
   const map = chooser("colours", "The colour map: all are perceptual and colour-blind safe", (v) => {
     store.colormap.value = v as Colormap;
@@ -111,6 +125,7 @@ export function toolbar(view: View, help: () => void, status: HTMLElement): HTML
       const choices: [string, string][] = [
         ["auto", "auto"],
         ["0,1", "0 – 1"],
+        ["sight", "fit to sight"],
       ];
       if (domain && value !== "0,1") choices.push([value, domain.map(formatEnd).join(" – ")]);
       range.update(choices, value);
