@@ -31,8 +31,9 @@ def _stack(stack: AttentionStack) -> dict[str, Any]:
     for queries, keys in zip(stack.query_tokens, stack.key_tokens, strict=True):
         examples.append({"queries": _tokens(queries), "keys": None if keys == queries else _tokens(keys)})
     described = {"name": stack.name, "layers": stack.n_layers, "heads": stack.n_heads, "examples": examples}
-    if all(info.number is not None for info in stack.infos):
-        described["kept_layers"] = [info.number for info in stack.infos]
+    numbers = [info.number for info in stack.infos]
+    if None not in numbers and numbers != list(range(stack.n_layers)):
+        described["kept_layers"] = numbers
     if stack.infos[0].picked:
         described["kept_heads"] = list(stack.infos[0].picked)
     return described

@@ -182,6 +182,7 @@ def test_layers_and_heads_that_were_kept_have_their_numbers_in_the_model():
     (stack,) = model.capture(ids, layers=[1, 3], heads=[0, 2, 3]).show().meta["stacks"]
     assert (stack["layers"], stack["kept_layers"]) == (2, [1, 3])
     assert (stack["heads"], stack["kept_heads"]) == (3, [0, 2, 3])
-    (stack,) = model.capture(ids).show().meta["stacks"]
-    assert "kept_layers" not in stack
+    for first in (None, slice(0, 2)):
+        (stack,) = model.capture(ids, layers=first).show().meta["stacks"]
+        assert "kept_layers" not in stack, "they are numbered as in the model"
     assert "kept_heads" not in stack
