@@ -10,6 +10,9 @@ from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 
+# nbclient's own clean-up
+pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:unclosed:ResourceWarning")
+
 
 def texts(cell):
     return "".join(
@@ -17,12 +20,15 @@ def texts(cell):
     )
 
 
-# nbclient's own clean-up
-@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:unclosed:ResourceWarning")
-def test_any_model():
-    notebook = nbformat.read(NOTEBOOKS / "any_model.ipynb", as_version=4)
+def run(name):
+    """Run a notebook; what each of its code cells said, by the last part of the cell's id."""
+    notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
-    said = {cell["id"].rpartition("-")[2]: texts(cell) for cell in notebook.cells if cell.cell_type == "code"}
+    return {cell["id"].rpartition("-")[2]: texts(cell) for cell in notebook.cells if cell.cell_type == "code"}
+
+
+def test_any_model():
+    said = run("any_model.ipynb")
     assert "by hand  q k float32, causal" in said["05"]
     assert "3 of 3 layers checked against the output of the run, largest error" in said["05"]
     assert "note: outputs equal those without capture to rounding" in said["07"]
@@ -33,11 +39,8 @@ def test_any_model():
     assert said["15"].startswith("no attention call of Linear was seen")
 
 
-@pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:unclosed:ResourceWarning")
 def test_long_context():
-    notebook = nbformat.read(NOTEBOOKS / "long_context.ipynb", as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
-    said = {cell["id"].rpartition("-")[2]: texts(cell) for cell in notebook.cells if cell.cell_type == "code"}
+    said = run("long_context.ipynb")
     assert "exact: True" in said["04"]
     assert "the same from 2 queries in each row of cells; exact: False" in said["04"]
     assert "-> key 3021 'needle'" in said["05"]

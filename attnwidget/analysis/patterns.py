@@ -10,6 +10,7 @@ import numpy as np
 from attnwidget.analysis.definitions import BY_NAME, MEASURES, SHAPES
 from attnwidget.analysis.streaming import Side, stream
 from attnwidget.analysis.table import as_html, as_text
+from attnwidget.attention.refining import check_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -204,9 +205,9 @@ def find_patterns(stack: AttentionStack, example: int, *, rows: int | None, wind
     Raises:
         ValueError: rows or window are not whole numbers of at least 1.
     """
-    for what, number in (("rows", 1 if rows is None else rows), ("window", window)):
-        if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or number < 1:
-            raise ValueError(f"{what} is {number!r}; expected a whole number of at least 1")
+    if rows is not None:
+        check_size("rows", rows)
+    check_size("window", window)
     queries, keys = stack.query_spans[example], stack.key_spans[example]
     side = Side.of(queries, keys, stack.query_tokens[example], stack.key_tokens[example], window=int(window))
     n_queries = queries[1] - queries[0]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attnwidget.attention.bins import Bins, Picks
 from attnwidget.attention.limits import limits
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from attnwidget.attention import Tokens
     from attnwidget.attention.protocol import Attention, Bools, Floats
     from attnwidget.attention.stack import Span
-
-_SEED = 20190601
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,13 +127,9 @@ def stream(layer: Attention, example: int, side: Side, rows: int | None) -> Foun
         names += ["distance", "self", "previous", "next", "near", "duplicate", "induction"]
     found = Found({name: Mean.empty(n_heads) for name in names}, np.zeros((n_heads, last - first)))
     found.share = len(picked) / max(1, stop - start)
-    whole = getattr(layer, "rows", None) if len(picked) < stop - start else None
     for block in _blocks(picked, n_heads * (last - first)):
         at = block + start
-        if whole is not None and layer.n_keys == last - first:  # without the denominators of rows nobody looks at
-            weights = whole(example, slice(0, n_heads), at)
-        else:
-            weights = layer.weights(example, slice(0, n_heads), at, slice(first, last))
+        weights = layer.weights(example, slice(0, n_heads), at, slice(first, last))
         allowed = layer.allowed(example, slice(0, n_heads), at, slice(first, last))
         _take(found, np.nan_to_num(weights), allowed, block, side)
     return found
@@ -184,9 +179,8 @@ def _sample(n: int, rows: int | None) -> NDArray[np.intp]:
     """All of n rows, or one of each of `rows` equal parts, always the same ones."""
     if rows is None or rows >= n:
         return np.arange(n, dtype=np.intp)
-    edges = np.arange(rows + 1, dtype=np.intp) * n // rows
-    offsets = np.random.default_rng(_SEED).random(rows) * np.diff(edges)
-    return edges[:-1] + offsets.astype(np.intp)
+    (panel,) = Picks(Bins.even(0, n, rows), 1).panels(rows)
+    return panel.positions[:, 0]
 
 
 def _blocks(rows: NDArray[np.intp], numbers_a_row: int) -> Iterator[NDArray[np.intp]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,7 +38,7 @@ def compact_bias(array: Array, lowest: float) -> tuple[Floats | None, Floats | N
     return _as_it_came(array, lowest), None
 
 
-class _Table:
+class _Table(ABC):
     """Numbers that may stand for a whole (Tq, Tk) bias; NaN where no allowed pair was read.
 
     Args:
@@ -63,12 +64,13 @@ class _Table:
                 return False
         return True
 
+    @abstractmethod
     def _read(self, place: tuple[int, ...]) -> None:
-        raise NotImplementedError
+        """Take the numbers of one example and head from a few rows and columns."""
 
+    @abstractmethod
     def _expected(self, place: tuple[int, ...], rows: slice) -> Floats:
-        """Broadcastable to (rows, Tk)."""
-        raise NotImplementedError
+        """What the numbers say of some rows, broadcastable to (rows, Tk)."""
 
     def _learn(self, place: tuple[int, ...], numbers: NDArray[np.intp], line: Array) -> None:
         """Take what is allowed of one row or column, where it was not known yet."""

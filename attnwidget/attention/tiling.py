@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 from attnwidget.attention.marginals import Marginals, marginals
@@ -13,12 +14,12 @@ if TYPE_CHECKING:
     from attnwidget.attention.stack import AttentionStack
 
 
-class Tiles:
+class Tiles(ABC):
     """What `AttentionCapture` offers for heads that are too long to be looked at whole."""
 
+    @abstractmethod
     def _place(self, batch: int, stack: str | None) -> tuple[AttentionStack, int]:
         """The stack and the example, checked."""
-        raise NotImplementedError
 
     def tile(
         self,

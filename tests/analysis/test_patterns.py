@@ -193,7 +193,7 @@ def test_tables_and_their_errors(monkeypatch):
     with pytest.raises(KeyError, match="there is no measure 'entropie': patterns have entropy"):
         patterns["entropie"]
     for wrong in (0, -1, 1.5, True):
-        with pytest.raises(ValueError, match=r"rows is .*; expected a whole number of at least 1"):
+        with pytest.raises(ValueError, match=r"rows is .*; expected an int of at least 1"):
             capture_of(random_weights(0)).patterns(rows=wrong)
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match=r"to_pandas\(\) needs pandas"):
