@@ -181,7 +181,7 @@ class FactoredAttention:
         return result
 
     def rows(self, example: int, heads: Index, queries: Index) -> Floats:
-        """Weights of whole rows, (h, q, Tk): of a few of them cheaply, where the denominators are not known yet."""
+        """Weights of whole rows, (h, q, Tk), for a look in passing: their denominators are neither asked for nor kept."""
         with plain_maths(self.q.device):
             logits, forbidden = self._logits(example, heads, queries, slice(0, self.n_keys))
             lse = torch.logsumexp(logits, dim=-1)  # (h, q)

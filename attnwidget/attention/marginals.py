@@ -9,7 +9,7 @@ import numpy as np
 
 from attnwidget.attention.bins import Bins, Picks
 from attnwidget.attention.limits import limits
-from attnwidget.attention.pooling import pool
+from attnwidget.attention.pooling import Pooling
 from attnwidget.attention.refining import Place, check_size
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def marginals(
     asked, span = shown.layers[place.layer], shown.query_spans[example]
     query_bins, key_bins = cells.over(place.queries, place.keys)
     sampled = rows is not None and rows < span[1] - span[0]
-    received = pool(
+    received = Pooling(
         asked,
         place.head,
         example=example,
@@ -91,7 +91,7 @@ def marginals(
         keys=key_bins.shifted(shown.key_spans[example][0]),
         reduce="mean",
         rows=rows,
-    )
+    ).finish()
     under_each = None if rows is None else max(1, int(rows) // len(query_bins))
     entropy = _mean_entropy(asked, place.head, example, Picks(query_bins.shifted(span[0]), under_each))
     received = np.where(np.isinf(received[0]), np.float32(np.nan), received[0])  # a weight that is not a number

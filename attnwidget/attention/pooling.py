@@ -124,6 +124,12 @@ class Pooling:
                 self._add(block)
             yield
 
+    def finish(self) -> Floats:
+        """Do it all at once; the result."""
+        for _ in self.steps():
+            pass
+        return self.result()
+
     def result(self) -> Floats:
         """(height, width), NaN where every pair is masked, infinity where a weight is not a number; once it is done."""
         values = self._values
@@ -163,33 +169,3 @@ class Pooling:
             self.looked += int(looked[last - first - 1])
             first = last
             yield
-
-
-def pool(
-    layer: Attention,
-    head: int,
-    *,
-    example: int,
-    queries: Bins,
-    keys: Bins,
-    reduce: Reduce,
-    rows: int | None = None,
-) -> Floats:
-    """Pool a rectangle, all of it at once.
-
-    Args:
-        layer: whose weights.
-        head: which head.
-        example: of the batch.
-        queries: bins of rows.
-        keys: bins of columns.
-        reduce: over the allowed pairs under a cell.
-        rows: queries looked at under each cell, at most; None for all of them.
-
-    Returns:
-        (height, width), NaN where every pair under the cell is masked, infinity where a weight is not a number.
-    """
-    work = Pooling(layer, head, example=example, queries=queries, keys=keys, reduce=reduce, rows=rows)
-    for _ in work.steps():
-        pass
-    return work.result()

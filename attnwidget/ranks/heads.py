@@ -10,7 +10,7 @@ import numpy as np
 
 from attnwidget.attention.arrays import to_numpy
 from attnwidget.attention.memory import not_on_disk
-from attnwidget.attention.pooling import pool
+from attnwidget.attention.pooling import Pooling
 from attnwidget.attention.protocol import Bools, Floats, Index, length_of, positions_of
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ class RemoteHeads:
         """As of any attention."""
         return bool(self._ask("has_nan"))
 
-    def pooled(self, head: int, **rectangle: Any) -> Floats:  # noqa: ANN401 - as `pool` takes them
+    def pooled(self, head: int, **rectangle: Any) -> Floats:  # noqa: ANN401 - as `Pooling` takes them
         """A rectangle pooled there, so that only its cells travel."""
         found: Floats = self._ask("pool", head, **rectangle)
         return found
@@ -217,11 +217,13 @@ class JoinedHeads:
         """Whether weights that the mask allows are not numbers."""
         return any(part.has_nan() for part in self._parts)
 
-    def pooled(self, head: int, **rectangle: Any) -> Floats:  # noqa: ANN401 - as `pool` takes them
+    def pooled(self, head: int, **rectangle: Any) -> Floats:  # noqa: ANN401 - as `Pooling` takes them
         """A rectangle pooled where the head is."""
         number = int(np.searchsorted(self._starts, head, side="right")) - 1
         part, inside = self._parts[number], head - int(self._starts[number])
-        return part.pooled(inside, **rectangle) if isinstance(part, RemoteHeads) else pool(part, inside, **rectangle)
+        if isinstance(part, RemoteHeads):
+            return part.pooled(inside, **rectangle)
+        return Pooling(part, inside, **rectangle).finish()
 
     def _split(self, heads: Index) -> Iterator[tuple[Attention | RemoteHeads, Index, Index]]:
         """The parts that hold some of the heads, the heads' numbers there, and their rows in the answer."""

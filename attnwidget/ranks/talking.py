@@ -12,7 +12,7 @@ import torch
 from torch import distributed
 
 from attnwidget.attention import CaptureError
-from attnwidget.attention.pooling import pool
+from attnwidget.attention.pooling import Pooling
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -130,7 +130,7 @@ def _answer(
     try:
         asked = stacks[stack].layers[layer]
         if name == "pool":
-            return pool(asked, *arguments, **options), None
+            return Pooling(asked, *arguments, **options).finish(), None
         if name not in _QUESTIONS:
             raise ValueError(f"no rank answers {name!r}; expected one of {', '.join(sorted(_QUESTIONS))} or pool")
         return getattr(asked, name)(*arguments, **options), None
