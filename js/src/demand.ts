@@ -90,7 +90,7 @@ export function demand(view: View): void {
       [
         ...pictures,
         ...(exists(head) ? floats(at(head), focus) : []),
-        ...(looks ? strips(shown) : []),
+        ...(looks && store.panels.value.includes("heatmap") ? strips(shown) : []),
         ...small,
       ],
       refine(pictures),

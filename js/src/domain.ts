@@ -61,13 +61,12 @@ function measure(tile: Tile): HeadRange {
   return { range: [0, Math.max(high, max * LEAST) || 1], max, masked };
 }
 
-/** The range of what is in sight alone, read from its finest pictures; null where nothing is there. */
-export function rangeInSight({ placed }: Sight, window: Window): Range | null {
-  const finest = placed.at(-1)?.level;
+/** The range of what is in sight alone, read from the pictures that cover all of it; null where nothing is there. */
+export function rangeInSight({ placed, level: covering }: Sight, window: Window): Range | null {
   let high = 0;
   for (const picture of placed) {
     const { tile, level } = picture;
-    if (level !== finest) continue;
+    if ((level ?? null) !== covering) continue;
     const [top, bottom] = cellsIn(picture, "queries", window);
     const [left, right] = cellsIn(picture, "keys", window);
     if (top >= bottom || left >= right) continue;

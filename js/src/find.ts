@@ -1,5 +1,7 @@
 /** The search field: typing previews the nearest match, Enter locks it and then the next, Esc takes the preview back. */
+
 import { h, iconButton } from "./dom";
+import { grouped } from "./format";
 import { on } from "./pointing";
 import { nearest, pairOf, search } from "./search";
 import { batch, effect } from "./signals";
@@ -43,10 +45,9 @@ export function findField(view: View): HTMLElement {
     if (!found || !match) return;
     previewed = !lock;
     const target = pairOf(match, store.direction.peek());
-    const { query, key } = store.locked.peek();
     batch(() => {
       store.found.value = { ...found, at };
-      if (lock && (query !== target.query || key !== target.key)) select.lock(target);
+      if (lock) select.restore(target);
       select.hover(target, "text");
       select.reveal(target);
     });
@@ -113,16 +114,14 @@ export function findField(view: View): HTMLElement {
     // Another text has other matches.
     effect(() => {
       void store.shown.value;
-      if (store.found.peek()) typed();
+      if (store.found.peek() && input.value) typed();
     }),
   );
   const label = h("label", { title: TITLE }, h("span", {}, "find token"), input);
   return h("span", { className: "find" }, label, said, previous, next);
 }
 
-const number = (n: number) => n.toLocaleString("en");
-
 function words({ hits, at, last }: Found): string {
-  if (last !== null) return hits.length ? "" : `no such token: there are 0 to ${number(last)}`;
-  return hits.length ? `${number(at + 1)} of ${number(hits.length)}` : "not in the text";
+  if (last !== null) return hits.length ? "" : `no such token: there are 0 to ${grouped(last)}`;
+  return hits.length ? `${grouped(at + 1)} of ${grouped(hits.length)}` : "not in the text";
 }

@@ -24,6 +24,9 @@ export function formatCell(value: number | undefined, exact: boolean): string {
   return exact ? formatWeight(value) : `≈ ${formatWeight(value)}`;
 }
 
+/** A whole number, its thousands set apart. */
+export const grouped = (n: number) => n.toLocaleString("en");
+
 export function count(n: number, one: string): string {
-  return `${n.toLocaleString("en")} ${one}${n === 1 ? "" : "s"}`;
+  return `${grouped(n)} ${one}${n === 1 ? "" : "s"}`;
 }

@@ -58,7 +58,7 @@ export class Layers {
       covered = layer.length === places.length;
       if (level === needed) {
         const missing = places.filter((at) => !place(at).length);
-        layers.push(missing.flatMap((at) => childrenOf(at, shape)).flatMap(place));
+        layers.push(missing.flatMap((at) => childrenOf(at, shape, window)).flatMap(place));
       }
       layers.push(layer);
     }

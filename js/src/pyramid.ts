@@ -55,8 +55,16 @@ export function rangesOf({ level, row, column }: Place, { queries, keys }: HeadS
   return { queries: range(row, queries), keys: range(column, keys) };
 }
 
-export const childrenOf = (place: Place, shape: HeadShape): Place[] =>
-  place.level ? tilesOver(rangesOf(place, shape), shape, place.level - 1) : [];
+/** The tiles one level finer that a tile stands for; of those, the ones over a window. */
+export function childrenOf(place: Place, shape: HeadShape, window?: Window): Place[] {
+  if (!place.level) return [];
+  const children = tilesOver(rangesOf(place, shape), shape, place.level - 1);
+  const meet = ([a, b]: Range, [c, d]: Range) => a < d && c < b;
+  return children.filter((child) => {
+    const { queries, keys } = rangesOf(child, shape);
+    return !window || (meet(queries, window.queries) && meet(keys, window.keys));
+  });
+}
 
 /** What the eye may need next: the window with a ring around it, and its middle one level finer and one coarser. */
 export function neighbours({ queries, keys }: Window, shape: HeadShape, level: number): Place[] {

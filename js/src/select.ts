@@ -3,7 +3,7 @@
 import type { PanelName } from "./protocol";
 import { batch, type Signal } from "./signals";
 import type { HeadIndex, Pair, Store } from "./state";
-import { clampWindow, revealing, toTrait, type Window } from "./window";
+import { revealing, toTrait, type Window } from "./window";
 
 /** Leaving a token for its neighbour crosses a gap; falling back at once would flicker. */
 const GRACE = 120;
@@ -90,7 +90,7 @@ export class Selection {
     const { draftWindow, shown, window } = this.store;
     const draft = draftWindow.peek();
     if (!draft) return;
-    const next = toTrait(clampWindow(draft, shown.peek()), shown.peek());
+    const next = toTrait(this.store.visible.peek(), shown.peek());
     batch(() => {
       draftWindow.value = null;
       if (JSON.stringify(next) !== JSON.stringify(window.peek())) window.value = next;

@@ -89,6 +89,12 @@ describe("what a view wants", () => {
     ]);
   });
 
+  it("has no strips where no heatmap shows them", () => {
+    const { store, wanted } = setup(200);
+    store.panels.value = ["lines", "text"];
+    expect(wanted()[0]).toEqual(["detail of 1 2", "values of 1 2", "values of 1 2"]);
+  });
+
   it("of a part of a long head is, from its middle out, the tiles of the level that the pixels need", () => {
     const { view, store, wanted } = setup(8192);
     view.visibleHeads.value = [{ layer: 0, head: 0 }];

@@ -30,8 +30,24 @@ describe("the range of what is in sight", () => {
     expect(of([0, 100], [128, 256])).toEqual([0, expect.closeTo(0.005, 4)]);
     expect(of([130.5, 200], [0, 20])).toEqual([0, expect.closeTo(0.2, 3)]);
     expect(
-      rangeInSight({ ...sight, placed: sight.placed.slice(0, 1) }, { queries: [0, 9], keys: [0, 9] }),
+      rangeInSight(
+        { ...sight, placed: sight.placed.slice(0, 1), level: null },
+        { queries: [0, 9], keys: [0, 9] },
+      ),
     ).toEqual([0, expect.closeTo(0.9, 3)]);
+  });
+
+  it("does not take one corner that has come for all that is in sight", () => {
+    const corner = tile(256, 256, () => 1e-5);
+    const coming: Sight = {
+      placed: [sight.placed[0]!, { tile: corner, queries: [256, 512], keys: [0, 256], level: 0 }],
+      level: null,
+      rows: null,
+    };
+    expect(rangeInSight(coming, { queries: [200, 400], keys: [0, 200] })).toEqual([
+      0,
+      expect.closeTo(0.9, 3),
+    ]);
   });
 
   it("is unknown where nothing has come", () => {

@@ -103,6 +103,24 @@ describe("what is drawn", () => {
     expect(places(layers, window, 0.5)).toEqual(zoomedOut);
   });
 
+  it("takes of a missing tile only those finer ones that lie over the window", () => {
+    const layers = make();
+    put({ kind: "detail", ref }, 2);
+    const window = { queries: [10, 200] as [number, number], keys: [10, 200] as [number, number] };
+    put(at(0, 1, 1)); // a part of the missing tile that is not in sight
+    expect(places(layers, window, 0.5)).toEqual(["whole 0 0"]);
+    const before = sightOf(layers.placed(ref, window, 0.5), window, SHAPE);
+    expect([before.level, before.rows]).toEqual([null, 2]);
+    for (const [row, column] of [
+      [0, 0],
+      [0, 1],
+      [1, 0],
+    ] as const)
+      put(at(0, row, column));
+    expect(places(layers, window, 0.5)).toEqual(["whole 0 0", "0 0 0"]);
+    expect(sightOf(layers.placed(ref, window, 0.5), window, SHAPE).level).toBe(0);
+  });
+
   it("needs no tile where the whole head is as fine as the pixels", () => {
     put({ kind: "detail", ref });
     put(at(0, 0, 0));

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { encode } from "../src/codes";
+import { mount } from "../src/mount";
 import type { Placed } from "../src/source";
 import { words } from "./helpers";
 import { frame, madeUp, screen, text, view } from "./screen";
@@ -241,6 +242,22 @@ describe("the search field", () => {
     meta.value = { ...meta.value, stacks: [{ ...meta.value.stacks[0]!, examples }] };
     await frame();
     expect(one(".said").textContent).toBe("1 of 1");
+  });
+});
+
+describe("a search in one of two views of a widget", () => {
+  it("goes on when another text is shown", async () => {
+    const { store, field, made } = await long();
+    const other = document.createElement("div");
+    document.body.append(other);
+    const unmount = mount(other, store, made);
+    type(field, "zebra");
+    const { meta } = store;
+    const examples = [{ queries: words(["a", "zebra"]), keys: null }];
+    meta.value = { ...meta.value, stacks: [{ ...meta.value.stacks[0]!, examples }] };
+    await frame();
+    expect(store.found.value?.hits.length).toBe(1);
+    unmount();
   });
 });
 

@@ -53,6 +53,7 @@ function setUp() {
       offsetX: x,
       offsetY: y,
       button: 0,
+      buttons: 1,
       pointerType: "mouse",
       ...fields,
     });
@@ -195,6 +196,14 @@ describe("a drag", () => {
     pointer("pointermove", 300, 272);
     pointer("pointerup", 300, 272);
     expect(window()).toEqual([0, N, 0, N]);
+  });
+
+  it("ends where its button is no longer held, though nobody said so", () => {
+    const { pointer, select, window } = setUp();
+    select.look({ queries: [100, 200], keys: [300, 400] });
+    pointer("pointerdown", 518, 300);
+    pointer("pointermove", 300, 300, { buttons: 0 });
+    expect(window()).toEqual([100, 200, 300, 400]);
   });
 
   it("with Shift draws a box and zooms to it", () => {

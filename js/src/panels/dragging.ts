@@ -51,6 +51,7 @@ export function dragging(stage: HTMLElement, lens: Lens): void {
   stage.addEventListener(
     "pointermove",
     (event) => {
+      if (drag && !(event.buttons & 1)) end();
       if (!drag) return;
       const to = pointOf(event);
       const [right, down] = [to.x - drag.from.x, to.y - drag.from.y];

@@ -65,8 +65,8 @@ export function heatmap(view: View): Panel {
   panel.painting(() => {
     const g = geometry.value!;
     const shown = store.shown.value;
-    const tiles = view.sight.value.placed;
     view.extent.value = tileExtent(g);
+    const tiles = view.sight.value.placed;
     const { ramp, tile } = view.picture.value;
     const dark = view.dark.value;
     fit(base, g.canvasWidth, g.canvasHeight);

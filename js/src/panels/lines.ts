@@ -2,7 +2,7 @@
 
 import { headColour } from "../colour";
 import { type Edges, singleCelled, strongestEdges } from "../edges";
-import { formatEnd } from "../format";
+import { formatEnd, grouped } from "../format";
 import { indexAt } from "../heatgeometry";
 import { moved, pointing } from "../pointing";
 import { scroller } from "../scroller";
@@ -132,11 +132,7 @@ export function lines(view: View): Panel {
             : `lines of ${side} ${index} once its exact weights are here`;
       const [first, end] = inSight(g, side === "query" ? g.keys : g.queries, away, height);
       const hidden = known?.exact ? order.filter((i) => i < first || i >= end) : [];
-      beyond.show(
-        known,
-        hidden,
-        hidden.length ? `${hidden.length.toLocaleString("en")} more out of sight:` : "",
-      );
+      beyond.show(known, hidden, hidden.length ? `${grouped(hidden.length)} more out of sight:` : "");
     } else {
       const all = allEdges();
       all?.weights.forEach((weight, i) => {
@@ -208,8 +204,8 @@ export function lines(view: View): Panel {
 }
 
 function describe({ total, weights, whole }: Edges, cut: number, all: boolean): string {
-  const n = total.toLocaleString("en");
-  const strongest = total > weights.length ? `strongest ${weights.length.toLocaleString("en")} of ` : "";
+  const n = grouped(total);
+  const strongest = total > weights.length ? `strongest ${grouped(weights.length)} of ` : "";
   const where = all ? "" : whole ? " in the window" : " in the part of the window that is here";
   return `${strongest}${n} ${total === 1 ? "line" : "lines"} ≥ ${formatEnd(cut)}${where}`;
 }

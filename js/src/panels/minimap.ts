@@ -89,7 +89,7 @@ export function minimap(view: View, lens: Lens): Minimap {
       const { ramp, tile } = view.picture.value;
       const dark = view.dark.value;
       const box = { width: side, height: side, left: 0, top: 0, right: 0, bottom: 0 };
-      const m = { ...heatGeometry(shown.value, box, g.ratio), left: 0, top: 0 };
+      const m = heatGeometry(shown.value, box, g.ratio);
       mini = m;
       fit({ canvas, context }, m.width, m.height);
       image.draw(context, m, tile ? [{ tile, ...whole(shown.value) }] : [], ramp, dark);

@@ -1,6 +1,6 @@
 /** Along the plot: what each key receives (under it) and how wide each query looks (beside it). */
 import { binOf } from "../codes";
-import { count, formatWeight } from "../format";
+import { count, formatWeight, grouped } from "../format";
 import { axisOf, edgeOf, type HeatGeometry, type Side, tokenAt } from "../heatgeometry";
 import type { Range } from "../protocol";
 import type { HeadShape, Marginals } from "../source";
@@ -83,8 +83,7 @@ export function stripWords(m: Marginals, side: Side, token: number, shape: HeadS
     return `${which}entropy ${value.toFixed(2)} bits${several ? " on average" : ""}, as wide as ${count(Math.round(2 ** value), "equal key")}`;
   }
   if (!(value >= 0)) return `${which}no query that was looked at may see it`;
-  const all = `${shape.queries.toLocaleString("en")} queries`;
-  const measured =
-    m.rows === null || m.rows >= shape.queries ? `all ${all}` : `${m.rows.toLocaleString("en")} of ${all}`;
+  const all = `${grouped(shape.queries)} queries`;
+  const measured = m.rows === null || m.rows >= shape.queries ? `all ${all}` : `${grouped(m.rows)} of ${all}`;
   return `${which}receives ${formatWeight(value)}${several ? " each" : ""} on average, measured on ${measured}`;
 }

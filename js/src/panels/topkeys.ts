@@ -32,7 +32,13 @@ export function topKeys(view: View, panel: Panel): HTMLElement {
     const { side, index } = target;
     const head = store.shownHead.value;
     const others = side === "query" ? "keys" : "queries";
-    const line = side === "query" ? source.row(head, index) : source.column(head, index);
+    const gaze = view.gaze.value;
+    const line =
+      gaze?.side === side && gaze.index === index
+        ? gaze
+        : side === "query"
+          ? source.row(head, index)
+          : source.column(head, index);
     // Of pooled cells nobody knows which of their tokens is the strong one.
     const known = line && (line.exact || singleCelled(view.picture.value.tile, shown.queries, shown.keys));
     const live = source.link.value === "live" || source.link.value === "busy";
