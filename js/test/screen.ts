@@ -49,6 +49,7 @@ export function screen(width = 900): Drawn {
         y = to;
       },
       bezierCurveTo: (...at: number[]) => drawn.curves.get(name)?.push([y, at[5]!]),
+      createPattern: () => ({ setTransform() {} }),
       createImageData: (w: number, h: number) => ({
         data: new Uint8ClampedArray(w * h * 4),
         width: w,
