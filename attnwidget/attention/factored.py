@@ -79,9 +79,7 @@ class FactoredAttention:
         self.softcap = softcap
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._lse = lse
-        # Finite if all numbers are. Taken here, where whoever keeps a run has just copied them: later, reading them
-        # again costs several times as much.
-        self._total = None if lse is None else sum(part.detach().sum(dtype=torch.float32) for part in (q, k))
+        self._total: torch.Tensor | None = None  # of q and k: finite if all numbers are
         # (B, H): whose denominators are known; of heads where only some are, (Tq,): which. Read without a lock: an
         # entry turns true only after what it stands for is written.
         self._known = np.full((self.n_examples, self.n_heads), lse is not None)
@@ -181,7 +179,7 @@ class FactoredAttention:
         return result
 
     def rows(self, example: int, heads: Index, queries: Index) -> Floats:
-        """Weights of whole rows, (h, q, Tk), for a look in passing: their denominators are neither asked for nor kept."""
+        """Weights of whole rows, (h, q, Tk), for a look in passing: no denominators are asked for or kept."""
         with plain_maths(self.q.device):
             logits, forbidden = self._logits(example, heads, queries, slice(0, self.n_keys))
             lse = torch.logsumexp(logits, dim=-1)  # (h, q)
@@ -260,10 +258,17 @@ class FactoredAttention:
         """(B, H, r), how far softmax(...) v is from the output of the run; None without a probe."""
         return None if self.probe is None else self.probe.errors(self)
 
+    def add_up(self) -> None:
+        """Do now what `has_nan` needs: where q and k have just been copied, reading them costs least."""
+        if self._lse is not None and self._total is None:
+            with plain_maths(self.q.device):
+                self._total = self.q.sum(dtype=torch.float32) + self.k.sum(dtype=torch.float32)
+
     def has_nan(self) -> bool:
         """Whether weights that the mask allows are not numbers: q or k hold NaN or infinity, or their product does."""
         if not (self.q.numel() and self.k.numel()):
             return False
+        self.add_up()
         with plain_maths(self.q.device):
             # Cheap, and nearly always enough: no NaN among factors with finite sums, no infinite score in a finite lse.
             if self._total is not None and self._lse is not None and bool((self._total + self._lse.sum()).isfinite()):

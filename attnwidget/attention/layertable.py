@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
     from attnwidget.attention.stack import LayerInfo
 
-_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
+NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
+"""A number that is a whole part of a path: that of a layer."""
 _SHOWN = 8
 """Runs of layer numbers written out in one row."""
 
@@ -53,7 +54,7 @@ def _cells(info: LayerInfo, detail: str) -> tuple[str, ...]:
         str(info.head_size) if info.head_size is not None else "",
         info.implementation,
         detail,
-        f"{_NUMBER.sub('*', info.path)} {info.kind}",  # paths that differ in the number of the layer alone are alike
+        f"{starred(info.path)} {info.kind}",  # paths that differ in the number of the layer alone are alike
     )
 
 
@@ -61,8 +62,13 @@ def _place(alike: Sequence[LayerInfo]) -> str:
     """Where layers sit that are alike: the path, with a star for the number in which theirs differ."""
     path, kind = alike[0].path, alike[0].kind
     if any(info.path != path for info in alike):
-        path = _NUMBER.sub("*", path)
+        path = starred(path)
     return f"{path} ({kind})" if path and kind else path or kind
+
+
+def starred(path: str) -> str:
+    """A path without the numbers of layers: those of one list of layers are alike."""
+    return NUMBER.sub("*", path)
 
 
 def ranges(numbers: Iterable[int]) -> str:

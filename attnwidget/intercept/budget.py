@@ -14,6 +14,10 @@ from attnwidget.attention.memory import MEMORY, free_bytes, size_text
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from torch import nn
+
+    from attnwidget.intercept.terms import Terms
+
 
 class LimitError(Exception):
     """More would be held than may be.
@@ -120,3 +124,9 @@ def too_much(load: Load, allowed: int, *, is_given: bool, before: bool) -> str:
         + "Ways out: dtype=torch.bfloat16 keeps queries and keys in 2 bytes a number, layers= and heads= keep some of "
         'them, store="disk" keeps them in files, limit= allows more'
     )
+
+
+def is_spread(module: nn.Module, terms: Terms) -> bool:
+    """Whether layers are kept on several devices, each of which has a limit of its own."""
+    devices = {parameter.device for parameter in module.parameters() if not parameter.is_meta}
+    return terms.store == "device" and len(devices) > 1

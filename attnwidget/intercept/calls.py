@@ -50,7 +50,9 @@ def record_call(
         if open_to_it and (caller := recorder.caller(module)) is not None:
             place = recorder.place(caller)
             if recorder.progress is not None:
-                recorder.progress.tick(place.run.number, recorder.n_layers, generating=bool(recorder.loops))
+                recorder.progress.tick(
+                    place.run.number, recorder.ledger.forecast.n_all, generating=bool(recorder.loops)
+                )
             if recorder.problem is None and place.key not in place.top.left_out:
                 wanted.setdefault((recorder.keeper.key, place.thread is not None), []).append((recorder, place))
     for (_, is_later), those in wanted.items():

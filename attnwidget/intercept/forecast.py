@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from attnwidget.attention import CaptureError, FactoredAttention
-from attnwidget.intercept.budget import Budget, Load, too_much
-from attnwidget.intercept.layerchoice import starred
+from attnwidget.attention.layertable import starred
+from attnwidget.intercept.budget import Budget, Load, is_spread, too_much
 from attnwidget.intercept.narrowing import key_heads
 from attnwidget.intercept.store import MEMORY
 
@@ -155,11 +155,13 @@ def refuse_too_much(model: nn.Module, inputs: Mapping[str, Any], terms: Terms, *
         CaptureError: with the estimate, the limit and the ways out.
     """
     load = estimate(model, inputs, terms, more=more)
-    devices = {parameter.device for parameter in model.parameters() if not parameter.is_meta}
-    budget = Budget(terms.limit, lambda _: 0)
-    if load is None or (budget.limit is None and len(devices) > 1 and terms.store == "device"):
+    if load is None:
         return
-    device = next(iter(devices)) if terms.store == "device" and devices else MEMORY
+    budget = Budget(terms.limit, lambda _: 0)
+    if budget.limit is None and is_spread(model, terms):
+        return
+    first = next((parameter.device for parameter in model.parameters() if not parameter.is_meta), None)
+    device = MEMORY if first is None or terms.store != "device" else first
     allowed = budget.allowed(device)
     if load.nbytes > allowed:
         raise CaptureError(too_much(load, allowed, is_given=budget.limit is not None, before=True))
@@ -188,9 +190,9 @@ def _number(config: Any, name: str) -> int | None:  # noqa: ANN401
 
 def _type(model: nn.Module) -> torch.dtype | None:
     """What queries and keys are computed in."""
-    kinds = [part for part in model.parameters() if part.is_floating_point() and part.dtype.itemsize > 1]
-    if not kinds:
+    first = next((part for part in model.parameters() if part.is_floating_point() and part.dtype.itemsize > 1), None)
+    if first is None:
         return None
-    device = kinds[0].device.type
+    device = first.device.type
     casts = device != "meta" and torch.is_autocast_enabled(device)  # what is offloaded says nothing of where it runs
-    return torch.get_autocast_dtype(device) if casts else kinds[0].dtype
+    return torch.get_autocast_dtype(device) if casts else first.dtype

@@ -111,19 +111,20 @@ class Keeper:
         """A mask for some heads, the same for the same one, so that layers share it."""
         if mask is None:
             return None
-        known = self._of_heads.setdefault((id(mask), heads), (mask, None))
-        if known[1] is None:  # with what it was made of, so that no other gets the place it is known by
-            known = self._of_heads[id(mask), heads] = mask, mask_of_heads(mask, heads)
-        found: Mask = known[1]
+        key = id(mask), heads
+        if key not in self._of_heads:  # with what it was made of, so that no other gets the place it is known by
+            self._of_heads[key] = mask, mask_of_heads(mask, heads)
+        found: Mask = self._of_heads[key][1]
         return found
 
     def modifier_of_heads(self, modifier: ScoreModifier | None, heads: tuple[int, ...]) -> ScoreModifier | None:
         """A function of scores for some heads, the same for the same one."""
         if modifier is None:
             return None
-        made: ScoreModifier = self._of_heads.setdefault(
-            (id(modifier), heads), (modifier, HeadsModifier(modifier, heads))
-        )[1]
+        key = id(modifier), heads
+        if key not in self._of_heads:
+            self._of_heads[key] = modifier, HeadsModifier(modifier, heads)
+        made: ScoreModifier = self._of_heads[key][1]
         return made
 
     def keep(self, tensor: torch.Tensor) -> torch.Tensor:

@@ -121,7 +121,7 @@ def plain_lse(lse: torch.Tensor, query: torch.Tensor) -> torch.Tensor:
         lse = lse[..., 0]
     if lse.ndim != query.ndim - 1 or tuple(lse.shape[:2]) != (batch, heads) or lse.shape[2] < rows:
         raise ValueError(f"lse has shape {tuple(lse.shape)}; expected ({batch}, {heads}, at least {rows})")
-    return lse[:, :, :rows]
+    return lse if lse.shape[2] == rows else lse[:, :, :rows]
 
 
 def additive_mask(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from attnwidget.attention import CaptureError
+from attnwidget.attention.layertable import starred
 from attnwidget.intercept.narrowing import left_out
 from attnwidget.intercept.roles import name_roles
 
@@ -19,13 +19,6 @@ if TYPE_CHECKING:
     from attnwidget.intercept.terms import Terms
 
     Shape = tuple[object, ...]
-
-_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
-
-
-def starred(path: str) -> str:
-    """A path without the numbers of layers: those of one list of layers are alike."""
-    return _NUMBER.sub("*", path)
 
 
 class LayerChoice:

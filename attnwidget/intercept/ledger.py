@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attnwidget.intercept.budget import Budget, LimitError, Load, too_much
+from attnwidget.intercept.budget import Budget, LimitError, Load, is_spread, too_much
 from attnwidget.intercept.forecast import Forecast, size_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Ledger:
         if not self.forecast.meets(record, nbytes) or not nbytes:
             return
         allowed = self.budget.allowed(self.budget.device)
-        if self.forecast.most() <= allowed or (self.budget.limit is None and self._is_spread()):
+        if self.forecast.most() <= allowed or (self.budget.limit is None and is_spread(self._root, self._terms)):
             return
         load = self.forecast.load()
         if load.nbytes > allowed:
@@ -71,7 +71,3 @@ class Ledger:
             n_tokens += sum(run.total_rows * (run.batch or 1) for top in tops for run in top.runs[1:])
             load = Load(error.nbytes, n_tokens, len(kept) or load.n_layers, load.n_heads, is_least=True)
         return too_much(load, error.allowed, is_given=self.budget.limit is not None, before=False)
-
-    def _is_spread(self) -> bool:
-        """Whether layers are on several devices, each of which has a limit of its own."""
-        return len({parameter.device for parameter in self._root.parameters()}) > 1

@@ -87,16 +87,16 @@ class WatchCalls(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401 - whatever the function returns
-        options = kwargs or {}
         handler = _HANDLERS.get(func)
-        casts = shadows().captures > 0 and func in casting.RULES
+        casts = self._shadows.captures > 0 and func in casting.RULES
         if handler is None:
             if func in byhand.FOLLOWED and trails.trails():
                 handler = _followed
             elif casts:
                 handler = _plain
             else:
-                return func(*args, **options)
+                return func(*args, **kwargs) if kwargs else func(*args)
+        options = kwargs or {}
         if _BUSY.get() or not ACTIVE.get():
             return func(*args, **options)
         token = _BUSY.set(True)

@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from attnwidget.attention import CaptureError
+from attnwidget.attention import CaptureError, FactoredAttention
 from attnwidget.attention.memory import not_on_disk
 from attnwidget.attention.stack import held_by
 from attnwidget.intercept.budget import LimitError
@@ -96,10 +96,6 @@ class Recorder:
         if id(module) in self._paths:
             self.ran.add(id(module))
 
-    def n_layers(self) -> int:
-        """How many layers one run has, of the kinds that were met."""
-        return self.ledger.forecast.n_all()
-
     def path(self, module: nn.Module) -> str:
         """Where a module sits in the tree."""
         return self._paths[id(module)]
@@ -139,6 +135,9 @@ class Recorder:
             place.top.left_out.add(place.key)
         else:
             place.top.threads[place.key] = Thread(record.attention, place.run, len(self.records))
+            # Elsewhere copies may still be on their way.
+            if self.terms.store == "device" and isinstance(record.attention, FactoredAttention):
+                record.attention.add_up()
         self.records.append(record)
         if self._choice is not None:
             for other in self._choice.surplus(record, in_loop=bool(self.loops)):

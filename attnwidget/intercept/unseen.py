@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torch import nn
 
-from attnwidget.attention import ranges
+from attnwidget.attention.layertable import NUMBER, ranges, starred
 from attnwidget.intercept.written import as_written, written_modules
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ _OTHER = re.compile(
     re.IGNORECASE,
 )
 _OUTPUT = re.compile(r"output|projection", re.IGNORECASE)
-_NUMBER = re.compile(r"(?<![^.])\d+(?![^.])")
 
 
 class Unseen(NamedTuple):
@@ -105,10 +104,10 @@ def _places(modules: dict[str, str]) -> list[str]:
     """Paths that differ in the number of the layer alone, said once: "layers 0-2, 4 (layers.*.mixer, Mamba)"."""
     groups: dict[tuple[str, str], list[str]] = defaultdict(list)
     for path, kind in modules.items():
-        groups[_NUMBER.sub("*", path), kind].append(path)
+        groups[starred(path), kind].append(path)
     texts = []
     for (pattern, kind), paths in groups.items():
-        numbers = [[int(number) for number in _NUMBER.findall(path)] for path in paths]
+        numbers = [[int(number) for number in NUMBER.findall(path)] for path in paths]
         if pattern.count("*") == 1:
             texts.append(f"{pattern} ({kind}; * = {ranges(number for (number,) in numbers)})")
         else:
