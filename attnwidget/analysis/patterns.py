@@ -10,7 +10,7 @@ import numpy as np
 from attnwidget.analysis.definitions import BY_NAME, MEASURES, SHAPES
 from attnwidget.analysis.streaming import Side, stream
 from attnwidget.analysis.table import as_html, as_text
-from attnwidget.attention.refining import check_size
+from attnwidget.attention.selection import check_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -47,7 +47,7 @@ class Bins:
     @property
     def start(self) -> int:
         """Where the first one begins."""
-        return int(self.starts[0])
+        return int(self.starts[0]) if len(self.starts) else self.stop
 
     @property
     def length(self) -> int:

@@ -34,6 +34,7 @@ _PAIR_BYTES, _MODIFIED_PAIR_BYTES = 16, 64
 _CACHED_PAIRS, _DEVICE_PAIRS = 1 << 20, 1 << 23
 """Pairs of a block, at most: 4 MB of scores stay near a processor; other devices want more at once."""
 _ROWS, _FEW_ROWS, _GRAIN = 512, 128, 64
+_FEW_PAIRS = 1 << 16
 
 
 @contextmanager
@@ -92,7 +93,9 @@ class HeadBlocks:
         Yields:
             What each block adds, and parts that took time and add nothing.
         """
-        return in_order(self._pieces(rows, keys, self._largest if reduce == "max" else self._sums), self._size)
+        pieces = self._pieces(rows, keys, self._largest if reduce == "max" else self._sums)
+        # Handing out what takes no time costs more than doing it.
+        return in_order(pieces, 1 if rows.total * keys.total < _FEW_PAIRS else self._size)
 
     def _pieces(self, rows: Picks, keys: Picks, add: _Add) -> Iterator[Callable[[], Block]]:
         span = keys.bins.start, keys.bins.stop
@@ -137,8 +140,6 @@ class HeadBlocks:
     def entropies(self, rows: Places) -> Floats:
         """Entropy of whole rows in bits, (q,); NaN where nothing is allowed."""
         entropies = np.full(len(rows), np.nan, dtype=np.float32)
-        for _ in self.denominators(rows):
-            pass
         for start in range(0, len(rows), _ROWS):
             part = rows[start : start + _ROWS]
             with plain_maths(self.device):
@@ -196,7 +197,7 @@ class HeadBlocks:
         return states
 
     def _lse(self, rows: Index) -> torch.Tensor:
-        """(q,), of rows whose denominators are known."""
+        """(q,), computed where it is not known yet."""
         lse = self.attention.lse(self.example, slice(self.head, self.head + 1), rows)
         return lse[0].to(self.device)
 
@@ -277,8 +278,9 @@ class HeadBlocks:
     def _forbidden(self, rows: Index, keys: Index, scores: torch.Tensor) -> torch.Tensor:
         """(k, q)."""
         shape = tuple(scores.shape)
-        forbidden = torch.zeros(shape, dtype=torch.bool, device=self.device)
-        if self.attention.mask is not None:
+        if self.attention.mask is None:
+            forbidden = torch.zeros(shape, dtype=torch.bool, device=self.device)
+        else:
             allowed = self.attention.mask.allowed(self.example, slice(self.head, self.head + 1), rows, keys)[0]
             forbidden = torch.from_numpy(~np.broadcast_to(allowed.T, shape)).contiguous().to(self.device)
         return forbidden | (scores == -torch.inf) if self._modifier_forbids else forbidden

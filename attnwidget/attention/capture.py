@@ -108,6 +108,11 @@ class AttentionCapture(Tiles):
         return self._stacks
 
     @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
+    @property
     def tokens(self) -> list[str]:
         """Pieces of the queries of the first stack's first example."""
         return list(self._stack(None).query_tokens[0].pieces)

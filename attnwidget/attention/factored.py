@@ -219,8 +219,8 @@ class FactoredAttention:
             rows = np.unique(positions_of(picked, self.n_queries))
             with self._lock:
                 for head in wanted.tolist():
-                    if len(missing := self.rows_without_lse(example, head, rows)):
-                        self._compute_lse(example, head, missing)
+                    for _ in HeadBlocks(self, example, head).denominators(rows):
+                        pass
         if self._lse is None:  # no rows were asked for
             return torch.empty((len(wanted), 0), dtype=torch.float32, device=self.q.device)
         device = self._lse.device
@@ -290,10 +290,6 @@ class FactoredAttention:
         self._lse = torch.stack([again.lse(example, slice(0, self.n_heads)) for example in range(self.n_examples)])
         self._known[:] = True
         return not bool((self._lse < torch.inf).all())
-
-    def _compute_lse(self, example: int, head: int, rows: NDArray[np.intp]) -> None:
-        for _ in HeadBlocks(self, example, head).denominators(rows):
-            pass
 
     def _scores(self, example: int, heads: Index, queries: Index, keys: Index) -> torch.Tensor:
         """(h, q, k) float32, a tensor of its own."""

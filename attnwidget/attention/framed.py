@@ -227,7 +227,7 @@ class FramedAttention:
             answer, columns = np.broadcast_to(answer, shape), np.broadcast_to(columns, shape)
             head, row, place = np.nonzero(columns >= 0)
             merge.at(result, (head, rows[row], columns[head, row, place]), answer[head, row, place])
-        return result[:, :, back]
+        return result if isinstance(keys, slice) else result[:, :, back]
 
 
 def _check(what: str, places: Places, shape: tuple[int, ...], count: int) -> None:

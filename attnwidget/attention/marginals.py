@@ -10,7 +10,8 @@ import numpy as np
 from attnwidget.attention.bins import Bins, Picks
 from attnwidget.attention.limits import limits
 from attnwidget.attention.pooling import Pooling
-from attnwidget.attention.refining import Place, check_size
+from attnwidget.attention.refining import Place
+from attnwidget.attention.selection import check_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

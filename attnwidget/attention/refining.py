@@ -11,7 +11,7 @@ import numpy as np
 
 from attnwidget.attention.bins import Bins
 from attnwidget.attention.pooling import Pooling, Reduce, Tile
-from attnwidget.attention.selection import check_index, check_range
+from attnwidget.attention.selection import check_index, check_range, check_size, is_int
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -51,7 +51,7 @@ class Cells:
                 f"level is {self.level}, height {self.height} and width {self.width}; expected a level, or a height "
                 "and a width"
             )
-        elif not _is_int(self.level) or not 0 <= self.level <= _MOST_LEVEL:
+        elif not is_int(self.level) or not 0 <= self.level <= _MOST_LEVEL:
             raise ValueError(f"level is {self.level!r}; expected an int of at least 0: cells of 2^level tokens a side")
 
     def over(self, queries: Span, keys: Span) -> tuple[Bins, Bins]:
@@ -219,13 +219,3 @@ class Place:
         where = f"example {example} of {where}"
         rows = check_range("query", queries, len(shown.query_tokens[example]), where)
         return cls(layer, head, rows, check_range("key", keys, len(shown.key_tokens[example]), where))
-
-
-def check_size(what: str, size: object) -> None:
-    """Refuse what is no whole number of at least 1."""
-    if not _is_int(size) or size < 1:  # type: ignore[operator]
-        raise ValueError(f"{what} is {size!r}; expected an int of at least 1")
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, (int, np.integer)) and not isinstance(value, bool)

@@ -51,7 +51,7 @@ def check_range(what: str, value: object, count: int, where: str) -> tuple[int, 
         checked = _slice(what, value, count, where)
         value = (checked.start, checked.stop)
     # A list is a list of positions elsewhere: as a range it would be mistaken.
-    if not isinstance(value, tuple) or len(value) != _PAIR or not all(_is_int(end) for end in value):
+    if not isinstance(value, tuple) or len(value) != _PAIR or not all(is_int(end) for end in value):
         raise TypeError(f"{_plural(what)} are {value!r}; expected a range (start, stop) or a slice")
     start, stop = (operator.index(end) for end in value)
     if not 0 <= start < stop <= count:
@@ -98,7 +98,18 @@ def _slice(what: str, value: slice, count: int, where: str) -> slice:
     return slice(start, max(start, stop))
 
 
-def _is_int(value: object) -> bool:
+def check_size(what: str, size: object) -> None:
+    """Refuse what is no whole number of at least 1.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not is_int(size) or size < 1:  # type: ignore[operator]
+        raise ValueError(f"{what} is {size!r}; expected an int of at least 1")
+
+
+def is_int(value: object) -> bool:
+    """Whether something is a whole number that can count or number things: True and False are not."""
     return hasattr(value, "__index__") and not isinstance(value, (bool, np.bool_))
 
 

@@ -12,6 +12,7 @@ from attnwidget.attention.arrays import to_numpy
 from attnwidget.attention.memory import not_on_disk
 from attnwidget.attention.pooling import Pooling
 from attnwidget.attention.protocol import Bools, Floats, Index, length_of, positions_of
+from attnwidget.attention.rounding import moved_by_rounding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -120,6 +121,10 @@ class RemoteHeads:
         """As of any attention."""
         return bool(self._ask("has_nan"))
 
+    def moved_by_rounding(self) -> float:
+        """As `rounding.moved_by_rounding` says of them."""
+        return float(self._ask("moved_by_rounding"))
+
     def pooled(self, head: int, **rectangle: Any) -> Floats:  # noqa: ANN401 - as `Pooling` takes them
         """A rectangle pooled there, so that only its cells travel."""
         found: Floats = self._ask("pool", head, **rectangle)
@@ -216,6 +221,13 @@ class JoinedHeads:
     def has_nan(self) -> bool:
         """Whether weights that the mask allows are not numbers."""
         return any(part.has_nan() for part in self._parts)
+
+    def moved_by_rounding(self) -> float:
+        """The most over all parts."""
+        return max(
+            part.moved_by_rounding() if isinstance(part, RemoteHeads) else moved_by_rounding(part)
+            for part in self._parts
+        )
 
     def pooled(self, head: int, **rectangle: Any) -> Floats:  # noqa: ANN401 - as `Pooling` takes them
         """A rectangle pooled where the head is."""

@@ -13,6 +13,7 @@ from torch import distributed
 
 from attnwidget.attention import CaptureError
 from attnwidget.attention.pooling import Pooling
+from attnwidget.attention.rounding import moved_by_rounding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -131,6 +132,8 @@ def _answer(
         asked = stacks[stack].layers[layer]
         if name == "pool":
             return Pooling(asked, *arguments, **options).finish(), None
+        if name == "moved_by_rounding":
+            return moved_by_rounding(asked), None
         if name not in _QUESTIONS:
             raise ValueError(f"no rank answers {name!r}; expected one of {', '.join(sorted(_QUESTIONS))} or pool")
         return getattr(asked, name)(*arguments, **options), None

@@ -6,7 +6,7 @@ Every message gets one answer; a malformed one gets an error and changes nothing
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,14 +41,6 @@ _BEGUN_CELLS = 4 * MAX_REFINED_CELLS
 """Of tiles that were begun and are kept between messages."""
 
 
-@dataclass(frozen=True)
-class Answer:
-    """One message to the page: JSON content and the binary buffers that go with it."""
-
-    content: dict[str, Any]
-    buffers: list[bytes] = field(default_factory=list)
-
-
 class Answerer:
     """Answers the messages of one view, and keeps what it may ask for again.
 
@@ -62,7 +54,7 @@ class Answerer:
         self._capture: AttentionCapture | None = capture
         self._lock = threading.Lock()
         self._cache = TileCache()
-        self._begun: LRUCache[TileRequest, Refinement] = LRUCache(_BEGUN_CELLS, getsizeof=_cells)
+        self._begun: LRUCache[TileRequest, Refinement] = LRUCache(_BEGUN_CELLS, getsizeof=attrgetter("cells"))
         self._methods: dict[str, Callable[[AttentionCapture, Mapping[str, Any]], Reply]] = {
             "tiles": self._tiles,
             "values": self._values,
@@ -70,7 +62,7 @@ class Answerer:
             "marginals": self._marginals,
         }
 
-    def answer(self, message: object) -> Answer:
+    def answer(self, message: object) -> Reply:
         """Answer one message of the page.
 
         Args:
@@ -89,22 +81,27 @@ class Answerer:
                 raise RequestError("invalid", f"unknown method {method!r}: expected one of {', '.join(self._methods)}")
             params = mapping(request.get("params"), "'params'")
             with self._lock:
+                if self._capture is not None and self._capture.closed:  # by the person, not by the view
+                    self._let_go()
                 if self._capture is None:
                     raise RequestError("closed", "the capture behind this view has been closed: run the cell again")
                 reply = self._methods[method](self._capture, params)
         except RequestError as error:
-            return Answer({"id": request_id, "error": {"code": error.code, "message": str(error)}})
+            return Reply({"id": request_id, "error": {"code": error.code, "message": str(error)}})
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the page must hear of it
             text = f"{type(error).__name__}: {error}"
-            return Answer({"id": request_id, "error": {"code": "failed", "message": text}})
-        return Answer({"id": request_id, "ok": reply.content}, reply.buffers)
+            return Reply({"id": request_id, "error": {"code": "failed", "message": text}})
+        return Reply({"id": request_id, "ok": reply.content}, reply.buffers)
 
     def close(self) -> None:
         """Let go of the capture, and of all that came from it."""
         with self._lock:
-            self._capture = None
-            self._cache.clear()
-            self._begun.clear()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self._capture = None
+        self._cache.clear()
+        self._begun.clear()
 
     def _tiles(self, capture: AttentionCapture, params: Mapping[str, Any]) -> Reply:
         wanted = parse_tiles(capture, params)
@@ -164,7 +161,3 @@ class Answerer:
             known = Reply(content, [part.astype("<f4").tobytes() for part in (found.received, found.entropy)])
             self._cache.put(wanted, known)
         return known
-
-
-def _cells(work: Refinement) -> int:
-    return work.cells

@@ -305,3 +305,11 @@ def test_a_refinement_says_how_far_it_is():
     assert repr(work) == "Refinement(0% of 36 weights)"
     work.finish()
     assert repr(work) == "Refinement(100% of 36 weights)"
+
+
+def test_an_example_without_tokens_has_a_tile_without_cells():
+    q = k = torch.zeros(2, 1, 3, 4)
+    spans = [(0, 3), (3, 3)]
+    stack = AttentionStack("self", [FactoredAttention(q, k)], query_spans=spans, key_spans=spans)
+    assert AttentionCapture([stack]).tile(0, 0, batch=1).values.shape == (0, 0)
+    assert AttentionCapture([stack]).tile(0, 0, batch=0).values.shape == (3, 3)

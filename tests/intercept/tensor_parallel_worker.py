@@ -120,6 +120,14 @@ def another_rank_looks_and_factors_are_on_disk():
     FOUND["no such rank"] = error_of(lambda: aw.gathered(cap, rank=2).__enter__())
 
 
+def factors_that_were_rounded():
+    cap = aw.AttentionModel(load("grouped")).capture(dict(INPUTS), dtype="bfloat16")
+    with aw.gathered(cap) as whole:
+        if whole is not None:
+            checks = whole.verify().layers
+            FOUND["rounded"] = [[check.ok, check.error, check.tolerance] for check in checks]
+
+
 def an_exception_lets_the_others_go_on():
     cap = aw.AttentionModel(load("grouped")).capture(dict(INPUTS))
 
@@ -267,6 +275,7 @@ def main():
     mesh = init_device_mesh("cpu", (2,))
     only_what_is_looked_at_travels()
     another_rank_looks_and_factors_are_on_disk()
+    factors_that_were_rounded()
     an_exception_lets_the_others_go_on()
     a_question_without_an_answer_is_the_last()
     dropout_and_questions_without_an_answer()

@@ -105,6 +105,15 @@ def test_the_first_rank_sees_all_heads_in_order(ran, wanted):
     assert found["bad head"] == "IndexError: head 4 does not exist: stack 'self' has heads 0 to 3"
 
 
+def test_rounded_factors_are_checked_by_what_rounding_explains_on_all_ranks(ran):
+    alone = aw.AttentionModel(llama()).capture(dict(INPUTS), dtype="bfloat16").verify().layers
+    assert len(ran.found[0]["rounded"]) == len(alone) == 2
+    for (ok, error, tolerance), check in zip(ran.found[0]["rounded"], alone, strict=True):
+        assert ok
+        assert error == pytest.approx(check.error, rel=0.3)
+        assert tolerance == pytest.approx(check.tolerance, rel=1e-3)
+
+
 def test_after_the_block_the_other_ranks_are_gone_and_what_is_here_is_not(ran, wanted):
     assert ran.found[0]["after"] == (
         "CaptureError: the other ranks have gone on: ask within the `with aw.gathered(cap)` block, while they wait"

@@ -1,8 +1,13 @@
+import gc
+import weakref
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import attnwidget as aw
 from attnwidget.widget.codes import decode
 from attnwidget.widget.protocol import MAX_REPLY_BYTES
 from attnwidget.widget.requests import Answerer
@@ -99,6 +104,24 @@ def test_a_closed_capture_says_so(capture):
         "code": "closed",
         "message": "the capture behind this view has been closed: run the cell again",
     }
+
+
+def test_a_capture_that_its_owner_closed_is_let_go_of(monkeypatch):
+    monkeypatch.setattr("attnwidget.widget.requests.SLICE", 0)
+    q, k = torch.randn(2, 1, 1, 3000, 4).unbind(0)
+    layer = aw.FactoredAttention(q, k)
+    capture = aw.AttentionCapture([aw.AttentionStack("self", [layer])])
+    answerer = Answerer(capture)
+    tile = {"layer": 0, "head": 0, "queries": [0, 3000], "keys": [0, 3000], "height": 8, "width": 8}
+    asked = {"stack": "self", "batch": 0, "tile": {**tile, "reduce": "max", "dtype": "u8"}}
+    begun = answerer.answer({"id": 1, "method": "refine", "params": asked}).content["ok"]
+    assert begun["done"] < 1
+    held = weakref.ref(layer)
+    capture.close()
+    del layer
+    assert answerer.answer({"id": 2, "method": "refine", "params": asked}).content["error"]["code"] == "closed"
+    gc.collect()
+    assert held() is None
 
 
 def test_an_exception_reaches_the_page(capture, monkeypatch):
