@@ -59,7 +59,7 @@ node_modules/.package-lock.json: package.json package-lock.json
 	npm ci --silent --no-audit --no-fund
 	@touch $@
 
-$(BUNDLE): $(shell find js/src -type f 2>/dev/null) package.json node_modules/.package-lock.json
+$(BUNDLE): $(shell find js/src js/scripts -type f 2>/dev/null) package.json node_modules/.package-lock.json
 	npm run --silent build
 	@touch $@
 

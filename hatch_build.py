@@ -10,7 +10,7 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 BUNDLE = Path("attnwidget/widget/static/widget.js")
-SOURCES = ("js/src", "package.json", "package-lock.json")
+SOURCES = ("js/src", "js/scripts", "package.json", "package-lock.json")
 
 
 class FrontEndBuildHook(BuildHookInterface):  # type: ignore[type-arg]

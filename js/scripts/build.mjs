@@ -1,8 +1,9 @@
 // Builds the one script of the widget; with --watch again on every change; with --dev-page the page of js/dev.
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { dirname } from "node:path";
-import { deflateRawSync } from "node:zlib";
 import esbuild from "esbuild";
+import { minify } from "terser";
+import { selfInflating } from "./packing.mjs";
 
 const watch = process.argv.includes("--watch");
 const devPage = process.argv.includes("--dev-page");
@@ -20,33 +21,23 @@ const cssAsText = {
 };
 
 /**
- * The bundle is stored once per widget in every saved notebook, so it travels deflated: a module of a few lines that
- * inflates itself and imports the rest. Hosts import the module from a blob anyway, so that no rule of theirs is new here.
+ * The bundle is stored once per widget in every saved notebook, so terser shortens what esbuild leaves, and the module
+ * travels packed. Hosts import the module from a blob anyway, so that no rule of theirs is new here.
  */
-const selfInflating = {
-  name: "self-inflating",
+const packed = {
+  name: "packed",
   setup(build) {
     build.onEnd(async ({ outputFiles }) => {
-      for (const { path, contents } of outputFiles ?? []) {
-        const body = deflateRawSync(contents, { level: 9 }).toString("base64");
+      for (const { path, text } of outputFiles ?? []) {
+        const { code } = await minify(text, { module: true, ecma: 2022, compress: { passes: 3 } });
+        const module = await selfInflating(code);
         await mkdir(dirname(path), { recursive: true });
-        await writeFile(
-          path,
-          LOADER.replace("BODY", () => body),
-        );
+        await writeFile(path, module);
+        console.log(`minified ${code.length} bytes, stored ${module.length}`);
       }
     });
   },
 };
-
-const LOADER = `// attnwidget's front end, deflated; its source is in js/src of the project.
-const body = Uint8Array.from(atob("BODY"), (c) => c.charCodeAt(0));
-const code = new Blob([body]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
-const url = URL.createObjectURL(new Blob([await new Response(code).text()], { type: "text/javascript" }));
-const { default: widget } = await import(url);
-URL.revokeObjectURL(url);
-export default widget;
-`;
 
 const options = {
   bundle: true,
@@ -56,7 +47,7 @@ const options = {
   charset: "utf8",
   legalComments: "none",
   logLevel: "info",
-  plugins: devPage ? [cssAsText] : [cssAsText, selfInflating],
+  plugins: devPage ? [cssAsText] : [cssAsText, packed],
   ...(devPage
     ? {
         entryPoints: ["js/dev/main.ts", "js/dev/index.html"],
