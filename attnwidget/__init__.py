@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from attnwidget.intercept import capture
     from attnwidget.model import AttentionModel
     from attnwidget.ranks import gathered
+    from attnwidget.saving import load
     from attnwidget.widget import AttentionWidget
 
     __version__: str
@@ -44,6 +45,7 @@ __all__ = [
     "capture",
     "gathered",
     "limits",
+    "load",
 ]
 
 # Loaded when first asked for: importing this package must load neither torch, transformers nor ipywidgets.
@@ -60,6 +62,7 @@ _ROOMS = {
     "capture": "attnwidget.intercept",
     "gathered": "attnwidget.ranks",
     "limits": "attnwidget.attention.limits",
+    "load": "attnwidget.saving",
 }
 
 

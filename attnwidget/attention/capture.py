@@ -18,6 +18,8 @@ from attnwidget.attention.verify import Verification, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from os import PathLike
+    from pathlib import Path
 
     from attnwidget.analysis import Patterns
     from attnwidget.attention.generation import Generation
@@ -281,6 +283,28 @@ class AttentionCapture(Tiles):
 
         shown, example = self._place(batch, stack)
         return find_patterns(shown, example, rows=rows, window=window)
+
+    def save(self, path: str | PathLike[str]) -> Path:
+        """Write the capture into a file that `aw.load` reads: safetensors, numbers and text, no code.
+
+        What was kept is written as it is, so a file is about as large as `nbytes`. A file that stands there is replaced
+        once the new one is whole. `docs/file-format.md` describes the format.
+
+        Args:
+            path: of the file; ".safetensors" is its usual ending, and none is added.
+
+        Returns:
+            The path.
+
+        Raises:
+            CaptureError: the capture was closed.
+            OSError: the file cannot be written.
+            ValueError: a layer holds something that is no array: a score function of flex attention, heads kept by
+                other processes, or attention worked out from another capture.
+        """
+        from attnwidget.saving import save
+
+        return save(self, path)
 
     def show(self, **kwargs: Any) -> Any:  # noqa: ANN401 - see below
         """An `AttentionWidget` for the last line of a cell; keyword arguments set its traits (layer=3, head=5)."""

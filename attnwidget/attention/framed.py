@@ -94,6 +94,17 @@ class FramedAttention:
         return same
 
     @property
+    def places(self) -> tuple[Places, Places]:
+        """Query places (B * W, Tq) and key places (B * W, H | 1, Tq | 1, Tk) that make the same frame again."""
+        query_places = np.full((self.windows.n_examples, self.windows.n_queries), -1, dtype=np.int64)
+        standing = np.flatnonzero(self._window >= 0)
+        query_places[self._window[standing], self._slot[standing]] = standing
+        owner = np.where(query_places >= 0, query_places // self.n_queries, -1).max(axis=1)[:, None, None, None]
+        # A window where no query stands belongs to nobody, and its keys are never asked for.
+        key_places = np.where((self._keys >= 0) & (owner >= 0), owner * self.n_keys + self._keys, -1)
+        return query_places, key_places.astype(np.int64)
+
+    @property
     def counts_padding(self) -> bool:
         """Whether tokens may look at padding of their windows, which no weight of the whole sequence shows."""
         heads = slice(0, self.n_heads)

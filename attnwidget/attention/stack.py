@@ -63,7 +63,7 @@ class AttentionStack:
     Args:
         name: what the stack is called: "self", "encoder", "decoder", "cross" ...
         layers: in the order they ran.
-        query_tokens: one Tokens per example, padding included; numbered if None.
+        query_tokens: one Tokens per example, padding included or left out; numbered if None.
         key_tokens: likewise; the query tokens if None, where there are as many keys as queries.
         query_spans: per example, the (start, stop) that is not padding; everything if None.
         key_spans: likewise.
@@ -184,10 +184,12 @@ def _trim(what: str, tokens: Sequence[Tokens], spans: tuple[Span, ...], length: 
             f"{what} name {len(tokens)} examples and stack {stack!r} has {len(spans)}; expected one list of tokens "
             "per example"
         )
-    for number, names in enumerate(tokens):
-        if len(names) != length:
+    for number, (names, (start, stop)) in enumerate(zip(tokens, spans, strict=True)):
+        if len(names) not in (length, stop - start):
             raise ValueError(
                 f"{what} of example {number} hold {len(names)} tokens and the attention of stack {stack!r} has "
                 f"{length}; expected one name per position, special tokens and padding included"
             )
-    return tuple(names[start:stop] for names, (start, stop) in zip(tokens, spans, strict=True))
+    return tuple(
+        names[start:stop] if len(names) == length else names for names, (start, stop) in zip(tokens, spans, strict=True)
+    )
