@@ -306,6 +306,29 @@ class AttentionCapture(Tiles):
 
         return save(self, path)
 
+    def to_html(self, path: str | PathLike[str], *, max_bytes: int | None = None, **traits: Any) -> Path:  # noqa: ANN401
+        """Write a page with the view that `show(**traits)` gives; it needs no kernel and no network.
+
+        Args:
+            path: of the page; what stands there is replaced.
+            max_bytes: the most that the weights may take in it, as text; 8 MB if None.
+            **traits: of `AttentionWidget`: layer=3, head=5 ...
+
+        Returns:
+            The path.
+
+        Raises:
+            OSError: the page cannot be written.
+            ValueError: max_bytes is not above 0.
+            traitlets.TraitError: a trait is out of range.
+        """
+        view = self.show(**traits)
+        try:
+            written: Path = view.to_html(path, max_bytes=max_bytes)
+        finally:
+            view.close()
+        return written
+
     def show(self, **kwargs: Any) -> Any:  # noqa: ANN401 - see below
         """An `AttentionWidget` for the last line of a cell; keyword arguments set its traits (layer=3, head=5)."""
         # The one arrow that points up: `cap.show()` is what people write, and data must load without a widget library.

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from attnwidget.widget.protocol import CODE_FIRST, CODE_MASKED, CODE_MISSING, CODE_ZERO, LOG2_MIN
+from attnwidget.widget.protocol import (
+    CODE_FIRST,
+    CODE_MASKED,
+    CODE_MISSING,
+    CODE_ZERO,
+    LOG2_MIN,
+    SQRT_FIRST,
+    SQRT_STEPS,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,6 +45,24 @@ def encode(weights: NDArray[np.floating], dtype: CodeType) -> NDArray[np.uint8] 
     codes: NDArray[np.uint8] | NDArray[np.uint16]
     codes = np.where(masked, CODE_MASKED, np.where(masked, 0, position) + CODE_FIRST).astype(out)
     codes[np.isposinf(weights)] = CODE_MISSING
+    return codes
+
+
+def encode_sqrt(weights: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Turn weights into codes even in their square root: a byte each, for weights that are stored and not asked for.
+
+    Args:
+        weights: any shape, in [0, 1]; NaN where the mask does not allow the pair, infinity where the weight is not a
+            number.
+
+    Returns:
+        `2 + round(128 * sqrt(w))`, so that square roots are right to 1/256; 1 for infinity, 0 for NaN.
+    """
+    masked, lost = np.isnan(weights), np.isposinf(weights)
+    roots = np.sqrt(np.where(masked | lost, 0, np.minimum(weights, 1)), dtype=np.float64)
+    codes: NDArray[np.uint8] = (SQRT_FIRST + np.rint(SQRT_STEPS * roots)).astype(np.uint8)
+    codes[masked] = CODE_MASKED
+    codes[lost] = CODE_MISSING
     return codes
 
 

@@ -12,7 +12,7 @@ from attnwidget.widget.codes import CodeType, encode
 from attnwidget.widget.protocol import EMBED_BUDGET, EXACT_CELLS, PROTOCOL_VERSION, SAMPLE_ROWS, THUMBNAIL, TILE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from attnwidget.attention import AttentionCapture
 
@@ -76,8 +76,13 @@ def pack(
         offset += len(body)
         tiles.append(entry)
         bodies.append(body)
+    return seal(tiles, bodies)
+
+
+def seal(tiles: Sequence[dict[str, Any]], bodies: Iterable[bytes], level: int = 6) -> bytes:
+    """The `embed` trait of these tiles: header entries, and their codes one after another."""
     header = json.dumps({"version": PROTOCOL_VERSION, "tiles": tiles}, separators=(",", ":")).encode()
-    return zlib.compress(struct.pack("<I", len(header)) + header + b"".join(bodies), 6)
+    return zlib.compress(struct.pack("<I", len(header)) + header + b"".join(bodies), level)
 
 
 def _wanted(counts: tuple[int, int], shape: tuple[int, int], layer: int, head: int) -> Iterator[_Wanted]:

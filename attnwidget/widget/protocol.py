@@ -13,6 +13,9 @@ CODE_MASKED: Final = 0
 CODE_MISSING: Final = 1
 CODE_ZERO: Final = 2
 CODE_FIRST: Final = 3
+SQRT_FIRST: Final = 2
+SQRT_STEPS: Final = 128
+"""Codes of stored weights are even in their square root: the first stands for 0, the one so many steps on for 1."""
 
 THUMBNAIL: Final = 48
 """Cells a side, at most, of a head in the grid."""

@@ -6,6 +6,8 @@ export const CODE_MASKED = 0;
 export const CODE_MISSING = 1;
 export const CODE_ZERO = 2;
 export const CODE_FIRST = 3;
+export const SQRT_FIRST = 2;
+export const SQRT_STEPS = 128;
 export const CODE_MAX_U8 = 255;
 export const CODE_MAX_U16 = 65535;
 export const THUMBNAIL = 48;
@@ -96,7 +98,11 @@ export interface TileHeader {
 }
 
 /** A tile inside the `embed` trait: where it comes from and where its codes start. */
-export interface EmbeddedTile extends TileRequest {
+export interface EmbeddedTile extends Omit<TileRequest, "dtype"> {
+  /** "sqrt": a byte a weight, even in its square root. */
+  dtype: Dtype | "sqrt";
+  /** Only cells on and under the diagonal that ends in the last corner are stored; the others are masked. */
+  triangle?: boolean;
   stack: string;
   batch: number;
   offset: number;

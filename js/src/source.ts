@@ -134,8 +134,11 @@ export class TileSource implements DataSource {
       for (const [t, tile] of await readEmbed(bytes)) {
         const shape = this.options.shape(t);
         const whole = t.queries[1] - t.queries[0] === shape.queries && t.keys[1] - t.keys[0] === shape.keys;
-        if (whole)
-          this.#embedded.set(wantKey({ kind: t.dtype === "u8" ? "thumbnail" : "detail", ref: t }), tile);
+        if (!whole) continue;
+        this.#embedded.set(wantKey({ kind: t.dtype === "u8" ? "thumbnail" : "detail", ref: t }), tile);
+        // The small picture of a head is in its large one.
+        if (t.dtype === "sqrt")
+          this.#embedded.set(wantKey({ kind: "thumbnail", ref: t }), shrunk(tile, THUMBNAIL));
       }
     } catch (error) {
       this.problem.value = `The weights stored with this widget cannot be read: ${(error as Error).message}`;

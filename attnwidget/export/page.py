@@ -1,0 +1,100 @@
+"""A view as a page that needs no kernel and no network."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from attnwidget.export.embedding import Embedded, Head, embed_page
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Mapping
+
+    from attnwidget.attention import AttentionCapture
+
+MAX_BYTES = 8_000_000
+"""Of weights in a page, unless somebody says otherwise."""
+_HERE = Path(__file__).parent
+_BUNDLE = _HERE.parent / "widget" / "static" / "widget.js"
+_OVERHEAD = 4 / 3
+"""Bytes as base64, which text can hold."""
+
+
+class StaticView:
+    """A view without a kernel: shown by the last line of a cell, and by whatever is made of that cell later.
+
+    Attributes:
+        html: all of it, weights and script included.
+        embedded: what is stored of the capture, and what is left out.
+    """
+
+    def __init__(self, html: str, embedded: Embedded) -> None:
+        self.html = html
+        self.embedded = embedded
+
+    def _repr_html_(self) -> str:
+        return self.html
+
+    def __repr__(self) -> str:
+        return f"StaticView({len(self.html.encode()) / 1e6:.1f} MB: {self.embedded.words})"
+
+
+def static_view(
+    capture: AttentionCapture,
+    state: Mapping[str, Any],
+    *,
+    max_bytes: int = MAX_BYTES,
+    told: Callable[[int, int], None] | None = None,
+) -> StaticView:
+    """Make a view that needs nothing but a browser.
+
+    Args:
+        capture: what is shown.
+        state: the traits of the view, `meta` among them.
+        max_bytes: the most that the weights may take, as they are stored in the page.
+        told: called with how many heads are done, and how many there are.
+
+    Raises:
+        ValueError: max_bytes is not above 0.
+        FileNotFoundError: the front end has not been built.
+    """
+    if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes <= 0:
+        raise ValueError(f"max_bytes is {max_bytes!r}; expected a number of bytes above 0")
+    first = Head(state["stack"], state["batch"], state["layer"], state["head"])
+    embedded = embed_page(capture, first, int(max_bytes / _OVERHEAD), told)
+    summary = summary_of(capture)
+    fragment = Template((_HERE / "fragment.html").read_text(encoding="utf-8")).substitute(
+        words=html.escape(embedded.words),
+        summary=html.escape(summary),
+        # "<" would end the script that holds it, were the text "</script>".
+        state=json.dumps(dict(state)).replace("<", "\\u003c"),
+        weights=base64.b64encode(embedded.data).decode(),
+        bundle=_BUNDLE.read_text(encoding="utf-8"),
+    )
+    return StaticView(fragment, embedded)
+
+
+def write_page(path: str | os.PathLike[str], capture: AttentionCapture, view: StaticView) -> Path:
+    """Write one page that holds a view.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    target = Path(path).expanduser()
+    page = Template((_HERE / "page.html").read_text(encoding="utf-8"))
+    target.write_text(page.substitute(title=html.escape(summary_of(capture)), fragment=view.html), encoding="utf-8")
+    return target
+
+
+def summary_of(capture: AttentionCapture) -> str:
+    """What a capture is, in a sentence: model, stacks, heads, tokens."""
+    stacks = "; ".join(
+        f"{name}: {stack.n_layers} layers x {stack.n_heads} heads, {stack.size_text()}"
+        for name, stack in capture.stacks.items()
+    )
+    return f"Attention of {capture.model}. {stacks}."
