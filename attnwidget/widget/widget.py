@@ -40,7 +40,8 @@ class AttentionWidget(anywidget.AnyWidget):
         direction: how a focused token is read in the text: `"from"` shades what it looks at, `"to"` what looks at it.
         window: the part of the head that is shown, (q0, q1, k0, k1): queries [q0, q1) and keys [k0, k1); None for all
             of it.
-        panels: which panels are shown, in order: any of `"grid"`, `"heatmap"`, `"lines"`, `"text"`.
+        panels: which panels are shown, in order: any of `"grid"`, `"heatmap"`, `"lines"`, `"text"`, `"detail"`; the
+            last one, how the weight of the locked pair came about, only if asked for.
         threshold: lines under this weight, in [0, 1], are not drawn.
         scale: from weight to colour: `"linear"`, `"sqrt"` or `"log"`.
         domain: the weights (low, high) at the ends of the colour map; None for each head's own range.
@@ -67,7 +68,7 @@ class AttentionWidget(anywidget.AnyWidget):
     key = t.Int(None, allow_none=True).tag(sync=True)
     window = t.Tuple(t.Int(), t.Int(), t.Int(), t.Int(), default_value=None, allow_none=True).tag(sync=True)
     direction = t.Enum(protocol.DIRECTIONS, "from").tag(sync=True)
-    panels = t.List(t.Enum(protocol.PANELS), list(protocol.PANELS)).tag(sync=True)
+    panels = t.List(t.Enum(protocol.PANELS), list(protocol.DEFAULT_PANELS)).tag(sync=True)
     threshold = t.Float(0.0, min=0.0, max=1.0).tag(sync=True)
     scale = t.Enum(protocol.SCALES, "sqrt").tag(sync=True)
     domain = t.Tuple(t.Float(), t.Float(), default_value=None, allow_none=True).tag(sync=True)
