@@ -29,10 +29,12 @@ def factor_pair(attention: FactoredAttention, example: int, head: int, query: in
     added = None if attention.mask is None else attention.mask.added(*where)
     bias = 0.0 if added is None else float(added.reshape(()))
     lse = float(attention.lse(*row))
+    group = attention.n_heads // attention.n_key_heads
     return PairDetail(
         q=q[0, 0].cpu().numpy(),
         k=k[0, 0].cpu().numpy(),
-        key_head=head // (attention.n_heads // attention.n_key_heads),
+        key_head=head // group,
+        group=group,
         dot=float(dot),
         scale=attention.scale,
         raw=raw,

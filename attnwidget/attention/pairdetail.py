@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
 if TYPE_CHECKING:
     from attnwidget.attention.protocol import Attention, Floats
+
+Step: TypeAlias = tuple[str, str, str]
+"""Words, a number, and words after it."""
+
+_LARGE, _SMALL = 100, 1e-4
+_RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -23,7 +30,8 @@ class PairDetail:
         q: (d,) float32, the query as the attention kernel received it: after rotary positions, norms, and whatever else
             the model does to it; widened from the type it ran in.
         k: (d,) float32, the key likewise; under grouped queries that of key head `key_head`.
-        key_head: the key-value head that this head shares.
+        key_head: the key-value head whose key this is.
+        group: how many query heads share it.
         dot: q . k, the sum of `products`.
         scale: what the dot product is multiplied with.
         raw: scale * dot, the score before a soft cap.
@@ -42,6 +50,7 @@ class PairDetail:
     q: Floats
     k: Floats
     key_head: int
+    group: int
     dot: float
     scale: float
     raw: float
@@ -86,27 +95,50 @@ class PairDetail:
         # A rounding error must not ask for one component more.
         return int(np.argmax(reached >= share * reached[-1] * (1 - 1e-12)))
 
-    def __repr__(self) -> str:
-        size = len(self.q)
-        rows = [
-            ("q . k", self.dot, f"{size} components, {self.components()} of them hold 80 % of sum |q * k|"),
-            ("* scale", self.scale, ""),
-            ("= score", self.raw, "" if self.softcap is None else "before the soft cap"),
-        ]
+    @property
+    def share(self) -> str:
+        """How many components make most of the score, in words."""
+        n = f"{self.components()} of {len(self.q)} component{'s' * (len(self.q) != 1)}"
+        return f"{n} make 80 % of the sum of |q × k|"
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """From the dot product to the weight, in words with numbers; what the model does not have is left out."""
+        steps = [("score", number_text(self.raw), f"= scale {number_text(self.scale)} × q · k {number_text(self.dot)}")]
         if self.softcap is not None:
-            rows.append(("soft cap", self.capped, f"{self.softcap:g} * tanh(score / {self.softcap:g})"))
+            steps.append((f"soft cap {number_text(self.softcap)} →", number_text(self.capped), ""))
         if self.modified:
-            rows.append(("modifier", self.modified, "added by the score modifier"))
-        rows += [
-            ("+ bias", self.bias, "position bias and mask, as added" if self.bias else "nothing is added"),
-            ("- lse", self.lse, "log of the row's softmax denominator"),
-            ("= log weight", self.log_weight, "not allowed by the mask" if self.masked else ""),
-            ("weight", self.weight, "exp(log weight)"),
-        ]
+            steps.append(("+ modifier", number_text(self.modified), ""))
+        steps.append(("+ bias", number_text(self.bias), ""))
+        if self.lse != -math.inf:
+            steps.append(("− lse", number_text(self.lse), ""))
+        if self.masked:
+            steps.append(("weight", "0", "not allowed by the mask"))
+        else:
+            steps.append((f"weight = exp({number_text(self.log_weight)}) =", number_text(self.weight), ""))
         if self.sink_share is not None:
-            rows.append(("sink", self.sink_share, "share of the row that goes to a sink that is no token"))
-        lines = (f"  {name:<12} {value:>11.5g}  {words}".rstrip() for name, value, words in rows)
-        return "\n".join([f"PairDetail({self.pair or f'{size} components'})", *lines])
+            steps.append(("sink", number_text(self.sink_share), "of the row"))
+        if self.group > 1:
+            steps.append(("key head", str(self.key_head), f"shared by {self.group} heads"))
+        return tuple(steps)
+
+    def __repr__(self) -> str:
+        lines = (" ".join(filter(None, step)) for step in self.steps)
+        return "\n  ".join([f"PairDetail({self.pair or f'{len(self.q)} components'})", *lines, self.share])
+
+
+def number_text(value: float) -> str:
+    """A number as the view prints it: three significant digits, one after the point where it is large."""
+    size = abs(value)
+    sign = "−" if value < 0 else ""
+    if not math.isfinite(value):
+        return f"{sign}∞" if math.isinf(value) else "not a number"
+    if size >= _LARGE:
+        return f"{sign}{size:.1f}"
+    if size >= _SMALL:
+        return f"{sign}{size:#.3g}"
+    digits, _, power = f"{size:.2e}".partition("e-")
+    return f"{sign}{digits} × 10⁻{power.lstrip('0').translate(_RAISED)}" if size else "0"
 
 
 @runtime_checkable

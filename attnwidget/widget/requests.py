@@ -175,7 +175,8 @@ class Answerer:
             found = capture.detail(*pair, batch=wanted.place.batch, stack=wanted.place.stack)
         except ValueError as error:
             raise RequestError("unavailable", str(error)) from error
-        content: dict[str, Any] = {"size": len(found.q), "masked": found.masked, "key_head": found.key_head}
+        words = {"few": found.components(), "share": found.share, "steps": found.steps}
+        content = {"size": len(found.q), "masked": found.masked, "key_head": found.key_head, **words}
         for name in _DETAILS:
             number = getattr(found, name)
             # JSON has no infinity, and no NaN.

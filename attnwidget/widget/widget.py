@@ -46,6 +46,7 @@ class AttentionWidget(anywidget.AnyWidget):
         scale: from weight to colour: `"linear"`, `"sqrt"` or `"log"`.
         domain: the weights (low, high) at the ends of the colour map; None for each head's own range.
         colormap: one of `"oslo"`, `"cividis"`, `"magma"`, `"viridis"`.
+        components: order of the components in the panel `"detail"`: by the `"size"` of |q * k|, or by `"index"`.
         theme: `"auto"` follows the notebook, or `"light"`, `"dark"`.
 
     Raises:
@@ -74,6 +75,7 @@ class AttentionWidget(anywidget.AnyWidget):
     domain = t.Tuple(t.Float(), t.Float(), default_value=None, allow_none=True).tag(sync=True)
     colormap = t.Enum(protocol.COLORMAPS, "oslo").tag(sync=True)
     theme = t.Enum(protocol.THEMES, "auto").tag(sync=True)
+    components = t.Enum(protocol.COMPONENTS, "size").tag(sync=True)
 
     def __init__(self, capture: AttentionCapture, **traits: Any) -> None:  # noqa: ANN401 - traits check their own types
         # First, because ipywidgets closes even what was never finished.
@@ -215,5 +217,6 @@ class AttentionWidget(anywidget.AnyWidget):
 
 _PLURAL = {"batch": "examples", "layer": "layers", "head": "heads", "query": "queries", "key": "keys"}
 _SETTABLE = tuple(
-    "stack batch layer head query key window direction panels threshold scale domain colormap theme layout".split()  # noqa: SIM905
+    "stack batch layer head query key window direction panels threshold scale domain colormap theme "
+    "components layout".split()
 )

@@ -19,6 +19,7 @@ from attnwidget.attention import (
     Mask,
     PairDetail,
 )
+from attnwidget.attention.pairdetail import number_text
 from attnwidget.attention.segmented import SegmentedAttention
 
 HEADS, KEY_HEADS, TOKENS, SIZE = 4, 2, 6, 8
@@ -42,6 +43,22 @@ def capture(layer, names="abcdef", **spans):
     return AttentionCapture([AttentionStack("self", [layer], **spans)], model="toy")
 
 
+def by_hand(layer, added, example, head, query, key):
+    """What torch makes of the factors: raw score, capped, after the modifier, with everything added, and lse."""
+    q, k = layer.q[example, head, query].float(), layer.k[example, head // 2].float()
+    raw = k @ q * layer.scale
+    capped = layer.softcap * torch.tanh(raw / layer.softcap) if layer.softcap else raw
+    places = np.arange(TOKENS)
+    score = (
+        capped if layer.modifier is None else layer.modifier(capped[None, None], 0, 0, np.array([query]), places)[0, 0]
+    )
+    logits = score if added is None else score + torch.from_numpy(added[0, head, query])
+    if layer.mask is not None and layer.mask.highest == 0:
+        logits = logits.masked_fill(torch.arange(TOKENS) > query, -torch.inf)
+    lse = torch.logsumexp(logits if layer.sinks is None else torch.cat([logits, layer.sinks[head : head + 1]]), 0)
+    return raw[key], capped[key], score[key], logits[key], lse
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.data())
 def test_all_numbers_are_those_of_torch(data):
@@ -50,54 +67,41 @@ def test_all_numbers_are_those_of_torch(data):
     dtype = data.draw(st.sampled_from([torch.float32, torch.bfloat16, torch.float16]))
     q = torch.randn(2, HEADS, TOKENS, SIZE, generator=generator).to(dtype) * data.draw(st.sampled_from([1, 4]))
     k = torch.randn(2, KEY_HEADS, TOKENS, SIZE, generator=generator).to(dtype)
-    scale = data.draw(st.sampled_from([None, 1.0, 0.2]))
-    softcap = data.draw(st.sampled_from([None, 2.0]))
-    sinks = data.draw(st.sampled_from([None, torch.randn(HEADS, generator=generator)]))
-    modifier = data.draw(st.sampled_from([None, Shifted()]))
-    bias = torch.randn(1, HEADS, TOKENS, TOKENS, generator=generator)
-    added = data.draw(st.sampled_from([None, bias.numpy()]))
+    added = data.draw(st.sampled_from([None, torch.randn(1, HEADS, TOKENS, TOKENS, generator=generator).numpy()]))
     mask = data.draw(st.sampled_from([None, Mask.causal(TOKENS, TOKENS)]))
-    if added is not None:
-        mask = dataclasses.replace(mask or Mask(TOKENS, TOKENS), bias=added)
-    cap = capture(FactoredAttention(q, k, scale=scale, softcap=softcap, sinks=sinks, modifier=modifier, mask=mask))
-
+    layer = FactoredAttention(
+        q,
+        k,
+        scale=data.draw(st.sampled_from([None, 1.0, 0.2])),
+        softcap=data.draw(st.sampled_from([None, 2.0])),
+        sinks=data.draw(st.sampled_from([None, torch.randn(HEADS, generator=generator)])),
+        modifier=data.draw(st.sampled_from([None, Shifted()])),
+        mask=mask if added is None else dataclasses.replace(mask or Mask(TOKENS, TOKENS), bias=added),
+    )
+    cap = capture(layer)
     example, head = data.draw(st.integers(0, 1)), data.draw(st.integers(0, HEADS - 1))
     query, key = data.draw(st.integers(0, TOKENS - 1)), data.draw(st.integers(0, TOKENS - 1))
     found = cap.detail(0, head, query, key, batch=example)
 
-    mine, others = q[example, head, query].float(), k[example, head // 2].float()
-    raw = others @ mine * (SIZE**-0.5 if scale is None else scale)
-    capped = raw if softcap is None else softcap * torch.tanh(raw / softcap)
-    places = np.arange(TOKENS)
-    score = capped if modifier is None else modifier(capped[None, None], 0, None, np.array([query]), places)[0, 0]
-    logits = score if added is None else score + bias[0, head, query]
-    if mask is not None and mask.highest == 0:
-        logits = logits.masked_fill(torch.arange(TOKENS) > query, -torch.inf)
-    allowed = bool(torch.isfinite(logits[key]))
-    lse = torch.logsumexp(logits if sinks is None else torch.cat([logits, sinks[head : head + 1]]), 0)
-
-    np.testing.assert_array_equal(found.q, mine.numpy())
-    np.testing.assert_array_equal(found.k, others[key].numpy())
-    np.testing.assert_array_equal(found.products, (mine * others[key]).numpy())
+    raw, capped, score, logit, lse = map(float, by_hand(layer, added, example, head, query, key))
+    mine, other = q[example, head, query].float().numpy(), k[example, head // 2, key].float().numpy()
+    np.testing.assert_array_equal([found.q, found.k, found.products], [mine, other, mine * other])
     assert found.q.dtype == found.k.dtype == found.products.dtype == np.float32
     near = {"rel": 1e-5, "abs": 2e-5}
-    assert (found.products.sum(), found.dot) == pytest.approx((float(others[key] @ mine),) * 2, **near)
-    assert found.scale == pytest.approx(SIZE**-0.5 if scale is None else scale)
-    assert (found.raw, found.capped) == pytest.approx((float(raw[key]), float(capped[key])), **near)
-    assert found.score == pytest.approx(float(score[key]), **near)
-    assert found.modified == pytest.approx(float(score[key] - capped[key]), **near)
-    assert (found.softcap, found.key_head) == (softcap, head // 2)
-    assert found.bias == (0 if added is None else pytest.approx(float(bias[0, head, query, key])))
-    assert found.lse == pytest.approx(float(lse), **near)
-    assert found.masked is not allowed
-    assert found.log_weight == pytest.approx(float(logits[key] - lse), **near)
-    assert found.weight == pytest.approx(float(torch.exp(logits[key] - lse)), abs=1e-5)
+    assert (found.products.sum(), found.dot) == pytest.approx((float(mine @ other),) * 2, **near)
+    assert (found.scale, found.softcap, found.key_head, found.group) == (layer.scale, layer.softcap, head // 2, 2)
+    assert (found.raw, found.capped, found.score) == pytest.approx((raw, capped, score), **near)
+    assert found.modified == pytest.approx(score - capped, **near)
+    assert found.bias == (0 if added is None else pytest.approx(float(added[0, head, query, key])))
+    assert (found.lse, found.log_weight) == pytest.approx((lse, logit - lse), **near)
+    assert found.masked == (logit == -np.inf)
+    assert found.weight == pytest.approx(np.exp(logit - lse), abs=1e-5)
     assert found.weight == cap.weights(0, head, queries=[query], keys=[key], batch=example)[0, 0]
     assert found.weight == pytest.approx(cap.weights(0, head, batch=example)[query, key], abs=1e-6)
-    if sinks is None:
-        assert found.sink_share is None
-    else:
-        assert found.sink_share == pytest.approx(float(torch.exp(sinks[head] - lse)), abs=1e-5)
+    share = None if layer.sinks is None else pytest.approx(np.exp(float(layer.sinks[head]) - lse), abs=1e-5)
+    assert found.sink_share == share
+    assert ("modifier" in repr(found)) == (found.modified != 0)
+    assert f"key head {head // 2} shared by 2 heads" in repr(found)
 
 
 @settings(deadline=None)
@@ -125,16 +129,32 @@ def test_it_prints_as_a_table():
     stack = AttentionStack("self", [layer], query_tokens=tokens.query_tokens, key_tokens=tokens.key_tokens)
     assert repr(AttentionCapture([stack]).detail(0, 0, 0, 0)) == (
         "PairDetail(layer 0 head 0 of example 0 of stack 'self': query 0 'it' -> key 0 'an')\n"
-        "  q . k                  4  4 components, 2 of them hold 80 % of sum |q * k|\n"
-        "  * scale              0.5\n"
-        "  = score                2  before the soft cap\n"
-        "  soft cap          1.9989  50 * tanh(score / 50)\n"
-        "  + bias                 0  nothing is added\n"
-        "  - lse             2.2387  log of the row's softmax denominator\n"
-        "  = log weight    -0.23977\n"
-        "  weight           0.78681  exp(log weight)\n"
-        "  sink              0.1066  share of the row that goes to a sink that is no token"
+        "  score 2.00 = scale 0.500 × q · k 4.00\n"
+        "  soft cap 50.0 → 2.00\n"
+        "  + bias 0\n"
+        "  − lse 2.24\n"
+        "  weight = exp(−0.240) = 0.787\n"
+        "  sink 0.107 of the row\n"
+        "  2 of 4 components make 80 % of the sum of |q × k|"
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0.0, "0"),
+        (-0.25, "−0.250"),
+        (1 / 3, "0.333"),
+        (12345.67, "12345.7"),
+        (-2.5e-7, "−2.50 × 10⁻⁷"),
+        (1.25e-38, "1.25 × 10⁻³⁸"),
+        (9.999e-5, "1.00 × 10⁻⁴"),
+        (-np.inf, "−∞"),
+        (np.nan, "not a number"),
+    ],
+)
+def test_numbers_are_printed_as_the_view_prints_them(number, text):
+    assert number_text(number) == text
 
 
 def test_masked_pairs_and_rows_that_may_look_at_nothing():
@@ -147,6 +167,7 @@ def test_masked_pairs_and_rows_that_may_look_at_nothing():
     assert "not allowed by the mask" in repr(found)
     nothing = cap.detail(0, 0, 0, 0)
     assert (nothing.masked, nothing.weight, nothing.lse) == (True, 0, -np.inf)
+    assert "lse" not in repr(nothing)
 
 
 def test_padding_is_not_counted():
@@ -169,7 +190,7 @@ def test_an_overflow_is_shown_as_it_is():
     assert found.dot == np.inf
     assert not np.isfinite(found.log_weight)
     assert found.components() == 2
-    assert "inf" in repr(found)
+    assert "q · k ∞" in repr(found)
 
 
 def test_rows_come_from_the_keys_that_they_saw():
@@ -230,7 +251,7 @@ def test_weights_made_from_others_say_so():
 
 def test_it_cannot_be_written_to():
     found = PairDetail(
-        *(np.ones(2, np.float32),) * 2, 0, 2.0, 1.0, 2.0, None, 2.0, 0.0, 0.0, False, 2.0, 0.0, 1.0, None
+        *(np.ones(2, np.float32),) * 2, 0, 1, 2.0, 1.0, 2.0, None, 2.0, 0.0, 0.0, False, 2.0, 0.0, 1.0, None
     )  # fmt: skip
     with pytest.raises(dataclasses.FrozenInstanceError):
         found.weight = 0.5

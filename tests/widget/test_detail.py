@@ -31,6 +31,7 @@ def test_the_numbers_are_those_of_the_capture(factored):
         "lse": wanted.lse, "weight": factored.weights(0, 3, queries=[4], keys=[2])[0, 0],
     }  # fmt: skip
     assert (found["size"], found["masked"], found["softcap"], found["sink_share"]) == (8, False, None, None)
+    assert (found["few"], found["share"], found["steps"]) == (wanted.components(), wanted.share, wanted.steps)
     (buffer,) = reply.buffers
     np.testing.assert_array_equal(np.frombuffer(buffer, "<f4").reshape(2, 8), [wanted.q, wanted.k])
 
