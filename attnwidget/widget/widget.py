@@ -216,7 +216,7 @@ class AttentionWidget(anywidget.AnyWidget):
 
 
 _PLURAL = {"batch": "examples", "layer": "layers", "head": "heads", "query": "queries", "key": "keys"}
-_SETTABLE = tuple(
-    "stack batch layer head query key window direction panels threshold scale domain colormap theme "
-    "components layout".split()
+_SETTABLE = (
+    *"stack batch layer head query key window direction panels threshold scale domain colormap theme".split(),  # noqa: SIM905
+    *("components", "layout"),
 )
