@@ -208,7 +208,7 @@ describe("the strips", () => {
       [1500, 8],
     ] as const)
       for (let place = 0; place < n; place++) {
-        const pitch = Math.min((width - 46) / n, 24);
+        const pitch = Math.min((width - 54) / n, 24);
         expect(placeAt(46 + (place + 0.5) * pitch, width, n)).toBe(place);
       }
     expect([placeAt(10, 900, 64), placeAt(899, 900, 8), placeAt(100, 900, 0)]).toEqual([null, null, null]);

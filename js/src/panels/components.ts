@@ -8,8 +8,10 @@ const BOTTOM = 3 * ROW;
 export const HEIGHT = BOTTOM + 14;
 /** What a number under the bars takes. */
 const LABEL = 22;
+/** Half of the last one stands out. */
+const RIGHT = 8;
 
-const pitchOf = (width: number, n: number) => Math.min((width - LEFT) / n, 24);
+const pitchOf = (width: number, n: number) => Math.min((width - LEFT - RIGHT) / n, 24);
 
 /** Which place of the order is under a point of the canvas; null beside them all. */
 export function placeAt(x: number, width: number, n: number): number | null {
