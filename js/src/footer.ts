@@ -74,7 +74,7 @@ export function readout(view: View): HTMLElement {
   const how = h("span");
   const lock = h("button", { className: "lock", title: "Release the lock, key Esc" });
   on(lock, "click", () => select.release());
-  const title = "Scores and query-key detail: how this weight came about, key d";
+  const title = "q · k: scores and query-key detail, key d";
   const explain = h("button", { className: "explain", title, aria: { label: title } }, "q · k");
   on(explain, "click", () => select.togglePanel("detail"));
   view.disposers.push(
