@@ -18,6 +18,7 @@ from attnwidget.attention.layertable import ranges
 from attnwidget.attention.marginals import Marginals
 from attnwidget.attention.masks import Mask
 from attnwidget.attention.memo import MaskMemo
+from attnwidget.attention.pairdetail import PairDetail
 from attnwidget.attention.pooling import Tile
 from attnwidget.attention.probe import Probe
 from attnwidget.attention.protocol import Attention
@@ -44,6 +45,7 @@ __all__ = [
     "Marginals",
     "Mask",
     "MaskMemo",
+    "PairDetail",
     "Probe",
     "Refinement",
     "Tile",

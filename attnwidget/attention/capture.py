@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from attnwidget.attention.errors import CaptureError
 from attnwidget.attention.from_weights import stack_from_weights
 from attnwidget.attention.memory import check_fits, held_text, not_on_disk
+from attnwidget.attention.pairdetail import pair_detail
 from attnwidget.attention.protocol import Bools, Floats, Index, length_of
 from attnwidget.attention.selection import Select, check_index, check_select, shifted
 from attnwidget.attention.tiling import Tiles
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
     from attnwidget.analysis import Patterns
     from attnwidget.attention.generation import Generation
+    from attnwidget.attention.pairdetail import PairDetail
     from attnwidget.attention.protocol import Attention
     from attnwidget.attention.stack import AttentionStack
     from attnwidget.attention.tokens import TokenNames
@@ -186,6 +189,38 @@ class AttentionCapture(Tiles):
         found: Floats = self._gather(lambda one: one.scores, layer, head, queries, keys, batch, stack, np.float32)
         return found
 
+    def detail(
+        self, layer: int, head: int, query: int, key: int, *, batch: int = 0, stack: str | None = None
+    ) -> PairDetail:
+        """How one weight came about: q, k and q * k by component, scale, soft cap, bias, mask and lse.
+
+        Args:
+            layer: which layer.
+            head: which head.
+            query: position of the token that looks.
+            key: position of the token that is looked at.
+            batch: which example.
+            stack: name of a stack; the first one if None.
+
+        Returns:
+            A `PairDetail`, whose `weight` is what `weights` says of the pair. It prints as a table.
+
+        Raises:
+            IndexError: no such layer, head, query, key or example; they count from 0.
+            KeyError: no such stack.
+            ValueError: q and k of this pair are not known, and why: the layer holds weights only, or no score was
+                computed for it.
+        """
+        shown, example = self._place(batch, stack)
+        number, where = check_index("layer", layer, shown.n_layers, f"stack {shown.name!r}"), f"stack {shown.name!r}"
+        index, where = check_index("head", head, shown.n_heads, where), f"example {example} of {where}"
+        row, column = self._pair(shown, example, query, key)
+        first_query, first_key = shown.query_spans[example][0], shown.key_spans[example][0]
+        found = pair_detail(shown.layers[number], example, index, first_query + row, first_key + column)
+        names = shown.query_tokens[example].pieces[row], shown.key_tokens[example].pieces[column]
+        pair = f"query {row} {names[0]!r} -> key {column} {names[1]!r}"
+        return replace(found, pair=f"layer {number} head {index} of {where}: {pair}")
+
     def allowed(
         self,
         layer: int | None = None,
@@ -249,9 +284,7 @@ class AttentionCapture(Tiles):
     def pair(self, *, query: int, key: int, batch: int = 0, stack: str | None = None) -> Floats:
         """The weight of one pair of tokens in every head of every layer, float32 (L, H)."""
         shown, example = self._place(batch, stack)
-        where = f"example {example} of stack {shown.name!r}"
-        row = check_index("query", query, len(shown.query_tokens[example]), where)
-        column = check_index("key", key, len(shown.key_tokens[example]), where)
+        row, column = self._pair(shown, example, query, key)
         found = self.weights(queries=[row], keys=[column], batch=example, stack=shown.name)
         return found[:, :, 0, 0]
 
@@ -362,6 +395,14 @@ class AttentionCapture(Tiles):
     def _place(self, batch: int, stack: str | None) -> tuple[AttentionStack, int]:
         shown = self._stack(stack)
         return shown, check_index("example", batch, shown.n_examples, f"stack {shown.name!r}")
+
+    @staticmethod
+    def _pair(shown: AttentionStack, example: int, query: int, key: int) -> tuple[int, int]:
+        where = f"example {example} of stack {shown.name!r}"
+        return (
+            check_index("query", query, len(shown.query_tokens[example]), where),
+            check_index("key", key, len(shown.key_tokens[example]), where),
+        )
 
     def _gather(
         self,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from attnwidget.attention.masks import Mask
+    from attnwidget.attention.pairdetail import PairDetail
     from attnwidget.attention.probe import Probe
 
 _NDIM = 4
@@ -134,6 +135,13 @@ class DenseAttention:
         raise ValueError(
             "scores need q and k, and this layer holds weights only: capture the model with AttentionModel or "
             "aw.capture to have them, or take log(weights), which differs from the scores by a constant per row"
+        )
+
+    def pair_detail(self, example: int, head: int, query: int, key: int) -> PairDetail:  # noqa: ARG002
+        """Not known: raises."""
+        raise ValueError(
+            "q and k are not known: this capture holds weights only, of this layer at least; capture a model that "
+            "attends with queries and keys through AttentionModel or aw.capture to have them"
         )
 
     def sink_share(self, example: int, heads: Index, queries: Index) -> Floats:  # noqa: ARG002

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from attnwidget.attention.blocks import HeadBlocks, of_example, plain_maths, torch_index
+from attnwidget.attention.factorpair import factor_pair
 from attnwidget.attention.mapped import place_of
 from attnwidget.attention.memory import MEMORY, not_on_disk
 from attnwidget.attention.protocol import Bools, Floats, Index, positions_of, shape_text
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from attnwidget.attention.blockwise import Block
     from attnwidget.attention.masks import Mask
     from attnwidget.attention.modifier import ScoreModifier
+    from attnwidget.attention.pairdetail import PairDetail
     from attnwidget.attention.pooling import Reduce
     from attnwidget.attention.probe import Probe
 
@@ -157,6 +159,19 @@ class FactoredAttention:
         if self.sinks is not None:
             words.append("sinks")
         return ", ".join(words)
+
+    def factors(self, example: int, heads: Index, queries: Index, keys: Index) -> tuple[torch.Tensor, torch.Tensor]:
+        """Queries (h, q, d) and, for each head, its keys (h, k, d), as the kernel received them; float32."""
+        group = self.n_heads // self.k.shape[1]
+        device = self.q.device
+        q = of_example(self.q, example)[torch_index(heads, device)][:, torch_index(queries, device)]
+        key_heads = heads if group == 1 else positions_of(heads, self.n_heads) // group
+        k = of_example(self.k, example)[torch_index(key_heads, device)][:, torch_index(keys, device)]
+        return q.float(), k.float()
+
+    def pair_detail(self, example: int, head: int, query: int, key: int) -> PairDetail:
+        """How one weight came about."""
+        return factor_pair(self, example, head, query, key)
 
     def scores(self, example: int, heads: Index, queries: Index, keys: Index) -> Floats:
         """Scores before the softmax, scale, soft cap and modifier applied, mask and bias not, (h, q, k)."""
@@ -293,23 +308,13 @@ class FactoredAttention:
 
     def _scores(self, example: int, heads: Index, queries: Index, keys: Index) -> torch.Tensor:
         """(h, q, k) float32, a tensor of its own."""
-        group = self.n_heads // self.k.shape[1]
-        head_list = positions_of(heads, self.n_heads)
-        device = self.q.device
-        q = of_example(self.q, example)[torch_index(heads, device)][
-            :, torch_index(queries, device)
-        ].float()  # (h, q, d)
-        if group == 1:
-            k = of_example(self.k, example)[torch_index(heads, device)]
-        else:
-            k = of_example(self.k, example)[torch_index(head_list // group, device)]
-        k = k[:, torch_index(keys, device)].float()  # (h, k, d)
+        q, k = self.factors(example, heads, queries, keys)
         scores = torch.matmul(q, k.transpose(1, 2)).mul_(self.scale)
         if self.softcap:
             scores.div_(self.softcap).tanh_().mul_(self.softcap)
         if self.modifier is not None:
             rows, columns = positions_of(queries, self.n_queries), positions_of(keys, self.n_keys)
-            scores = self.modifier(scores, example, head_list, rows, columns)
+            scores = self.modifier(scores, example, positions_of(heads, self.n_heads), rows, columns)
         return scores
 
     def _logits(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnwidget.attention.memory import MEMORY, not_on_disk
+from attnwidget.attention.pairdetail import pair_detail
 from attnwidget.attention.protocol import Bools, Floats, Index, length_of, positions_of
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from attnwidget.attention.pairdetail import PairDetail
     from attnwidget.attention.probe import Probe
     from attnwidget.attention.protocol import Attention
 
@@ -183,6 +185,30 @@ class FramedAttention:
         for window, rows, slots in self._rows(example, queries):
             share[:, rows] = self.windows.sink_share(window, heads, slots)
         return share
+
+    def pair_detail(self, example: int, head: int, query: int, key: int) -> PairDetail:
+        """How one weight came about, in the window that holds both tokens.
+
+        Raises:
+            ValueError: no window does, or it holds the key several times.
+        """
+        for window, _, slots in self._rows(example, np.array([query])):
+            heads = np.array([head])
+            found = np.flatnonzero(self._places(window, heads, slots)[0, 0] == key)
+            allowed = np.broadcast_to(self.windows.allowed(window, heads, slots, found), (1, 1, len(found)))[0, 0]
+            # Of several places of one key mostly one may be looked at.
+            found = found[allowed] if allowed.any() else found[:1]
+            if len(found) > 1:
+                raise ValueError(
+                    f"q and k of one score are not known: key {key} stands {len(found)} times in the window of query "
+                    f"{query}, and its weight is their sum"
+                )
+            if len(found):
+                return pair_detail(self.windows, window, head, int(slots[0]), int(found[0]))
+        raise ValueError(
+            f"there is no score: no window holds both query {query} and key {key}, so their weight is 0; ask for a "
+            "pair within a window"
+        )
 
     def probe_errors(self) -> Floats | None:
         """(B * W, H, r), how far softmax(...) v is from the output of the run; None without a probe."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from attnwidget.attention.factored import FactoredAttention
     from attnwidget.attention.masks import Mask
+    from attnwidget.attention.pairdetail import PairDetail
     from attnwidget.attention.probe import Probe
 
 
@@ -117,6 +118,11 @@ class SegmentedAttention:
         if self.mask is None:
             return np.ones((1, 1, 1), dtype=np.bool_)
         return self.mask.allowed(example, heads, queries, keys)
+
+    def pair_detail(self, example: int, head: int, query: int, key: int) -> PairDetail:
+        """How one weight came about, from the key as its row saw it."""
+        number = int(np.searchsorted(self._starts, query, side="right")) - 1
+        return self.parts[number].pair_detail(example, head, query - int(self._starts[number]), key)
 
     def probe_errors(self) -> Floats | None:
         """(B, H, r), how far softmax(...) v is from the output of the run; None without a probe."""

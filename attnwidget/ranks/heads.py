@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from attnwidget.attention.arrays import to_numpy
 from attnwidget.attention.memory import not_on_disk
+from attnwidget.attention.pairdetail import pair_detail
 from attnwidget.attention.pooling import Pooling
 from attnwidget.attention.protocol import Bools, Floats, Index, length_of, positions_of
 from attnwidget.attention.rounding import moved_by_rounding
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from attnwidget.attention import AttentionStack, Mask, Probe
+    from attnwidget.attention.pairdetail import PairDetail
     from attnwidget.attention.protocol import Attention
 
     Ask = Callable[..., Any]
@@ -110,6 +112,11 @@ class RemoteHeads:
     def sink_share(self, example: int, heads: Index, queries: Index) -> Floats:
         """As of any attention."""
         found: Floats = self._ask("sink_share", example, heads, queries)
+        return found
+
+    def pair_detail(self, example: int, head: int, query: int, key: int) -> PairDetail:
+        """How one weight came about."""
+        found: PairDetail = self._ask("pair_detail", example, head, query, key)
         return found
 
     def probe_errors(self) -> Floats | None:
@@ -212,6 +219,16 @@ class JoinedHeads:
             allowed[here] = part.allowed(example, there, queries, keys)
         return allowed
 
+    def pair_detail(self, example: int, head: int, query: int, key: int) -> PairDetail:
+        """How one weight came about."""
+        part, inside = self._part(head)
+        if isinstance(part, RemoteHeads):
+            found = part.pair_detail(example, inside, query, key)
+        else:
+            found = pair_detail(part, example, inside, query, key)
+        key_head = found.key_head if self.n_key_heads is None else head // (self.n_heads // self.n_key_heads)
+        return replace(found, key_head=key_head)
+
     def probe_errors(self) -> Floats | None:
         """(B, H, r), how far softmax(...) v is from the output of the run; None without a probe."""
         errors = [part.probe_errors() for part in self._parts]
@@ -231,11 +248,15 @@ class JoinedHeads:
 
     def pooled(self, head: int, **rectangle: Any) -> Floats:  # noqa: ANN401 - as `Pooling` takes them
         """A rectangle pooled where the head is."""
-        number = int(np.searchsorted(self._starts, head, side="right")) - 1
-        part, inside = self._parts[number], head - int(self._starts[number])
+        part, inside = self._part(head)
         if isinstance(part, RemoteHeads):
             return part.pooled(inside, **rectangle)
         return Pooling(part, inside, **rectangle).finish()
+
+    def _part(self, head: int) -> tuple[Attention | RemoteHeads, int]:
+        """The part that holds a head, and its number there."""
+        number = int(np.searchsorted(self._starts, head, side="right")) - 1
+        return self._parts[number], head - int(self._starts[number])
 
     def _split(self, heads: Index) -> Iterator[tuple[Attention | RemoteHeads, Index, Index]]:
         """The parts that hold some of the heads, the heads' numbers there, and their rows in the answer."""

@@ -12,6 +12,7 @@ import torch
 from torch import distributed
 
 from attnwidget.attention import CaptureError
+from attnwidget.attention.pairdetail import pair_detail
 from attnwidget.attention.pooling import Pooling
 from attnwidget.attention.rounding import moved_by_rounding
 
@@ -132,6 +133,8 @@ def _answer(
         asked = stacks[stack].layers[layer]
         if name == "pool":
             return Pooling(asked, *arguments, **options).finish(), None
+        if name == "pair_detail":
+            return pair_detail(asked, *arguments), None
         if name == "moved_by_rounding":
             return moved_by_rounding(asked), None
         if name not in _QUESTIONS:

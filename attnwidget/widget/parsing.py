@@ -113,6 +113,17 @@ class MarginalsRequest:
     width: int
 
 
+@dataclass(frozen=True)
+class PairRequest:
+    """One pair of tokens of one head."""
+
+    place: Place
+    layer: int
+    head: int
+    query: int
+    key: int
+
+
 def parse_tiles(capture: AttentionCapture, params: Mapping[str, Any]) -> list[TileRequest]:
     """Params of `tiles`."""
     stack, place = _place(capture, params)
@@ -149,6 +160,15 @@ def parse_marginals(capture: AttentionCapture, params: Mapping[str, Any]) -> Mar
         if size > MARGINAL_ROWS:
             raise RequestError("invalid", f"{what} is {size}: expected at most {MARGINAL_ROWS} bins of marginals")
     return MarginalsRequest(block, height, width)
+
+
+def parse_detail(capture: AttentionCapture, params: Mapping[str, Any]) -> PairRequest:
+    """Params of `detail`."""
+    stack, place = _place(capture, params)
+    layer, head = _head(stack, params)
+    counts = {"query": len(stack.query_tokens[place.batch]), "key": len(stack.key_tokens[place.batch])}
+    query, key = (_position(params, what, count, stack) for what, count in counts.items())
+    return PairRequest(place, layer, head, query, key)
 
 
 def mapping(value: object, what: str) -> Mapping[str, Any]:
@@ -192,15 +212,27 @@ def _place(capture: AttentionCapture, params: Mapping[str, Any]) -> tuple[Attent
 
 def _block(stack: AttentionStack, place: Place, item: object, what: str = "each item") -> BlockRequest:
     request = mapping(item, what)
-    layer, head = integer(request, "layer"), integer(request, "head")
-    for axis, index, count in (("layer", layer, stack.n_layers), ("head", head, stack.n_heads)):
-        if not 0 <= index < count:
-            raise RequestError(
-                "invalid", f"{axis} {index} does not exist: stack {stack.name!r} has {axis}s 0 to {count - 1}"
-            )
+    layer, head = _head(stack, request)
     queries = _range(request, "queries", len(stack.query_tokens[place.batch]))
     keys = _range(request, "keys", len(stack.key_tokens[place.batch]))
     return BlockRequest(place, layer, head, queries, keys)
+
+
+def _head(stack: AttentionStack, request: Mapping[str, Any]) -> tuple[int, int]:
+    return (
+        _position(request, "layer", stack.n_layers, stack),
+        _position(request, "head", stack.n_heads, stack),
+    )
+
+
+def _position(request: Mapping[str, Any], axis: str, count: int, stack: AttentionStack) -> int:
+    index = integer(request, axis)
+    if not 0 <= index < count:
+        plural = "queries" if axis == "query" else f"{axis}s"
+        raise RequestError(
+            "invalid", f"{axis} {index} does not exist: stack {stack.name!r} has {plural} 0 to {count - 1}"
+        )
+    return index
 
 
 def _tile(stack: AttentionStack, place: Place, item: object, what: str = "each item") -> TileRequest:

@@ -5,6 +5,7 @@ Every message gets one answer; a malformed one gets an error and changes nothing
 
 from __future__ import annotations
 
+import math
 import threading
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from attnwidget.widget.parsing import (
     check_size,
     integer,
     mapping,
+    parse_detail,
     parse_marginals,
     parse_refine,
     parse_tiles,
@@ -37,6 +39,8 @@ NOT_A_NUMBER = -1
 """What `values` sends for a weight that an overflow in the model left without one; NaN there means masked."""
 SLICE = 0.1
 """Seconds of work on a tile that is refined, in one message."""
+_DETAILS = ("dot", "scale", "raw", "softcap", "capped", "modified", "bias", "lse", "log_weight", "weight", "sink_share")
+"""Numbers of a `PairDetail` that travel."""
 _BEGUN_CELLS = 4 * MAX_REFINED_CELLS
 """Of tiles that were begun and are kept between messages."""
 
@@ -60,6 +64,7 @@ class Answerer:
             "values": self._values,
             "refine": self._refine,
             "marginals": self._marginals,
+            "detail": self._detail,
         }
 
     def answer(self, message: object) -> Reply:
@@ -161,3 +166,19 @@ class Answerer:
             known = Reply(content, [part.astype("<f4").tobytes() for part in (found.received, found.entropy)])
             self._cache.put(wanted, known)
         return known
+
+    @staticmethod
+    def _detail(capture: AttentionCapture, params: Mapping[str, Any]) -> Reply:
+        wanted = parse_detail(capture, params)
+        pair = wanted.layer, wanted.head, wanted.query, wanted.key
+        try:
+            found = capture.detail(*pair, batch=wanted.place.batch, stack=wanted.place.stack)
+        except ValueError as error:
+            raise RequestError("unavailable", str(error)) from error
+        words = {"few": found.components(), "share": found.share, "steps": found.steps}
+        content = {"size": len(found.q), "masked": found.masked, "key_head": found.key_head, **words}
+        for name in _DETAILS:
+            number = getattr(found, name)
+            # JSON has no infinity, and no NaN.
+            content[name] = number if number is not None and math.isfinite(number) else None
+        return Reply(content, [np.concatenate([found.q, found.k]).astype("<f4").tobytes()])

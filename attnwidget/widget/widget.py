@@ -44,11 +44,13 @@ class AttentionWidget(anywidget.AnyWidget):
         direction: how a focused token is read in the text: `"from"` shades what it looks at, `"to"` what looks at it.
         window: the part of the head that is shown, (q0, q1, k0, k1): queries [q0, q1) and keys [k0, k1); None for all
             of it.
-        panels: which panels are shown, in order: any of `"grid"`, `"heatmap"`, `"lines"`, `"text"`.
+        panels: which panels are shown, in order: any of `"grid"`, `"heatmap"`, `"lines"`, `"text"`, `"detail"`; the
+            last one, how the weight of the locked pair came about, only if asked for.
         threshold: lines under this weight, in [0, 1], are not drawn.
         scale: from weight to colour: `"linear"`, `"sqrt"` or `"log"`.
         domain: the weights (low, high) at the ends of the colour map; None for each head's own range.
         colormap: one of `"oslo"`, `"cividis"`, `"magma"`, `"viridis"`.
+        components: order of the components in the panel `"detail"`: by the `"size"` of |q * k|, or by `"index"`.
         theme: `"auto"` follows the notebook, or `"light"`, `"dark"`.
 
     Raises:
@@ -71,12 +73,13 @@ class AttentionWidget(anywidget.AnyWidget):
     key = t.Int(None, allow_none=True).tag(sync=True)
     window = t.Tuple(t.Int(), t.Int(), t.Int(), t.Int(), default_value=None, allow_none=True).tag(sync=True)
     direction = t.Enum(protocol.DIRECTIONS, "from").tag(sync=True)
-    panels = t.List(t.Enum(protocol.PANELS), list(protocol.PANELS)).tag(sync=True)
+    panels = t.List(t.Enum(protocol.PANELS), list(protocol.DEFAULT_PANELS)).tag(sync=True)
     threshold = t.Float(0.0, min=0.0, max=1.0).tag(sync=True)
     scale = t.Enum(protocol.SCALES, "sqrt").tag(sync=True)
     domain = t.Tuple(t.Float(), t.Float(), default_value=None, allow_none=True).tag(sync=True)
     colormap = t.Enum(protocol.COLORMAPS, "oslo").tag(sync=True)
     theme = t.Enum(protocol.THEMES, "auto").tag(sync=True)
+    components = t.Enum(protocol.COMPONENTS, "size").tag(sync=True)
 
     def __init__(self, capture: AttentionCapture, **traits: Any) -> None:  # noqa: ANN401 - traits check their own types
         # First, because ipywidgets closes even what was never finished.
@@ -257,6 +260,7 @@ class AttentionWidget(anywidget.AnyWidget):
 
 
 _PLURAL = {"batch": "examples", "layer": "layers", "head": "heads", "query": "queries", "key": "keys"}
-_SETTABLE = tuple(
-    "stack batch layer head query key window direction panels threshold scale domain colormap theme layout".split()  # noqa: SIM905
+_SETTABLE = (
+    *"stack batch layer head query key window direction panels threshold scale domain colormap theme".split(),  # noqa: SIM905
+    *("components", "layout"),
 )

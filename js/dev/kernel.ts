@@ -1,5 +1,6 @@
 /** A kernel inside the page: answers the messages of the protocol from made-up heads. */
 import { encode } from "../src/codes";
+import { formatSigned } from "../src/format";
 import {
   type BlockRequest,
   CODE_MAX_U8,
@@ -21,7 +22,7 @@ export interface Message {
     tiles?: AnyTile[];
     tile?: AnyTile;
     blocks?: BlockRequest[];
-  } & Partial<BlockRequest & { height: number; width: number }>;
+  } & Partial<BlockRequest & { height: number; width: number; query: number; key: number }>;
 }
 
 export interface Reply {
@@ -113,8 +114,40 @@ export function fakeKernel(queries: number, keys: number, causal: boolean, slice
     const rows = queries > STRIP_ROWS ? STRIP_ROWS : null;
     return { ok: { ...size, rows }, buffers: [received, entropy].map((strip) => new DataView(strip.buffer)) };
   };
+  /** A query and a key that fit the weight: their product is what is left of its logarithm after scale, bias and lse. */
+  const detail = ({ layer, head: index, query, key }: Required<Message["params"]>) => {
+    const size = 64;
+    const weight = made(layer, index).row(query, key, key + 1)[0]!;
+    const masked = Number.isNaN(weight);
+    const wave = (seed: number) =>
+      Float32Array.from({ length: size }, (_, i) => Math.sin(seed + i * i * (1 + seed / 7)) ** 3 * 2);
+    const [q, k] = [wave(layer * 31 + index * 7 + query), wave(layer * 17 + index * 5 + key + 100)];
+    const [scale, bias] = [size ** -0.5, -0.125 * Math.abs(query - key)];
+    const dot = q.reduce((sum, value, i) => sum + value * k[i]!, 0);
+    const capped = dot * scale;
+    const log_weight = masked ? -9 : Math.log(weight);
+    const lse = capped + bias - log_weight;
+    const steps = [
+      ["score", formatSigned(capped), `= scale ${formatSigned(scale)} × q · k ${formatSigned(dot)}`],
+      ["+ bias", formatSigned(bias), ""],
+      ["− lse", formatSigned(lse), ""],
+      masked
+        ? ["weight", "0", "not allowed by the mask"]
+        : [`weight = exp(${formatSigned(log_weight)}) =`, formatSigned(weight), ""],
+    ];
+    const sizes = q.map((value, i) => Math.abs(value * k[i]!)).sort((a, b) => b - a);
+    const all = sizes.reduce((a, b) => a + b, 0);
+    let few = 0;
+    for (let held = 0; held < 0.8 * all; few++) held += sizes[few]!;
+    const share = `${few} of ${size} components make 80 % of the sum of |q × k|`;
+    return {
+      ok: { size, dot, steps, few, share },
+      buffers: [new DataView(Float32Array.from([...q, ...k]).buffer)],
+    };
+  };
   const answer = ({ method, params }: Message): { ok: unknown; buffers: DataView[] } => {
     if (method === "refine") return refine(params.tile!);
+    if (method === "detail") return detail(params as Required<Message["params"]>);
     if (method === "marginals") return marginals(params);
     const name = method === "tiles" ? "tiles" : "blocks";
     const items = name === "tiles" ? (params.tiles ?? []).map(tile) : (params.blocks ?? []).map(block);

@@ -6,6 +6,7 @@ import {
   CODE_MAX_U8,
   CODE_MAX_U16,
   MAX_REPLY_BYTES,
+  type PairHeader,
   type Range,
   TILE,
   type TileHeader,
@@ -22,7 +23,7 @@ import {
 } from "./wants";
 
 export interface Batch {
-  method: "tiles" | "values" | "marginals" | "refine";
+  method: "tiles" | "values" | "marginals" | "refine" | "detail";
   params: unknown;
   wants: readonly Want[];
   /** Reads the answer; throws where it is not what was asked for. Of a refinement that goes on, the fraction done. */
@@ -42,6 +43,7 @@ export function ask(wants: readonly Want[], shape: Shape): Batch {
   const first = wants[0]!;
   if (first.kind === "refine") return askRefine(first, shape);
   if (first.kind === "marginals") return askMarginals(first);
+  if (first.kind === "pair") return askPair(first);
   return askMany(wants, shape);
 }
 
@@ -56,7 +58,8 @@ function askMany(wants: readonly Want[], shape: Shape): Batch {
   for (const want of wants) {
     if (want.ref.stack !== first.ref.stack || want.ref.batch !== first.ref.batch) continue;
     const tile = isTile(want);
-    if (tile !== tiles || want.kind === "marginals" || want.kind === "refine") continue;
+    if (tile !== tiles || want.kind === "marginals" || want.kind === "refine" || want.kind === "pair")
+      continue;
     const size = shape(want.ref);
     if (tile) {
       const extent = extentOf(want, size);
@@ -133,6 +136,21 @@ function askMarginals(want: MarginalsWant): Batch {
         );
       const [received, entropy] = [floats(asBytes(buffers[0]), width), floats(asBytes(buffers[1]), height)];
       return [[want, { queries, keys, received, entropy, rows: (ok.rows as number | undefined) ?? null }]];
+    },
+  };
+}
+
+function askPair(want: Want & { kind: "pair" }): Batch {
+  const { query, key } = want;
+  const { layer, head } = want.ref;
+  return {
+    method: "detail",
+    params: { ...placeOf(want), layer, head, query, key },
+    wants: [want],
+    take(ok, buffers) {
+      const numbers = ok as unknown as PairHeader;
+      const both = floats(asBytes(buffers[0]), 2 * numbers.size);
+      return [[want, { ...numbers, q: both.subarray(0, numbers.size), k: both.subarray(numbers.size) }]];
     },
   };
 }

@@ -42,6 +42,14 @@ export function demand(view: View): void {
     return wants;
   };
 
+  /** How the weight in focus came about, where somebody reads it. */
+  const explained = (ref: HeadRef, { query, key }: Pair): Want[] => {
+    const { queries, keys } = store.shown.value;
+    if (!store.panels.value.includes("detail") || !view.onScreen.value) return [];
+    const there = query !== null && key !== null && query < queries && key < keys;
+    return there ? [{ kind: "pair", ref, query, key }] : [];
+  };
+
   /** What lies along the axes, of the whole head too: it is there while a new window's is on its way. */
   const strips = (ref: HeadRef): Want[] => {
     const { queries, keys } = store.shown.value;
@@ -89,7 +97,7 @@ export function demand(view: View): void {
       view,
       [
         ...pictures,
-        ...(exists(head) ? floats(at(head), focus) : []),
+        ...(exists(head) ? [...floats(at(head), focus), ...explained(at(head), focus)] : []),
         ...(looks && store.panels.value.includes("heatmap") ? strips(shown) : []),
         ...small,
       ],

@@ -1,7 +1,7 @@
 /** Legend, readout and lock: everything that says what the colours and numbers mean. */
 
 import { colourAt, weightAt } from "./colour";
-import { h } from "./dom";
+import { attr, h } from "./dom";
 import { formatCell, formatEnd } from "./format";
 import { on } from "./pointing";
 import { effect } from "./signals";
@@ -74,6 +74,9 @@ export function readout(view: View): HTMLElement {
   const how = h("span");
   const lock = h("button", { className: "lock", title: "Release the lock, key Esc" });
   on(lock, "click", () => select.release());
+  const title = "q · k: scores and query-key detail, key d";
+  const explain = h("button", { className: "explain", title, aria: { label: title } }, "q · k");
+  on(explain, "click", () => select.togglePanel("detail"));
   view.disposers.push(
     effect(() => {
       const said = sentence(view);
@@ -87,6 +90,12 @@ export function readout(view: View): HTMLElement {
       lock.hidden = !words;
       lock.textContent = `✕ locked: ${words}`;
     }),
+    effect(() => {
+      const { value: panels } = store.panels;
+      const shown = panels.includes("detail");
+      attr(explain, "aria-pressed", String(shown));
+      explain.disabled = shown && panels.length === 1;
+    }),
   );
-  return h("div", { className: "readout" }, head, who, value, how, lock);
+  return h("div", { className: "readout" }, head, who, value, how, explain, lock);
 }

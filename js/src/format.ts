@@ -11,6 +11,12 @@ export function formatWeight(weight: number): string {
   return `${digits} × 10⁻${power!.replace(/\d/g, (digit) => SUPERSCRIPTS[Number(digit)]!)}`;
 }
 
+/** A number of either sign. */
+export function formatSigned(value: number): string {
+  const size = Math.abs(value);
+  return `${value < 0 ? "−" : ""}${size >= 100 ? size.toFixed(1) : formatWeight(size)}`;
+}
+
 /** A number of a scale or a legend: no trailing zeros. */
 export function formatEnd(value: number): string {
   if (value === 0) return "0";

@@ -17,6 +17,7 @@ const LINES: readonly (readonly [string, string])[] = [
   ["double click", "zooms in"],
   ["drag", "moves a zoomed heatmap; Shift + wheel sideways"],
   ["Shift + drag", "zooms to a box"],
+  ["d", "scores and query-key detail: how the weight of the locked pair came about"],
   ["Tab", "to the next panel or control"],
   ["?", "this help"],
 ];

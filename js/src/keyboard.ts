@@ -32,6 +32,8 @@ export function onKeys(root: HTMLElement, { select }: View, help: HTMLDialogElem
       select.step(step[0], step[1]);
     } else if (event.key === "Escape") select.release();
     else if (event.key === "?") help.showModal();
+    // In a list of choices it is the first letter of one.
+    else if (event.key === "d" && !(event.target instanceof HTMLSelectElement)) select.togglePanel("detail");
     else return;
     event.preventDefault();
   });

@@ -19,15 +19,17 @@ export const MAX_REPLY_BYTES = 16777216;
 export const MAX_IN_FLIGHT = 2;
 export const COLORMAPS = ["oslo", "cividis", "magma", "viridis"] as const;
 export const SCALES = ["linear", "sqrt", "log"] as const;
-export const PANELS = ["grid", "heatmap", "lines", "text"] as const;
+export const PANELS = ["grid", "heatmap", "lines", "text", "detail"] as const;
 export const DIRECTIONS = ["from", "to"] as const;
 export const THEMES = ["auto", "light", "dark"] as const;
+export const COMPONENTS = ["size", "index"] as const;
 
 export type Colormap = (typeof COLORMAPS)[number];
 export type Scale = (typeof SCALES)[number];
 export type PanelName = (typeof PANELS)[number];
 export type Direction = (typeof DIRECTIONS)[number];
 export type Theme = (typeof THEMES)[number];
+export type Components = (typeof COMPONENTS)[number];
 export type Dtype = "u8" | "u16";
 export type Range = [number, number];
 /** (q0, q1, k0, k1): queries [q0, q1) and keys [k0, k1). */
@@ -95,6 +97,19 @@ export interface TileHeader {
   dtype: Dtype;
   /** How many queries under each cell were looked at; null: all of them. */
   rows: number | null;
+}
+
+/** How one weight came about: what the page shows of it. The answer has more numbers, for whoever reads them. */
+export interface PairHeader {
+  /** Numbers in q, and in k. */
+  size: number;
+  /** q · k; null where it is not finite. */
+  dot: number | null;
+  /** How many components hold most of the sum of |q × k|, and that in words. */
+  few: number;
+  share: string;
+  /** From the dot product to the weight: words, a number, and words after it. */
+  steps: [string, string, string][];
 }
 
 /** A tile inside the `embed` trait: where it comes from and where its codes start. */

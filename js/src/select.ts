@@ -67,6 +67,14 @@ export class Selection {
     });
   }
 
+  /** Shows a panel, last of all, or takes it away; the only one stays. */
+  togglePanel(name: PanelName): void {
+    const { panels } = this.store;
+    const others = panels.value.filter((each) => each !== name);
+    if (others.length === panels.value.length) panels.value = [...others, name];
+    else if (others.length) panels.value = others;
+  }
+
   /** To the neighbouring head or layer; stops at the ends. */
   step(layers: number, heads: number): void {
     const { stack } = this.store.shown.value;

@@ -5,13 +5,13 @@ import { Cache } from "./cache";
 import { shrunk, type Tile } from "./codes";
 import { readEmbed } from "./embed";
 import { Layers } from "./layers";
-import { MAX_IN_FLIGHT, THUMBNAIL } from "./protocol";
+import { MAX_IN_FLIGHT, type PairHeader, THUMBNAIL } from "./protocol";
 import { Queue } from "./queue";
 import { Refining } from "./refining";
 import { type Link, type Rpc, RpcError } from "./rpc";
 import { computed, effect, type ReadonlySignal, type Signal, signal } from "./signals";
 import { Strips } from "./strips";
-import { type Item, type TileWant, type Want, wantKey } from "./wants";
+import { type Item, type Refusal, type TileWant, type Want, wantKey } from "./wants";
 import type { Window } from "./window";
 
 export interface HeadRef {
@@ -49,6 +49,12 @@ export interface Marginals extends Window {
   rows: number | null;
 }
 
+/** How one weight came about, with the query and key that the kernel received. */
+export interface PairDetail extends PairHeader {
+  q: Float32Array;
+  k: Float32Array;
+}
+
 export interface DataSource {
   /** Goes up whenever something has arrived; whoever asks for weights inside an effect reads it too. */
   readonly version: ReadonlySignal<number>;
@@ -66,6 +72,8 @@ export interface DataSource {
   row(ref: HeadRef, query: number): Line | null;
   column(ref: HeadRef, key: number): Line | null;
   cell(ref: HeadRef, query: number, key: number): CellValue | null;
+  /** How a weight came about; why nobody knows; or null until one of them has come. */
+  pair(ref: HeadRef, query: number, key: number): PairDetail | Refusal | null;
   /**
    * Replaces what `owner` needs, most urgent first, in phases: none of a phase is asked for while something of an earlier
    * one is still to be refined. What was not asked for yet is forgotten.
@@ -82,6 +90,9 @@ export interface CellValue {
   exact: boolean;
   cells?: number;
 }
+
+/** What a pair takes, about, or why there is none. */
+const PAIR_BYTES = 4096;
 
 /** The phase of wants whose progress is told. */
 const REFINED = 1;
@@ -201,6 +212,12 @@ export class TileSource implements DataSource {
     return seen && { ...seen, exact: false };
   }
 
+  pair(ref: HeadRef, query: number, key: number): PairDetail | Refusal | null {
+    void this.version.value;
+    const found = this.#cache.get(wantKey({ kind: "pair", ref, query, key }));
+    return (found as PairDetail | Refusal | undefined) ?? null;
+  }
+
   want(owner: object, ...phases: readonly (readonly Want[])[]): void {
     this.#queue.put(owner, phases);
     this.#measure();
@@ -303,6 +320,10 @@ export class TileSource implements DataSource {
   #fail(wants: readonly Want[], error: unknown): void {
     const code = error instanceof RpcError ? error.code : "malformed";
     if (code === "static" || code === "gone" || code === "lost") return;
+    if (code === "unavailable") {
+      this.#store(wants.map((want) => [want, { why: (error as RpcError).message }]));
+      return;
+    }
     for (const want of wants) this.#queue.failed.add(wantKey(want));
     const text = error instanceof Error ? error.message : String(error);
     this.problem.value =
@@ -314,5 +335,9 @@ export class TileSource implements DataSource {
 
 function bytesOf(item: Item): number {
   if ("codes" in item) return item.codes.byteLength;
-  return "received" in item ? item.received.byteLength + item.entropy.byteLength : item.byteLength;
+  return "received" in item
+    ? item.received.byteLength + item.entropy.byteLength
+    : "byteLength" in item
+      ? item.byteLength
+      : PAIR_BYTES;
 }

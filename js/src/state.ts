@@ -2,6 +2,7 @@
 
 import type {
   Colormap,
+  Components,
   Direction,
   Meta,
   PanelName,
@@ -76,6 +77,7 @@ export interface Traits {
   domain: Signal<Range | null>;
   colormap: Signal<Colormap>;
   theme: Signal<Theme>;
+  components: Signal<Components>;
 }
 
 export interface Store extends Traits {

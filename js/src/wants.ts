@@ -2,7 +2,7 @@
 import type { Tile } from "./codes";
 import { EXACT_CELLS, type Range, SAMPLE_ROWS, THUMBNAIL, TILE, type WindowTrait } from "./protocol";
 import { type Place, rangesOf } from "./pyramid";
-import type { HeadRef, HeadShape, Marginals } from "./source";
+import type { HeadRef, HeadShape, Marginals, PairDetail } from "./source";
 import type { Window } from "./window";
 
 /** A picture of a whole head, or a tile of its pyramid. */
@@ -15,11 +15,18 @@ export type Want =
   | { kind: "values"; ref: HeadRef }
   | { kind: "row" | "column"; ref: HeadRef; index: number }
   | MarginalsWant
+  /** How one weight came about. */
+  | { kind: "pair"; ref: HeadRef; query: number; key: number }
   /** A tile that is here, but sampled, is to become exact. */
   | { kind: "refine"; ref: HeadRef; of: TileWant };
 
-/** What can come: a tile, exact weights (row-major, NaN where masked), or strips along the axes. */
-export type Item = Tile | Float32Array | Marginals;
+/** What the kernel does not know, and why: an answer like any other. */
+export interface Refusal {
+  why: string;
+}
+
+/** What can come: a tile, exact weights (row-major, NaN where masked), strips along the axes, or how a weight came about. */
+export type Item = Tile | Float32Array | Marginals | PairDetail | Refusal;
 
 export function isTile(want: Want): want is TileWant {
   return want.kind === "thumbnail" || want.kind === "detail" || want.kind === "tile";
@@ -36,7 +43,9 @@ export function wantKey(want: Want): string {
         ? want.index
         : want.kind === "marginals"
           ? want.window
-          : "";
+          : want.kind === "pair"
+            ? `${want.query},${want.key}`
+            : "";
   return `${want.kind}|${which}|${headKey(want.ref)}`;
 }
 

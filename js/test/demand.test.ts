@@ -35,6 +35,7 @@ function setup(tokens: number) {
     row: () => null,
     column: () => null,
     cell: () => null,
+    pair: () => null,
     want: (_, ...next) => {
       phases = next;
     },
@@ -71,6 +72,29 @@ afterEach(() => {
 });
 
 describe("what a view wants", () => {
+  it("is how the pair in focus came about, once the eye rests on it and while its panel is there", () => {
+    const { view, store, wanted } = setup(200);
+    const pairs = () => wanted()[0]?.filter((want) => want.startsWith("pair"));
+    store.query.value = 4;
+    store.key.value = 2;
+    vi.advanceTimersByTime(200);
+    expect(pairs()).toEqual([]);
+    store.panels.value = ["heatmap", "detail"];
+    expect(pairs()).toEqual(["pair 4,2 of 1 2"]);
+    store.hoverPair.value = { query: 7, key: 9, panel: "heatmap" };
+    vi.advanceTimersByTime(100);
+    expect(pairs()).toEqual(["pair 4,2 of 1 2"]);
+    vi.advanceTimersByTime(100);
+    expect(pairs()).toEqual(["pair 7,9 of 1 2"]);
+    store.hoverPair.value = { query: 7, key: null, panel: "heatmap" };
+    vi.advanceTimersByTime(200);
+    expect(pairs()).toEqual([]);
+    store.hoverPair.value = null;
+    view.onScreen.value = false;
+    vi.advanceTimersByTime(200);
+    expect(pairs()).toEqual([]);
+  });
+
   it("of a short head is its picture, its floats, the strips and the small pictures; nothing to refine", () => {
     const { view, wanted } = setup(200);
     view.visibleHeads.value = [

@@ -38,12 +38,13 @@ export const TRAITS = () => ({
   key: null as number | null,
   window: null as WindowTrait | null,
   direction: "from" as const,
-  panels: ["grid", "heatmap", "lines", "text"] as ("grid" | "heatmap" | "lines" | "text")[],
+  panels: ["grid", "heatmap", "lines", "text"] as ("grid" | "heatmap" | "lines" | "text" | "detail")[],
   threshold: 0.05,
   scale: "sqrt" as const,
   domain: null,
   colormap: "oslo" as const,
   theme: "light" as const,
+  components: "size" as "size" | "index",
 });
 
 export const store = (): Store => createStore(TRAITS());

@@ -103,6 +103,7 @@ export function madeUp(
       return line(shape.queries, (q) => weight(q, key));
     },
     cell: (_: HeadRef, query: number, key: number) => ({ value: weight(query, key), exact: true, cells: 1 }),
+    pair: () => null,
     want() {},
     has: () => true,
     retry() {},

@@ -73,6 +73,9 @@ def look(whole):
         ARRAYS[f"allowed {batch}"] = whole.allowed(batch=batch)
     ARRAYS["pair"] = whole.pair(query=7, key=2, batch=1)
     ARRAYS["picked"] = whole.weights(1, 3, queries=[5, 1], keys=(0, 4), batch=1)
+    details = [whole.detail(1, head, 5, 2, batch=1) for head in range(4)]
+    ARRAYS["products"] = np.stack([one.products for one in details])
+    FOUND["key heads"] = [one.key_head for one in details]
     for reduce in ("max", "mean"):
         ARRAYS[f"tiles {reduce}"] = np.stack(
             [whole.tile(1, head, height=3, width=4, reduce=reduce, batch=1).values for head in range(4)]

@@ -89,6 +89,9 @@ def test_the_first_rank_sees_all_heads_in_order(ran, wanted):
     np.testing.assert_allclose(arrays["pair"], wanted[:, 1, :, 7, 2], atol=1e-6)
     np.testing.assert_allclose(arrays["picked"], wanted[1, 1, 3][[5, 1], :4], atol=1e-6)
     alone = aw.AttentionModel(llama(), name="tiny").capture(dict(INPUTS))
+    details = [alone.detail(1, head, 5, 2, batch=1) for head in range(4)]
+    np.testing.assert_allclose(arrays["products"], [one.products for one in details], atol=1e-5)
+    assert found["key heads"] == [one.key_head for one in details]
     np.testing.assert_allclose(arrays["scores 1"], alone.scores(batch=1), atol=1e-5)
     for batch in (0, 1):
         np.testing.assert_array_equal(arrays[f"allowed {batch}"], alone.allowed(batch=batch))
