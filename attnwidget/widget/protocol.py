@@ -35,8 +35,9 @@ MAX_IN_FLIGHT: Final = 2
 EMBED_BUDGET: Final = 1_000_000
 """Bytes, compressed, of weights that travel inside the widget's state."""
 
-PANELS: Final = ("grid", "heatmap", "lines", "text")
+PANELS: Final = ("grid", "heatmap", "lines", "graph", "text")
 DIRECTIONS: Final = ("from", "to")
 SCALES: Final = ("linear", "sqrt", "log")
 COLORMAPS: Final = ("oslo", "cividis", "magma", "viridis")
 THEMES: Final = ("auto", "light", "dark")
+THRESHOLD_KINDS: Final = ("weight", "mass")

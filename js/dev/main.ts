@@ -41,6 +41,7 @@ const traits: Record<string, unknown> = {
   domain: query.get("domain")?.split(",").map(Number) ?? null,
   colormap: query.get("map") ?? "oslo",
   theme: query.get("theme") ?? "auto",
+  threshold_kind: query.get("kept") ?? "weight",
 };
 
 const listeners = new Map<string, Set<(...args: unknown[]) => void>>();

@@ -28,6 +28,7 @@ export const TRAITS = [
   "domain",
   "colormap",
   "theme",
+  "threshold_kind",
 ] as const satisfies readonly (keyof Traits)[];
 
 type Initial = { [K in keyof Traits]: Traits[K]["value"] };

@@ -7,6 +7,7 @@ import { Frames } from "./frames";
 import { help } from "./help";
 import { followReady, showState } from "./hooks";
 import { onKeys } from "./keyboard";
+import { graph } from "./panels/graph";
 import { grid } from "./panels/grid";
 import { heatmap } from "./panels/heatmap";
 import { lines } from "./panels/lines";
@@ -23,7 +24,7 @@ import { followTheme, palette } from "./theme";
 import { toolbar } from "./toolbar";
 import { createView, type View } from "./view";
 
-const MAKERS: Record<PanelName, (view: View) => Panel> = { grid, heatmap, lines, text };
+const MAKERS: Record<PanelName, (view: View) => Panel> = { grid, heatmap, lines, text, graph };
 
 /** Builds the view inside a shadow root of `el`; the function returned takes it away again. */
 export function mount(el: HTMLElement, store: Store, source: DataSource): () => void {
@@ -132,7 +133,7 @@ function build(
               h(
                 "p",
                 { className: "empty" },
-                'No panels: set `panels` to some of "grid", "heatmap", "lines", "text".',
+                `No panels: set \`panels\` to some of ${PANELS.map((name) => `"${name}"`).join(", ")}.`,
               ),
             ]),
       );

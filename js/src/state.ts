@@ -9,6 +9,7 @@ import type {
   Scale,
   StackMeta,
   Theme,
+  ThresholdKind,
   Tokens,
   WindowTrait,
 } from "./protocol";
@@ -76,6 +77,7 @@ export interface Traits {
   domain: Signal<Range | null>;
   colormap: Signal<Colormap>;
   theme: Signal<Theme>;
+  threshold_kind: Signal<ThresholdKind>;
 }
 
 export interface Store extends Traits {

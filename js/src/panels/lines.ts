@@ -1,58 +1,33 @@
 /** Two columns of tokens, one line per pair: opacity is the weight over the top of the range, hue is the head. */
 
 import { headColour } from "../colour";
-import { type Edges, singleCelled, strongestEdges } from "../edges";
 import { formatEnd, grouped } from "../format";
 import { indexAt } from "../heatgeometry";
+import { counted } from "../passing";
 import { moved, pointing } from "../pointing";
 import { scroller } from "../scroller";
-import { computed } from "../signals";
-import type { HeadRef } from "../source";
 import type { Pair } from "../state";
-import { strongest } from "../strongest";
 import { palette } from "../theme";
 import type { View } from "../view";
 import { isWhole } from "../window";
 import { drawColumn, inSight, type LinesGeometry, linesGeometry } from "./linecolumns";
 import { pairButtons } from "./pairs";
 import { makePanel, type Panel } from "./panel";
-
-export const MAX_LINES = 2000;
+import { thresholdTools } from "./thresholdtools";
 
 const LABEL = "Lines from queries to keys. Arrows move over the tokens, Enter locks, Esc releases.";
 
 const ROOM = 24;
 
 export function lines(view: View): Panel {
-  const { store, source, select, frames } = view;
+  const { store, passing, select, frames } = view;
   const panel = makePanel(view, "lines", "Query → key");
   const area = scroller("lines", LABEL, () => redraw());
   const beyond = pairButtons(view, 3);
+  panel.body.before(thresholdTools(view, panel));
   panel.body.append(area.element, beyond.element);
   let geometry: LinesGeometry | null = null;
-  let edges: Edges | null = null;
-  let edgesOf: HeadRef | null = null;
-  let ranked: { values: Float32Array; cut: number; order: number[] } | null = null;
   let revealed: Pair = { query: null, key: null };
-
-  const placed = computed(() => source.placed(store.shownHead.value, store.visible.value, 1));
-  const strongestPairs = computed(() =>
-    strongestEdges(placed.value, store.visible.value, store.cut.value, MAX_LINES),
-  );
-  /** The lines of the window; in a gesture those from before move along, and new ones are found when it rests. */
-  const allEdges = (): Edges | null => {
-    const head = store.shownHead.value;
-    if (store.draftWindow.value === null || head !== edgesOf) edges = strongestPairs.value;
-    edgesOf = head;
-    return edges;
-  };
-
-  /** The tokens at or over the threshold, strongest first. */
-  const rank = (values: Float32Array, cut: number): number[] => {
-    if (ranked?.values !== values || ranked.cut !== cut)
-      ranked = { values, cut, order: strongest(values, MAX_LINES, cut) };
-    return ranked.order;
-  };
 
   const reveal = (g: LinesGeometry, key: boolean, index: number) => {
     const [from, to] = key ? g.keys : g.queries;
@@ -63,7 +38,7 @@ export function lines(view: View): Panel {
   const sweeping = () => store.hoverHead.peek() !== null;
 
   const redraw = panel.painting(() => {
-    const { rows, columns, queries, keys } = store.shown.value;
+    const { rows, columns } = store.shown.value;
     const window = store.visible.value;
     const dark = view.dark.value;
     const most = view.panelHeight.value;
@@ -113,12 +88,10 @@ export function lines(view: View): Panel {
     const ink = headColour(store.shownHead.value.head, dark);
     context.strokeStyle = ink;
     const gaze = view.gaze.value;
-    const cut = store.cut.value;
-    // A row read from pooled cells would draw a line to every token of a cell for one of them.
-    const known = gaze && (gaze.exact || singleCelled(view.picture.value.tile, queries, keys)) ? gaze : null;
     if (gaze) {
       const { index, other, side } = gaze;
-      const order = known ? rank(known.values, cut) : [];
+      const along = passing.along(gaze);
+      const order = along ?? [];
       for (const i of order.toReversed()) {
         const [q, k] = side === "query" ? [index, i] : [i, index];
         stroke(q, k, gaze.values[i]!, i === other);
@@ -127,19 +100,17 @@ export function lines(view: View): Panel {
       panel.note.textContent =
         index < from[0] || index >= from[1]
           ? `${side} ${index} is outside of the window`
-          : known
-            ? `lines ≥ ${formatEnd(cut)} of ${side} ${index}`
-            : `lines of ${side} ${index} once its exact weights are here`;
+          : `lines of ${side} ${index} ${passing.waits(gaze) || passing.words.value}`;
       const [first, end] = inSight(g, side === "query" ? g.keys : g.queries, away, height);
-      const hidden = known?.exact ? order.filter((i) => i < first || i >= end) : [];
-      beyond.show(known, hidden, hidden.length ? `${grouped(hidden.length)} more out of sight:` : "");
+      const hidden = gaze.exact ? order.filter((i) => i < first || i >= end) : [];
+      beyond.show(along && gaze, hidden, hidden.length ? `${grouped(hidden.length)} more out of sight:` : "");
     } else {
-      const all = allEdges();
+      const all = passing.edges.value;
       all?.weights.forEach((weight, i) => {
         stroke(all.queries[i]!, all.keys[i]!, weight);
       });
       panel.note.textContent = all
-        ? describe(all, cut, isWhole(window, store.shown.value))
+        ? counted(view, all, "line")
         : view.picture.value.tile
           ? "choose a token to see its lines"
           : "";
@@ -201,11 +172,4 @@ export function lines(view: View): Panel {
     },
   });
   return panel;
-}
-
-function describe({ total, weights, whole }: Edges, cut: number, all: boolean): string {
-  const n = grouped(total);
-  const strongest = total > weights.length ? `strongest ${grouped(weights.length)} of ` : "";
-  const where = all ? "" : whole ? " in the window" : " in the part of the window that is here";
-  return `${strongest}${n} ${total === 1 ? "line" : "lines"} ≥ ${formatEnd(cut)}${where}`;
 }
