@@ -13,9 +13,8 @@ export function onKeys(root: HTMLElement, { select, store }: View, help: HTMLDia
   const letters: Record<string, () => void> = {
     d: () => turn(store),
     p: () => {
-      const menu = root.querySelector<HTMLDetailsElement>(".menu");
-      if (menu) menu.open = !menu.open;
-      menu?.querySelector<HTMLElement>(menu.open ? "input:enabled" : "summary")?.focus();
+      root.querySelector<HTMLDetailsElement>(".menu")!.open = true;
+      root.querySelector<HTMLElement>(".menu input:enabled")?.focus();
     },
   };
   root.addEventListener("keydown", (event) => {

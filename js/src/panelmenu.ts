@@ -22,26 +22,18 @@ export function panelMenu({ store, disposers }: View): HTMLElement {
     return box;
   });
   const list = PANELS.map((name, i) => h("label", {}, boxes[i]!, h("span", {}, name)));
-  const element = h("details", { className: "menu" }, summary, h("div", {}, ...list));
-  const close = () => {
-    element.open = false;
-  };
+  // A list that can have the focus keeps it while a name in it is clicked.
+  const element = h("details", { className: "menu" }, summary, h("div", { tabIndex: -1 }, ...list));
+  on(element, "focusout", ({ relatedTarget }) => {
+    if (!element.contains(relatedTarget as Node | null)) element.open = false;
+  });
   on(element, "keydown", (event) => {
     if (event.key !== "Escape" || !element.open) return;
     event.stopPropagation();
-    close();
+    element.open = false;
     summary.focus();
   });
-  const gone = new AbortController();
-  const outside = (event: Event) => {
-    if (!event.composedPath().includes(element)) close();
-  };
-  document.addEventListener("pointerdown", outside, { signal: gone.signal });
-  on(element, "focusout", ({ relatedTarget: to }) => {
-    if (to && !element.contains(to as Node)) close();
-  });
   disposers.push(
-    () => gone.abort(),
     effect(() => {
       const shown = store.panels.value;
       boxes.forEach((box, i) => {

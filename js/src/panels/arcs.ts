@@ -38,15 +38,15 @@ export function arcOf(from: number, to: number, { one, over, under, high, far }:
   return { curve: [a, y, a, y + rise, b, y + rise, b, y], out };
 }
 
-/** `strength`: from 0 to 1. */
+/** `strength`: from 0 to 1; `thick`: the width of the strongest. */
 export function drawArc(
   context: CanvasRenderingContext2D,
   { curve, out }: Arc,
   strength: number,
-  strong: boolean,
+  thick: number,
 ) {
   const [x0, y0, ax, ay, bx, by, x1, y1] = curve;
-  const width = 0.7 + 3 * strength + (strong ? 1 : 0);
+  const width = 0.5 + thick * strength;
   const size = 3 + width;
   const base = y1 + out * size;
   context.globalAlpha = strength;

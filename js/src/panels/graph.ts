@@ -1,20 +1,20 @@
 /** Tokens along a line, an arc from each query to the keys it looks at: thickness and opacity are the weight, hue is the head. */
 
-import { chip, textWidth } from "../canvas";
+import { textWidth } from "../canvas";
 import { headColour } from "../colour";
 import { formatEnd } from "../format";
 import { counted } from "../passing";
 import { moved, pointing } from "../pointing";
-import { CODE_MASKED } from "../protocol";
+import { CODE_MASKED, type Range } from "../protocol";
 import { scroller } from "../scroller";
 import { computed } from "../signals";
-import type { Pair } from "../state";
+import type { Pair, Words } from "../state";
 import { palette } from "../theme";
 import type { View } from "../view";
 import { arcOf, drawArc } from "./arcs";
 import { directionButton } from "./direction";
-import { placesOf, reading, tokenRow } from "./graphrow";
-import { drawTokens, READING, UPRIGHT } from "./graphtokens";
+import { type TokenRow, tokenRow } from "./graphrow";
+import { drawTokens } from "./graphtokens";
 import { makePanel, type Panel } from "./panel";
 import { thresholdTools } from "./thresholdtools";
 
@@ -37,21 +37,11 @@ export function graph(view: View): Panel {
   const laid = computed(() => {
     const { rows, columns } = store.shown.value;
     const { queries, keys } = store.visible.value;
-    const width = panel.width.value;
-    const one = rows === columns;
-    const sides = [
-      { labels: rows.labels, ranges: one ? [queries, keys] : [queries] },
-      { labels: columns.labels, ranges: [keys] },
-    ].slice(one ? 1 : 0, 2);
-    if (one) sides[0]!.ranges = [queries, keys];
-    const places = sides.map(({ labels, ranges }) => placesOf(ranges, labels.length));
-    const measure = (text: string) => textWidth(context, text);
-    const widths = sides.map(({ labels }, i) => reading(labels, places[i]!, width, measure));
-    const upright = widths.includes(null);
-    const made = sides.map(({ labels }, i) =>
-      tokenRow(labels, places[i]!, upright ? null : widths[i]!, width),
-    );
-    return { one, upright, queries: made[0]!, keys: made.at(-1)! };
+    const row = ({ labels }: Words, ...ranges: Range[]) =>
+      tokenRow(labels, ranges, panel.width.value, (text) => textWidth(context, text));
+    if (rows !== columns) return { one: false, queries: row(rows, queries), keys: row(columns, keys) };
+    const both = row(rows, queries, keys);
+    return { one: true, queries: both, keys: both };
   });
   /** Whether a query looks at a token after it; else the room under the tokens is left away. */
   const ahead = computed(() => {
@@ -61,16 +51,18 @@ export function graph(view: View): Panel {
     return tile?.codes[tile.width - 1] !== CODE_MASKED;
   });
   const space = computed(() => {
-    const { one, upright, queries, keys } = laid.value;
-    const row = upright ? UPRIGHT : READING;
+    const { one, queries, keys } = laid.value;
     const sides = one && ahead.value ? 2 : 1;
-    const room = (view.panelHeight.value - row * (one ? 1 : 2)) / sides;
-    const high = Math.round(Math.max(HIGH_LEAST, Math.min(HIGH_MOST, room)));
+    const words = one ? keys.high : keys.high + queries.high;
+    const high = Math.max(HIGH_LEAST, Math.min(HIGH_MOST, (view.panelHeight.value - words) / sides)) | 0;
+    const over = one ? high : keys.high;
     const total = Math.max(queries.starts.at(-1)!, keys.starts.at(-1)!);
-    const [over, under] = one ? [high, high + row] : [row, row + high];
-    const height = one ? high * sides + row : high + 2 * row;
-    const far = Math.min(total, panel.width.value);
-    return { one, over, under, high: high - 8, far, total, height };
+    return {
+      ...{ one, over, high: high - 8, total },
+      under: over + (one ? keys.high : high),
+      height: high * sides + words,
+      far: Math.min(total, panel.width.value),
+    };
   });
 
   const reveal = (key: boolean, index: number) => {
@@ -83,10 +75,10 @@ export function graph(view: View): Panel {
   const redraw = panel.painting(() => {
     const dark = view.dark.value;
     const colours = palette(dark);
-    const { one, upright, queries, keys } = laid.value;
+    const { one, queries, keys } = laid.value;
     const { total, height, ...s } = space.value;
     const { width } = area.fit(total, height, panel.width.value, height + 12);
-    const [focus, locked] = [store.focus.value, store.locked.value];
+    const focus = store.focus.value;
     const { query, key } = focus;
     // Another panel's focus is brought into sight; one's own is already under the pointer.
     if (focus !== revealed && store.hoverPair.peek()?.panel !== "graph") {
@@ -97,49 +89,57 @@ export function graph(view: View): Panel {
     const away = area.x;
     const top = view.picture.value.ramp.range[1];
     const ink = headColour(store.shownHead.value.head, dark);
+    // Under the arcs, which may need the room.
+    context.fillStyle = colours.muted;
+    context.textAlign = "left";
+    const words = one ? ["looks back", "looks ahead"] : ["keys", "queries"];
+    context.fillText(words[0]!, 4, one ? 8 : s.over + 12);
+    if (!one || ahead.value) context.fillText(words[1]!, 4, one ? height - 8 : s.under - 12);
     context.strokeStyle = context.fillStyle = ink;
-    const draw = (q: number, k: number, weight: number, strong = false) => {
+    const draw = (of: number, q: number, k: number, weight: number, strong = false) => {
       const [from, to] = [queries.middle(q) - away, keys.middle(k) - away];
       if (!(Math.max(from, to) > -20 && Math.min(from, to) < width + 20)) return;
-      drawArc(context, arcOf(from, to, s), Math.min(1, weight / top), strong);
+      // Many thick ones would be one patch of colour.
+      const thick = Math.max(1, Math.min(3.5, 200 / of)) + (strong ? 1 : 0);
+      drawArc(context, arcOf(from, to, s), Math.min(1, weight / top), thick);
     };
     const gaze = view.gaze.value;
-    let note = "";
+    let note = view.picture.value.tile ? "choose a token to see its arcs" : "";
     if (gaze) {
       const { index, side, other, values } = gaze;
-      const from = side === "query" ? queries : keys;
-      for (const i of (passing.along(gaze) ?? []).toReversed())
-        if (side === "query") draw(index, i, values[i]!, i === other);
-        else draw(i, index, values[i]!, i === other);
-      note = Number.isNaN(from.middle(index))
-        ? `${side} ${index} is outside of the window`
-        : `arcs of ${side} ${index} ${passing.waits(gaze) || passing.words.value}`;
+      const order = passing.along(gaze) ?? [];
+      for (const i of order.toReversed())
+        draw(
+          order.length,
+          ...(side === "query" ? ([index, i] as const) : ([i, index] as const)),
+          values[i]!,
+          i === other,
+        );
+      const there = (side === "query" ? queries : keys).middle(index) >= 0;
+      note = there
+        ? `arcs of ${side} ${index} ${passing.waits(gaze) || passing.words.value}`
+        : `${side} ${index} is outside of the window`;
     } else {
       const all = passing.edges.value;
       all?.weights.forEach((weight, i) => {
-        draw(all.queries[i]!, all.keys[i]!, weight);
+        draw(all.weights.length, all.queries[i]!, all.keys[i]!, weight);
       });
       if (all) note = counted(view, all, "arc");
-      else if (view.picture.value.tile) note = "choose a token to see its arcs";
     }
     context.globalAlpha = 1;
     panel.note.textContent = note && `${note}, in the head's hue, thickest and opaque at ${formatEnd(top)}`;
 
-    const ends = ({ query, key }: Pair, side: "query" | "key") =>
-      one ? [query, key] : [side === "query" ? query : key];
-    const paint = (side: "query" | "key", y: number) =>
-      drawTokens(context, side === "query" ? queries : keys, [y, away, width], {
-        ...{ colours, ink, top, upright },
+    const paint = (row: TokenRow, y: number, side: "query" | "key") => {
+      const ends = (pair: Pair) => (one ? [pair.query, pair.key] : [pair[side]]);
+      drawTokens(context, row, {
+        ...{ colours, ink, top, y, away, width },
         shade: gaze && (one || gaze.side !== side) ? gaze.values : null,
-        focus: ends(focus, side),
-        locked: ends(locked, side),
+        focus: ends(focus),
+        locked: ends(store.locked.value),
       });
-    paint("key", one ? s.over : 0);
-    if (!one) paint("query", s.under);
-    const words = one ? ["looks back", "looks ahead"] : ["keys", "queries"];
-    const sign = (text: string, y: number) => chip(context, text, 0, y, "left", colours.page, colours.muted);
-    sign(words[0]!, one ? 8 : s.over + 9);
-    if (!one || ahead.value) sign(words[1]!, one ? height - 9 : s.under - 9);
+    };
+    paint(keys, one ? s.over : 0, "key");
+    if (!one) paint(queries, s.under, "query");
   }, sweeping);
 
   /** The token as the side it is read as. */
