@@ -1,6 +1,6 @@
 /** Which pairs are drawn as lines and arcs: those whose weight, or whose part of a query's mass, passes the threshold. */
 
-import { type Edges, singleCelled, strongestEdges } from "./edges";
+import { type Edges, singleCelled, strongestEdges, strongestOfHeads } from "./edges";
 import { formatEnd, grouped } from "./format";
 import { keeps, massCut, type RowCut } from "./mass";
 import type { Aimed } from "./panels/pairs";
@@ -14,128 +14,123 @@ import { isWhole, type Window } from "./window";
 
 /** Pairs drawn at most: the strongest. */
 export const MOST_EDGES = 2000;
+/** Answers that are remembered. */
+const REMEMBERED = 64;
 
 export interface Passing {
-  /** Those of the window, weakest first; in a gesture those from before. Null where none is known pair by pair. */
+  /** The heads that are drawn together. */
+  readonly heads: ReadonlySignal<readonly HeadRef[]>;
+  /** What of them is in the window, weakest first; in a gesture those from before. Null where none is known pair by pair. */
   readonly edges: ReadonlySignal<Edges | null>;
-  /** The places on a row or column that pass, strongest first. Null where what is here cannot tell. */
-  along(line: Aimed): readonly number[] | null;
-  /** Why `along` cannot tell yet, or "". */
-  waits(line: Aimed): string;
+  /** The places on a row or column of a head that pass, strongest first; empty where what is here cannot tell. */
+  along(ref: HeadRef, line: Aimed): readonly number[];
+  /** Why `along` cannot tell, or "". */
+  waits(ref: HeadRef, line: Aimed): string;
   /** What passes, in words: `≥ 0.05`. */
   readonly words: ReadonlySignal<string>;
   /** Another kind comes with the number it had last. */
   choose(kind: ThresholdKind): void;
 }
 
-interface Known<T> {
-  kind: ThresholdKind;
-  cut: number;
-  /** What it was found in. */
-  basis: object;
-  found: T;
-}
-
-/** Heads whose cuts are remembered. */
-const REMEMBERED = 64;
-
 export function passing(store: Store, source: DataSource): Passing {
   const numbers: Record<ThresholdKind, number> = { weight: 0, mass: 0.9 };
-  const cutsOf = new Map<string, Known<RowCut[]>>();
-  const ordersOf = new Map<string, Known<readonly number[]>>();
-  const remembered = <T>(map: Map<string, Known<T>>, name: string, basis: object, make: () => T): T => {
-    const [kind, cut] = [store.threshold_kind.value, store.cut.value];
-    let known = map.get(name);
-    if (known?.basis !== basis || known.kind !== kind || known.cut !== cut) {
-      if (map.size >= REMEMBERED) map.clear();
-      known = { kind, cut, basis, found: make() };
-      map.set(name, known);
+  const byWeight = () => store.threshold_kind.value === "weight";
+  const memory = new Map<string, readonly [basis: object, found: unknown]>();
+  /** What is found in `basis` with the threshold as it is. */
+  const remembered = <T>(what: string, ref: HeadRef, basis: object, find: () => T): T => {
+    const name = `${what} ${store.threshold_kind.value} ${store.cut.value} ${headKey(ref)}`;
+    let known = memory.get(name);
+    if (known?.[0] !== basis) {
+      if (memory.size >= REMEMBERED) memory.clear();
+      known = [basis, find()];
+      memory.set(name, known);
     }
-    return known.found;
+    return known[1] as T;
   };
+  /** The picture of a head that has a cell for every pair, if there is one: pooled cells would claim what is not known. */
   const pairByPair = (ref: HeadRef) => {
     const { queries, keys } = store.shown.value;
     const tile = source.detail(ref) ?? source.thumbnail(ref);
     return singleCelled(tile, queries, keys) ? tile : null;
   };
-  /** What each query of a head keeps; null where its whole rows are not here. */
+  /** What each query of a head keeps by mass; null where its whole rows are not here. */
   const cuts = (ref: HeadRef): RowCut[] | null => {
     const { queries, keys } = store.shown.value;
-    const first = source.row(ref, 0);
+    const first = queries * keys <= WHOLE_VALUES ? source.row(ref, 0) : null;
     // The rows of a head that comes all at once lie in one buffer.
-    const whole = first?.exact && queries * keys <= WHOLE_VALUES;
-    const basis = whole ? first.values.buffer : pairByPair(ref);
+    const basis = first?.exact ? first.values.buffer : pairByPair(ref);
     const row = (_: unknown, query: number) => massCut(source.row(ref, query)!.values, store.cut.value);
-    return basis && remembered(cutsOf, headKey(ref), basis, () => Array.from({ length: queries }, row));
+    return basis && remembered("rows", ref, basis, () => Array.from({ length: queries }, row));
   };
 
   const massEdges = (ref: HeadRef, window: Window): Edges | null => {
     const kept = cuts(ref);
     if (!kept) return null;
     const [[q0, q1], [k0, k1]] = [window.queries, window.keys];
-    const found: [queries: number[], keys: number[], weights: number[]] = [[], [], []];
+    const found: [query: number, key: number][] = [];
+    const weights: number[] = [];
     for (let query = Math.floor(q0); query < q1; query++) {
       const { values } = source.row(ref, query)!;
       for (let key = Math.floor(k0); key < k1; key++)
-        if (keeps(kept[query]!, values[key]!, key))
-          [query, key, values[key]!].forEach((value, i) => {
-            found[i]!.push(value);
-          });
+        if (keeps(kept[query]!, values[key]!, key)) {
+          found.push([query, key]);
+          weights.push(values[key]!);
+        }
     }
-    const [queries, keys, weights] = found;
     const order = strongest(weights, MOST_EDGES).reverse();
     return {
-      queries: Uint32Array.from(order, (i) => queries[i]!),
-      keys: Uint32Array.from(order, (i) => keys[i]!),
+      queries: Uint32Array.from(order, (i) => found[i]![0]),
+      keys: Uint32Array.from(order, (i) => found[i]![1]),
       weights: Float32Array.from(order, (i) => weights[i]!),
+      heads: new Uint16Array(order.length),
       total: weights.length,
       whole: true,
     };
   };
 
+  const heads = computed(() => [store.shownHead.value]);
   let last: Edges | null = null;
-  let lastOf: HeadRef | null = null;
+  let lastOf: readonly HeadRef[] = [];
   const edges = computed(() => {
-    const ref = store.shownHead.value;
-    if (store.draftWindow.value !== null && ref === lastOf) return last;
-    lastOf = ref;
+    const refs = heads.value;
+    if (store.draftWindow.value !== null && refs === lastOf) return last;
+    lastOf = refs;
     const window = store.visible.value;
-    if (store.threshold_kind.value === "mass") last = massEdges(ref, window);
-    else last = strongestEdges(source.placed(ref, window, 1), window, store.cut.value, MOST_EDGES);
+    const of = (ref: HeadRef) =>
+      byWeight()
+        ? strongestEdges(source.placed(ref, window, 1), window, store.cut.value, MOST_EDGES)
+        : massEdges(ref, window);
+    last = strongestOfHeads(refs.map(of), MOST_EDGES);
     return last;
   });
 
-  const waits = (line: Aimed): string => {
-    const ref = store.shownHead.value;
-    // A line read from pooled cells would go to every token of a cell for one of them.
+  const waits = (ref: HeadRef, line: Aimed): string => {
     const live = source.link.value === "live" || source.link.value === "busy";
     if (!line.exact && !pairByPair(ref))
       return live ? "once its exact weights are here" : "need a running kernel";
-    const rows = store.threshold_kind.value === "weight" || line.side === "query" || cuts(ref);
-    return rows ? "" : "by mass need the whole row of every query, which is too much to hold here";
+    const tells = byWeight() || line.side === "query" || cuts(ref);
+    return tells ? "" : "by mass need the whole row of every query, which is too much to hold here";
   };
   return {
+    heads,
     edges,
     waits,
-    along(line) {
-      if (waits(line)) return null;
-      const { values, side } = line;
-      const ref = store.shownHead.value;
-      const cut = store.cut.value;
-      return remembered(ordersOf, headKey(ref), values, () => {
-        if (store.threshold_kind.value === "weight") return strongest(values, MOST_EDGES, cut);
-        const rows = side === "key" ? cuts(ref)! : null;
-        const row = rows ? null : massCut(values, cut);
-        return strongest(values, MOST_EDGES, row?.least).filter((i) =>
-          row ? keeps(row, values[i]!, i) : keeps(rows![i]!, values[i]!, line.index),
-        );
+    along(ref, line) {
+      if (waits(ref, line)) return [];
+      const { values, side, index } = line;
+      return remembered("line", ref, values, () => {
+        if (byWeight()) return strongest(values, MOST_EDGES, store.cut.value);
+        if (side === "key") {
+          const rows = cuts(ref)!;
+          return strongest(values, MOST_EDGES).filter((i) => keeps(rows[i]!, values[i]!, index));
+        }
+        const row = massCut(values, store.cut.value);
+        return strongest(values, MOST_EDGES, row.least).filter((i) => keeps(row, values[i]!, i));
       });
     },
     words: computed(() => {
       const cut = store.cut.value;
-      return store.threshold_kind.value === "weight"
-        ? `≥ ${formatEnd(cut)}`
-        : `in the top ${formatEnd(cut * 100)} % of each query's mass`;
+      return byWeight() ? `≥ ${formatEnd(cut)}` : `in the top ${formatEnd(cut * 100)} % of each query's mass`;
     }),
     choose(kind) {
       batch(() => {

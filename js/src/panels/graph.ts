@@ -1,8 +1,7 @@
 /** Tokens along a line, an arc from each query to the keys it looks at: thickness and opacity are the weight, hue is the head. */
 
 import { textWidth } from "../canvas";
-import { headColour } from "../colour";
-import { formatEnd } from "../format";
+import { headColour, positions } from "../colour";
 import { counted } from "../passing";
 import { moved, pointing } from "../pointing";
 import { CODE_MASKED, type Range } from "../protocol";
@@ -20,10 +19,10 @@ import { thresholdTools } from "./thresholdtools";
 
 const LABEL = "Arcs from queries to keys. Arrows move over the tokens, Enter locks, Esc releases.";
 const HIGH_LEAST = 70;
-const HIGH_MOST = 190;
+const HIGH_MOST = 160;
 
 export function graph(view: View): Panel {
-  const { store, passing, select, frames } = view;
+  const { store, source, passing, select, frames } = view;
   const panel = makePanel(view, "graph", "Graph");
   const area = scroller("graph", LABEL, () => redraw());
   const { context } = area;
@@ -57,11 +56,21 @@ export function graph(view: View): Panel {
     const high = Math.max(HIGH_LEAST, Math.min(HIGH_MOST, (view.panelHeight.value - words) / sides)) | 0;
     const over = one ? high : keys.high;
     const total = Math.max(queries.starts.at(-1)!, keys.starts.at(-1)!);
+    // The longest arc uses the room there is; one that leads out of sight is as high.
+    let far = panel.width.value;
+    const edges = passing.edges.value;
+    if (edges?.total)
+      far = Math.min(
+        far,
+        edges.keys.reduce(
+          (most, key, i) => Math.max(most, Math.abs(keys.middle(key) - keys.middle(edges.queries[i]!))),
+          1,
+        ),
+      );
     return {
-      ...{ one, over, high: high - 8, total },
+      ...{ one, over, total, far, high: high - 8 },
       under: over + (one ? keys.high : high),
       height: high * sides + words,
-      far: Math.min(total, panel.width.value),
     };
   });
 
@@ -87,52 +96,58 @@ export function graph(view: View): Panel {
     }
     revealed = focus;
     const away = area.x;
-    const top = view.picture.value.ramp.range[1];
-    const ink = headColour(store.shownHead.value.head, dark);
+    const { scale, range } = view.picture.value.ramp;
+    const strength = positions(scale, range);
+    const refs = passing.heads.value;
+    const inks = refs.map(({ head }) => headColour(head, dark));
     // Under the arcs, which may need the room.
     context.fillStyle = colours.muted;
     context.textAlign = "left";
     const words = one ? ["looks back", "looks ahead"] : ["keys", "queries"];
     context.fillText(words[0]!, 4, one ? 8 : s.over + 12);
     if (!one || ahead.value) context.fillText(words[1]!, 4, one ? height - 8 : s.under - 12);
-    context.strokeStyle = context.fillStyle = ink;
-    const draw = (of: number, q: number, k: number, weight: number, strong = false) => {
+    // One row has the tokens of both ranges, but a query of the one is no key of the other.
+    const shows = ([a, b]: Range, index: number) => index >= Math.floor(a) && index < b;
+    const window = store.visible.value;
+    const draw = (of: number, head: number, q: number, k: number, weight: number, strong = false) => {
+      if (!shows(window.queries, q) || !shows(window.keys, k)) return;
       const [from, to] = [queries.middle(q) - away, keys.middle(k) - away];
       if (!(Math.max(from, to) > -20 && Math.min(from, to) < width + 20)) return;
+      context.strokeStyle = context.fillStyle = inks[head]!;
       // Many thick ones would be one patch of colour.
       const thick = Math.max(1, Math.min(3.5, 200 / of)) + (strong ? 1 : 0);
-      drawArc(context, arcOf(from, to, s), Math.min(1, weight / top), thick);
+      drawArc(context, arcOf(from, to, s), strength(weight), thick);
     };
     const gaze = view.gaze.value;
     let note = view.picture.value.tile ? "choose a token to see its arcs" : "";
     if (gaze) {
-      const { index, side, other, values } = gaze;
-      const order = passing.along(gaze) ?? [];
-      for (const i of order.toReversed())
-        draw(
-          order.length,
-          ...(side === "query" ? ([index, i] as const) : ([i, index] as const)),
-          values[i]!,
-          i === other,
-        );
-      const there = (side === "query" ? queries : keys).middle(index) >= 0;
-      note = there
-        ? `arcs of ${side} ${index} ${passing.waits(gaze) || passing.words.value}`
+      const { index, side, other } = gaze;
+      refs.forEach((ref, head) => {
+        const more = side === "query" ? source.row(ref, index) : source.column(ref, index);
+        const line = ref === store.shownHead.value ? gaze : more && { ...more, side, index };
+        const order = line ? passing.along(ref, line) : [];
+        for (const i of order.toReversed()) {
+          const [q, k] = side === "query" ? [index, i] : [i, index];
+          draw(order.length, head, q, k, line!.values[i]!, i === other);
+        }
+      });
+      note = shows(side === "query" ? window.queries : window.keys, index)
+        ? `arcs of ${side} ${index} ${passing.waits(refs[0]!, gaze) || passing.words.value}`
         : `${side} ${index} is outside of the window`;
     } else {
       const all = passing.edges.value;
       all?.weights.forEach((weight, i) => {
-        draw(all.weights.length, all.queries[i]!, all.keys[i]!, weight);
+        draw(all.weights.length, all.heads[i]!, all.queries[i]!, all.keys[i]!, weight);
       });
       if (all) note = counted(view, all, "arc");
     }
     context.globalAlpha = 1;
-    panel.note.textContent = note && `${note}, in the head's hue, thickest and opaque at ${formatEnd(top)}`;
+    panel.note.textContent = note && `${note}, in the head's hue, thick and opaque by the legend's scale`;
 
     const paint = (row: TokenRow, y: number, side: "query" | "key") => {
       const ends = (pair: Pair) => (one ? [pair.query, pair.key] : [pair[side]]);
       drawTokens(context, row, {
-        ...{ colours, ink, top, y, away, width },
+        ...{ colours, strength, y, away, width, ink: inks[0]! },
         shade: gaze && (one || gaze.side !== side) ? gaze.values : null,
         focus: ends(focus),
         locked: ends(store.locked.value),

@@ -6,8 +6,8 @@ import type { TokenRow } from "./graphrow";
 export interface RowLook {
   colours: Palette;
   ink: string;
-  /** The weight that is opaque. */
-  top: number;
+  /** How strong a weight is, from 0 to 1. */
+  strength(weight: number): number;
   /** Where the row starts, what of it is scrolled away to the left, and the width in sight. */
   y: number;
   away: number;
@@ -26,7 +26,7 @@ export function drawTokens(context: CanvasRenderingContext2D, row: TokenRow, loo
   for (let i = row.place(away); i < end; i++) {
     const index = indices[i]!;
     const wide = starts[i + 1]! - starts[i]!;
-    const weight = Math.min(1, (look.shade?.[index] ?? 0) / look.top);
+    const weight = look.strength(look.shade?.[index] ?? 0);
     const locked = look.locked.includes(index);
     const filled = locked || look.focus.includes(index);
     context.save();

@@ -90,8 +90,9 @@ export function lines(view: View): Panel {
     const gaze = view.gaze.value;
     if (gaze) {
       const { index, other, side } = gaze;
-      const along = passing.along(gaze);
-      const order = along ?? [];
+      const head = store.shownHead.value;
+      const waits = passing.waits(head, gaze);
+      const order = passing.along(head, gaze);
       for (const i of order.toReversed()) {
         const [q, k] = side === "query" ? [index, i] : [i, index];
         stroke(q, k, gaze.values[i]!, i === other);
@@ -100,10 +101,14 @@ export function lines(view: View): Panel {
       panel.note.textContent =
         index < from[0] || index >= from[1]
           ? `${side} ${index} is outside of the window`
-          : `lines of ${side} ${index} ${passing.waits(gaze) || passing.words.value}`;
+          : `lines of ${side} ${index} ${waits || passing.words.value}`;
       const [first, end] = inSight(g, side === "query" ? g.keys : g.queries, away, height);
       const hidden = gaze.exact ? order.filter((i) => i < first || i >= end) : [];
-      beyond.show(along && gaze, hidden, hidden.length ? `${grouped(hidden.length)} more out of sight:` : "");
+      beyond.show(
+        waits ? null : gaze,
+        hidden,
+        hidden.length ? `${grouped(hidden.length)} more out of sight:` : "",
+      );
     } else {
       const all = passing.edges.value;
       all?.weights.forEach((weight, i) => {
