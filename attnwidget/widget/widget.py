@@ -41,12 +41,12 @@ class AttentionWidget(anywidget.AnyWidget):
         direction: how a focused token is read in the text: `"from"` shades what it looks at, `"to"` what looks at it.
         window: the part of the head that is shown, (q0, q1, k0, k1): queries [q0, q1) and keys [k0, k1); None for all
             of it.
-        panels: which panels are shown, in order: any of `"grid"`, `"heatmap"`, `"lines"`, `"graph"`, `"text"`; all but the
-            graph to start with.
+        panels: which panels are shown, in order: any of `"grid"`, `"heatmap"`, `"lines"`, `"graph"`, `"text"`; all
+            but the graph to start with.
         threshold: which lines and arcs are drawn, in [0, 1]: a weight, or a mass.
-        threshold_kind: `"weight"` draws the weights at or over the threshold. `"mass"` draws, of each query (its whole row,
-            also where a window shows a part of it), the fewest strongest keys whose weights add up to the threshold; all
-            that are above 0 where they never do, at least one, and of equal weights the first.
+        threshold_kind: `"weight"` draws the weights at or over the threshold. `"mass"` draws, of each query (its whole
+            row, also where a window shows a part of it), the fewest strongest keys whose weights add up to the
+            threshold; all that are above 0 where they never do, at least one, and of equal weights the first.
         scale: from weight to colour: `"linear"`, `"sqrt"` or `"log"`.
         domain: the weights (low, high) at the ends of the colour map; None for each head's own range.
         colormap: one of `"oslo"`, `"cividis"`, `"magma"`, `"viridis"`.
@@ -220,5 +220,8 @@ class AttentionWidget(anywidget.AnyWidget):
 
 _PLURAL = {"batch": "examples", "layer": "layers", "head": "heads", "query": "queries", "key": "keys"}
 _SETTABLE = tuple(
-    "stack batch layer head query key window direction panels threshold scale domain colormap theme threshold_kind layout".split()  # noqa: SIM905
+    (  # noqa: SIM905
+        "stack batch layer head query key window direction panels threshold scale domain colormap theme "
+        "threshold_kind layout"
+    ).split()
 )
