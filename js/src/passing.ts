@@ -26,6 +26,8 @@ export interface Passing {
   along(ref: HeadRef, line: Aimed): readonly number[];
   /** Why `along` cannot tell, or "". */
   waits(ref: HeadRef, line: Aimed): string;
+  /** Why weights are not here, in words. */
+  readonly later: ReadonlySignal<string>;
   /** What passes, in words: `≥ 0.05`. */
   readonly words: ReadonlySignal<string>;
   /** Another kind comes with the number it had last. */
@@ -104,17 +106,17 @@ export function passing(store: Store, source: DataSource): Passing {
     return last;
   });
 
-  const waits = (ref: HeadRef, line: Aimed): string => {
+  const later = computed(() => {
     const live = source.link.value === "live" || source.link.value === "busy";
-    if (!line.exact && !pairByPair(ref))
-      return live ? "once its exact weights are here" : "need a running kernel";
+    return live ? "once the exact weights are here" : "need a running kernel";
+  });
+  const waits = (ref: HeadRef, line: Aimed): string => {
+    if (!line.exact && !pairByPair(ref)) return later.value;
     const tells = byWeight() || line.side === "query" || cuts(ref);
-    return tells ? "" : "by mass need the whole row of every query, which is too much to hold here";
+    return tells ? "" : "by mass need every query's whole row, too much to hold here";
   };
   return {
-    heads,
-    edges,
-    waits,
+    ...{ heads, edges, waits, later },
     along(ref, line) {
       if (waits(ref, line)) return [];
       const { values, side, index } = line;

@@ -188,7 +188,7 @@ describe("the graph", () => {
     expect(one(".note").textContent).toContain("choose a token to see its arcs");
     store.query.value = 2;
     await frame();
-    expect(one(".note").textContent).toContain("arcs of query 2 once its exact weights are here");
+    expect(one(".note").textContent).toContain("arcs of query 2 once the exact weights are here");
     (made.link as { value: string }).value = "static";
     await frame();
     expect(one(".note").textContent).toContain("arcs of query 2 need a running kernel");

@@ -154,7 +154,7 @@ describe("the list of panels", () => {
 });
 
 describe("the direction of the text", () => {
-  it("is hidden between two texts until a pair is focused, which it then reads either way", async () => {
+  it("is hidden between two texts until a pair is locked, which it then reads either way", async () => {
     screen();
     const made = madeUp({ queries: 2, keys: 3 }, () => 0.3);
     const tokens = { queries: words(["q", "r"]), keys: words(["x", "y", "z"]) };

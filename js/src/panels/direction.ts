@@ -6,27 +6,24 @@ import type { Store } from "../state";
 import type { View } from "../view";
 import type { Panel } from "./panel";
 
-const WORDS = {
-  from: ["what it looks at", "what looks at it", "query"],
-  to: ["what looks at it", "what it looks at", "key"],
-} as const;
+const WORDS = { from: ["what it looks at", "query"], to: ["what looks at it", "key"] } as const;
 
 export function turn({ direction }: Store): void {
   direction.value = direction.peek() === "from" ? "to" : "from";
 }
 
-/** The button says what is shown; between two texts it counts only where a pair is focused. */
+/** The button says what is shown; between two texts it counts only where a pair is locked. */
 export function directionButton({ store }: View, panel: Panel): HTMLElement {
   const button = h("button", { className: "direction" });
   on(button, "click", () => turn(store));
   panel.onDispose(
     effect(() => {
       const { rows, columns } = store.shown.value;
-      const { query, key } = store.focus.value;
+      const { query, key } = store.locked.value;
       button.hidden = rows !== columns && (query === null || key === null);
-      const [now, other, side] = WORDS[store.direction.value];
+      const [now, side] = WORDS[store.direction.value];
       button.textContent = `⇄ ${now}`;
-      button.title = `A token is read as a ${side}: ${now}. Turn round to ${other}, key D`;
+      button.title = `A token is read as a ${side}: ${now}. Key D turns it round`;
       attr(button, "aria-label", `direction: ${now}`);
     }),
   );

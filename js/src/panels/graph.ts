@@ -3,7 +3,7 @@
 import { textWidth } from "../canvas";
 import { headColour, positions } from "../colour";
 import { counted } from "../passing";
-import { moved, pointing } from "../pointing";
+import { moved } from "../pointing";
 import { CODE_MASKED, type Range } from "../protocol";
 import { scroller } from "../scroller";
 import { computed } from "../signals";
@@ -16,13 +16,14 @@ import { type TokenRow, tokenRow } from "./graphrow";
 import { drawTokens } from "./graphtokens";
 import { makePanel, type Panel } from "./panel";
 import { thresholdTools } from "./thresholdtools";
+import { sided, tokenPointing } from "./tokenpointing";
 
 const LABEL = "Arcs from queries to keys. Arrows move over the tokens, Enter locks, Esc releases.";
 const HIGH_LEAST = 70;
 const HIGH_MOST = 160;
 
 export function graph(view: View): Panel {
-  const { store, source, passing, select, frames } = view;
+  const { store, source, passing } = view;
   const panel = makePanel(view, "graph", "Graph");
   const area = scroller("graph", LABEL, () => redraw());
   const { context } = area;
@@ -119,12 +120,13 @@ export function graph(view: View): Panel {
       drawArc(context, arcOf(from, to, s), strength(weight), thick);
     };
     const gaze = view.gaze.value;
-    let note = view.picture.value.tile ? "choose a token to see its arcs" : "";
+    let note = view.picture.value.tile ? "choose a token to see its arcs" : `arcs ${passing.later.value}`;
     if (gaze) {
       const { index, side, other } = gaze;
       refs.forEach((ref, head) => {
-        const more = side === "query" ? source.row(ref, index) : source.column(ref, index);
-        const line = ref === store.shownHead.value ? gaze : more && { ...more, side, index };
+        const read = () => (side === "query" ? source.row(ref, index) : source.column(ref, index));
+        const found = ref === store.shownHead.value ? gaze : read();
+        const line = found && { ...found, side, index };
         const order = line ? passing.along(ref, line) : [];
         for (const i of order.toReversed()) {
           const [q, k] = side === "query" ? [index, i] : [i, index];
@@ -142,7 +144,7 @@ export function graph(view: View): Panel {
       if (all) note = counted(view, all, "arc");
     }
     context.globalAlpha = 1;
-    panel.note.textContent = note && `${note}, in the head's hue, thick and opaque by the legend's scale`;
+    panel.note.textContent = `${note}, in the head's hue, thick and opaque by the legend's scale`;
 
     const paint = (row: TokenRow, y: number, side: "query" | "key") => {
       const ends = (pair: Pair) => (one ? [pair.query, pair.key] : [pair[side]]);
@@ -157,41 +159,24 @@ export function graph(view: View): Panel {
     if (!one) paint(queries, s.under, "query");
   }, sweeping);
 
-  /** The token as the side it is read as. */
-  const sided = (key: boolean, index: number): Pair =>
-    key ? { query: null, key: index } : { query: index, key: null };
   const readsKey = () => store.direction.value === "to";
-  pointing<Pair>(area.element, frames, {
-    at({ offsetX, offsetY }) {
-      const { one, queries, keys } = laid.value;
-      const { over, under, height } = space.value;
-      const y = offsetY + area.y;
-      const onKeys = one ? y >= over && y < under : y < over;
-      if (!onKeys && (one || y < under || y >= height)) return null;
-      const row = onKeys ? keys : queries;
-      const index = row.indices[row.place(offsetX + area.x)] ?? -1;
-      return index < 0 ? null : sided(one ? readsKey() : onKeys, index);
-    },
-    hover(pair) {
-      select.hover(pair, "graph");
-      area.element.title = pair ? view.name(pair) : "";
-      area.element.style.cursor = pair ? "pointer" : "";
-    },
-    lock: (pair) => select.lock(pair),
-    arrow(down, right, fast) {
-      const { query, key } = store.focus.value;
-      const { queries, keys } = store.shown.value;
-      const { one } = laid.value;
-      const toKey = one ? readsKey() : down ? down < 0 : query === null;
-      const next = sided(toKey, moved(query ?? key, right, toKey ? keys : queries, fast));
-      select.hover(next, "graph");
-      select.reveal(next);
-      reveal(toKey, (next.query ?? next.key)!);
-    },
-    current() {
-      const { query, key } = store.focus.value;
-      return query !== null ? sided(false, query) : key !== null ? sided(true, key) : null;
-    },
+  const at = ({ offsetX, offsetY }: MouseEvent) => {
+    const { one, queries, keys } = laid.value;
+    const { over, under, height } = space.value;
+    const y = offsetY + area.y;
+    const onKeys = one ? y >= over && y < under : y < over;
+    if (!onKeys && (one || y < under || y >= height)) return null;
+    const row = onKeys ? keys : queries;
+    const index = row.indices[row.place(offsetX + area.x)] ?? -1;
+    return index < 0 ? null : sided(one ? readsKey() : onKeys, index);
+  };
+  tokenPointing(view, "graph", area.element, at, (down, right, fast) => {
+    const { query, key } = store.focus.value;
+    const { queries, keys } = store.shown.value;
+    const toKey = laid.value.one ? readsKey() : down ? down < 0 : query === null;
+    const next = moved(query ?? key, right, toKey ? keys : queries, fast);
+    reveal(toKey, next);
+    return sided(toKey, next);
   });
   return panel;
 }

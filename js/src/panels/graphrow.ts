@@ -52,13 +52,8 @@ export function tokenRow(
       return (starts[i]! + starts[i + 1]!) / 2;
     },
     place(x) {
-      let [low, high] = [0, n];
-      while (low < high) {
-        const middle = (low + high) >> 1;
-        if (starts[middle + 1]! <= x) low = middle + 1;
-        else high = middle;
-      }
-      return low;
+      const after = starts.findIndex((start) => start > x);
+      return after < 0 ? n : Math.max(0, after - 1);
     },
   };
 }

@@ -4,7 +4,7 @@ import { headColour } from "../colour";
 import { formatEnd, grouped } from "../format";
 import { indexAt } from "../heatgeometry";
 import { counted } from "../passing";
-import { moved, pointing } from "../pointing";
+import { moved } from "../pointing";
 import { scroller } from "../scroller";
 import type { Pair } from "../state";
 import { palette } from "../theme";
@@ -14,13 +14,14 @@ import { drawColumn, inSight, type LinesGeometry, linesGeometry } from "./lineco
 import { pairButtons } from "./pairs";
 import { makePanel, type Panel } from "./panel";
 import { thresholdTools } from "./thresholdtools";
+import { sided, tokenPointing } from "./tokenpointing";
 
 const LABEL = "Lines from queries to keys. Arrows move over the tokens, Enter locks, Esc releases.";
 
 const ROOM = 24;
 
 export function lines(view: View): Panel {
-  const { store, passing, select, frames } = view;
+  const { store, passing } = view;
   const panel = makePanel(view, "lines", "Query → key");
   const area = scroller("lines", LABEL, () => redraw());
   const beyond = pairButtons(view, 3);
@@ -118,11 +119,11 @@ export function lines(view: View): Panel {
         ? counted(view, all, "line")
         : view.picture.value.tile
           ? "choose a token to see its lines"
-          : "";
+          : `lines ${passing.later.value}`;
       beyond.show(null, [], "");
     }
     context.globalAlpha = 1;
-    if (panel.note.textContent) panel.note.textContent += `, opaque at ${formatEnd(top)}`;
+    panel.note.textContent += `, opaque at ${formatEnd(top)}`;
     const locked = store.locked.value;
     const common = { context, g, colours: palette(dark), ink, away, top, height };
     const shade = (side: string) => (gaze && gaze.side !== side ? gaze.values : null);
@@ -144,37 +145,22 @@ export function lines(view: View): Panel {
     drawColumn({ ...common, ...right });
   }, sweeping);
 
-  const side = (key: boolean, index: number): Pair =>
-    key ? { query: null, key: index } : { query: index, key: null };
-  pointing<Pair>(area.element, frames, {
-    at({ offsetX: x, offsetY }) {
-      if (!geometry) return null;
-      const onKey = x >= geometry.right;
-      if (!onKey && x > geometry.left) return null;
-      const [from, to] = onKey ? geometry.keys : geometry.queries;
-      const n = to - from;
-      const index = indexAt(offsetY + area.y - geometry.pad, n * geometry.pitch, n);
-      return index === null ? null : side(onKey, from + index);
-    },
-    hover(pair) {
-      select.hover(pair, "lines");
-      area.element.title = pair ? view.name(pair) : "";
-      area.element.style.cursor = pair ? "pointer" : "";
-    },
-    lock: (pair) => select.lock(pair),
-    arrow(down, right, fast) {
-      const { query, key } = store.focus.value;
-      const { queries, keys } = store.shown.value;
-      const toKey = right ? right > 0 : query === null && key !== null;
-      const next = moved(query ?? key, down, toKey ? keys : queries, fast);
-      select.hover(side(toKey, next), "lines");
-      select.reveal(side(toKey, next));
-      if (geometry) reveal(geometry, toKey, next);
-    },
-    current() {
-      const { query, key } = store.focus.value;
-      return query !== null ? side(false, query) : key !== null ? side(true, key) : null;
-    },
+  const at = ({ offsetX: x, offsetY }: MouseEvent) => {
+    if (!geometry) return null;
+    const onKey = x >= geometry.right;
+    if (!onKey && x > geometry.left) return null;
+    const [from, to] = onKey ? geometry.keys : geometry.queries;
+    const n = to - from;
+    const index = indexAt(offsetY + area.y - geometry.pad, n * geometry.pitch, n);
+    return index === null ? null : sided(onKey, from + index);
+  };
+  tokenPointing(view, "lines", area.element, at, (down, right, fast) => {
+    const { query, key } = store.focus.value;
+    const { queries, keys } = store.shown.value;
+    const toKey = right ? right > 0 : query === null && key !== null;
+    const next = moved(query ?? key, down, toKey ? keys : queries, fast);
+    if (geometry) reveal(geometry, toKey, next);
+    return sided(toKey, next);
   });
   return panel;
 }
