@@ -17,8 +17,8 @@ const LINES: readonly (readonly [string, string])[] = [
   ["double click", "zooms in"],
   ["drag", "moves a zoomed heatmap; Shift + wheel sideways"],
   ["Shift + drag", "zooms to a box"],
-  ["D", "turns the direction round: what a token looks at, or what looks at it"],
-  ["P", "the list of panels: Space shows or hides one"],
+  ["r", "turns the direction round: what a token looks at, or what looks at it"],
+  ["p", "the list of panels: Space shows or hides one"],
   ["Tab", "to the next panel or control"],
   ["?", "this help"],
 ];

@@ -11,7 +11,7 @@ const STEPS: Record<string, readonly [number, number]> = {
 
 export function onKeys(root: HTMLElement, { select, store }: View, help: HTMLDialogElement): void {
   const letters: Record<string, () => void> = {
-    d: () => turn(store),
+    r: () => turn(store),
     p: () => {
       root.querySelector<HTMLDetailsElement>(".menu")!.open = true;
       root.querySelector<HTMLElement>(".menu input:enabled")?.focus();

@@ -13,7 +13,7 @@ export function toggled(shown: readonly PanelName[], name: PanelName): PanelName
 }
 
 export function panelMenu({ store, disposers }: View): HTMLElement {
-  const summary = h("summary", { title: "Which panels are shown, key P" }, "panels");
+  const summary = h("summary", { title: "Which panels are shown, key p" }, "panels");
   const boxes = PANELS.map((name) => {
     const box = h("input", { type: "checkbox" });
     on(box, "change", () => {

@@ -95,7 +95,7 @@ describe("the graph", () => {
     expect(store.locked.value).toEqual({ query: null, key: null });
   });
 
-  it("reads a token as a key where the direction says so, which a button and the key D turn round", async () => {
+  it("reads a token as a key where the direction says so, which a button and the key r turn round", async () => {
     const { arcs, note, one, root, store } = await small({ key: 0, direction: "to" });
     expect(arcs().map(said)).toEqual([
       [2, 0, "over"],
@@ -108,11 +108,11 @@ describe("the graph", () => {
     expect(button.textContent).toBe("⇄ what looks at it");
     button.click();
     expect([store.direction.value, button.textContent]).toEqual(["from", "⇄ what it looks at"]);
-    press(root, "d");
+    press(root, "r");
     expect(store.direction.value).toBe("to");
-    press(one('[type="search"]'), "d");
-    press(one('[type="number"]'), "d");
-    press(one(".tools select"), "d");
+    press(one('[type="search"]'), "r");
+    press(one('[type="number"]'), "r");
+    press(one(".tools select"), "r");
     expect(store.direction.value).toBe("to");
   });
 

@@ -90,7 +90,7 @@ def test_a_token_of_the_graph_is_hovered_locked_and_turned_round(notebook):
     page.mouse.down()
     page.mouse.up()
     leave(view)
-    page.keyboard.press("d")
+    page.keyboard.press("r")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
     focused(view, None, 1)

@@ -23,7 +23,7 @@ export function directionButton({ store }: View, panel: Panel): HTMLElement {
       button.hidden = rows !== columns && (query === null || key === null);
       const [now, side] = WORDS[store.direction.value];
       button.textContent = `⇄ ${now}`;
-      button.title = `A token is read as a ${side}: ${now}. Key D turns it round`;
+      button.title = `A token is read as a ${side}: ${now}. Key r turns it round`;
       attr(button, "aria-label", `direction: ${now}`);
     }),
   );
