@@ -38,7 +38,7 @@ MAX_IN_FLIGHT: Final = 2
 EMBED_BUDGET: Final = 1_000_000
 """Bytes, compressed, of weights that travel inside the widget's state."""
 
-PANELS: Final = ("grid", "heatmap", "lines", "text", "detail")
+PANELS: Final = ("grid", "heatmap", "lines", "graph", "text", "detail")
 DEFAULT_PANELS: Final = ("grid", "heatmap", "lines", "text")
 """The panels shown unless somebody says otherwise."""
 DIRECTIONS: Final = ("from", "to")
@@ -46,3 +46,4 @@ SCALES: Final = ("linear", "sqrt", "log")
 COLORMAPS: Final = ("oslo", "cividis", "magma", "viridis")
 THEMES: Final = ("auto", "light", "dark")
 COMPONENTS: Final = ("size", "index")
+THRESHOLD_KINDS: Final = ("weight", "mass")

@@ -44,9 +44,12 @@ class AttentionWidget(anywidget.AnyWidget):
         direction: how a focused token is read in the text: `"from"` shades what it looks at, `"to"` what looks at it.
         window: the part of the head that is shown, (q0, q1, k0, k1): queries [q0, q1) and keys [k0, k1); None for all
             of it.
-        panels: which panels are shown, in order: any of `"grid"`, `"heatmap"`, `"lines"`, `"text"`, `"detail"`; the
-            last one, how the weight of the locked pair came about, only if asked for.
-        threshold: lines under this weight, in [0, 1], are not drawn.
+        panels: which panels are shown, in order: any of `"grid"`, `"heatmap"`, `"lines"`, `"graph"`, `"text"`,
+            `"detail"`; the graph, and the detail of how the weight of the locked pair came about, only if asked for.
+        threshold: which lines and arcs are drawn, in [0, 1]: a weight, or a mass.
+        threshold_kind: `"weight"` draws the weights at or over the threshold. `"mass"` draws, of each query (its whole
+            row, also where a window shows a part of it), the fewest strongest keys whose weights add up to the
+            threshold; all that are above 0 where they never do, at least one, and of equal weights the first.
         scale: from weight to colour: `"linear"`, `"sqrt"` or `"log"`.
         domain: the weights (low, high) at the ends of the colour map; None for each head's own range.
         colormap: one of `"oslo"`, `"cividis"`, `"magma"`, `"viridis"`.
@@ -75,6 +78,7 @@ class AttentionWidget(anywidget.AnyWidget):
     direction = t.Enum(protocol.DIRECTIONS, "from").tag(sync=True)
     panels = t.List(t.Enum(protocol.PANELS), list(protocol.DEFAULT_PANELS)).tag(sync=True)
     threshold = t.Float(0.0, min=0.0, max=1.0).tag(sync=True)
+    threshold_kind = t.Enum(protocol.THRESHOLD_KINDS, "weight").tag(sync=True)
     scale = t.Enum(protocol.SCALES, "sqrt").tag(sync=True)
     domain = t.Tuple(t.Float(), t.Float(), default_value=None, allow_none=True).tag(sync=True)
     colormap = t.Enum(protocol.COLORMAPS, "oslo").tag(sync=True)
@@ -227,7 +231,7 @@ class AttentionWidget(anywidget.AnyWidget):
     def _check_threshold(self, proposal: Any) -> float:  # noqa: ANN401 - traitlets' Bunch
         threshold: float = proposal["value"]
         if math.isnan(threshold):
-            raise t.TraitError("threshold is NaN: expected a weight from 0 to 1")
+            raise t.TraitError("threshold is NaN: expected a number from 0 to 1")
         return threshold
 
     @t.validate("domain")
@@ -261,6 +265,9 @@ class AttentionWidget(anywidget.AnyWidget):
 
 _PLURAL = {"batch": "examples", "layer": "layers", "head": "heads", "query": "queries", "key": "keys"}
 _SETTABLE = (
-    *"stack batch layer head query key window direction panels threshold scale domain colormap theme".split(),  # noqa: SIM905
-    *("components", "layout"),
+    *("stack", "batch", "layer", "head"),
+    *("query", "key", "window", "direction"),
+    *("panels", "threshold", "threshold_kind"),
+    *("scale", "domain", "colormap"),
+    *("components", "theme", "layout"),
 )

@@ -42,6 +42,7 @@ const traits: Record<string, unknown> = {
   colormap: query.get("map") ?? "oslo",
   theme: query.get("theme") ?? "auto",
   components: query.get("components") ?? "size",
+  threshold_kind: query.get("kept") ?? "weight",
 };
 
 const listeners = new Map<string, Set<(...args: unknown[]) => void>>();

@@ -29,6 +29,7 @@ export const TRAITS = [
   "colormap",
   "theme",
   "components",
+  "threshold_kind",
 ] as const satisfies readonly (keyof Traits)[];
 
 type Initial = { [K in keyof Traits]: Traits[K]["value"] };

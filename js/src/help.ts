@@ -18,6 +18,8 @@ const LINES: readonly (readonly [string, string])[] = [
   ["drag", "moves a zoomed heatmap; Shift + wheel sideways"],
   ["Shift + drag", "zooms to a box"],
   ["d", "scores and query-key detail: how the weight of the locked pair came about"],
+  ["r", "turns the direction round: what a token looks at, or what looks at it"],
+  ["p", "the list of panels: Space shows or hides one"],
   ["Tab", "to the next panel or control"],
   ["?", "this help"],
 ];

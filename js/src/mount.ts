@@ -8,6 +8,7 @@ import { help } from "./help";
 import { followReady, showState } from "./hooks";
 import { onKeys } from "./keyboard";
 import { detail } from "./panels/detail";
+import { graph } from "./panels/graph";
 import { grid } from "./panels/grid";
 import { heatmap } from "./panels/heatmap";
 import { lines } from "./panels/lines";
@@ -24,7 +25,7 @@ import { followTheme, palette } from "./theme";
 import { toolbar } from "./toolbar";
 import { createView, type View } from "./view";
 
-const MAKERS: Record<PanelName, (view: View) => Panel> = { grid, heatmap, lines, text, detail };
+const MAKERS: Record<PanelName, (view: View) => Panel> = { grid, heatmap, lines, graph, text, detail };
 
 /** Builds the view inside a shadow root of `el`; the function returned takes it away again. */
 export function mount(el: HTMLElement, store: Store, source: DataSource): () => void {
@@ -133,7 +134,7 @@ function build(
               h(
                 "p",
                 { className: "empty" },
-                `No panels: set \`panels\` to some of "${PANELS.join('", "')}".`,
+                `No panels: set \`panels\` to some of ${PANELS.map((name) => `"${name}"`).join(", ")}.`,
               ),
             ]),
       );

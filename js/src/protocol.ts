@@ -19,10 +19,11 @@ export const MAX_REPLY_BYTES = 16777216;
 export const MAX_IN_FLIGHT = 2;
 export const COLORMAPS = ["oslo", "cividis", "magma", "viridis"] as const;
 export const SCALES = ["linear", "sqrt", "log"] as const;
-export const PANELS = ["grid", "heatmap", "lines", "text", "detail"] as const;
+export const PANELS = ["grid", "heatmap", "lines", "graph", "text", "detail"] as const;
 export const DIRECTIONS = ["from", "to"] as const;
 export const THEMES = ["auto", "light", "dark"] as const;
 export const COMPONENTS = ["size", "index"] as const;
+export const THRESHOLD_KINDS = ["weight", "mass"] as const;
 
 export type Colormap = (typeof COLORMAPS)[number];
 export type Scale = (typeof SCALES)[number];
@@ -30,6 +31,7 @@ export type PanelName = (typeof PANELS)[number];
 export type Direction = (typeof DIRECTIONS)[number];
 export type Theme = (typeof THEMES)[number];
 export type Components = (typeof COMPONENTS)[number];
+export type ThresholdKind = (typeof THRESHOLD_KINDS)[number];
 export type Dtype = "u8" | "u16";
 export type Range = [number, number];
 /** (q0, q1, k0, k1): queries [q0, q1) and keys [k0, k1). */

@@ -10,6 +10,7 @@ import type {
   Scale,
   StackMeta,
   Theme,
+  ThresholdKind,
   Tokens,
   WindowTrait,
 } from "./protocol";
@@ -78,6 +79,7 @@ export interface Traits {
   colormap: Signal<Colormap>;
   theme: Signal<Theme>;
   components: Signal<Components>;
+  threshold_kind: Signal<ThresholdKind>;
 }
 
 export interface Store extends Traits {

@@ -1,9 +1,10 @@
 /** The controls: which head, and how it is drawn. */
 
-import { attr, h, iconButton } from "./dom";
+import { h, iconButton } from "./dom";
 import { rangeInSight } from "./domain";
 import { findField } from "./find";
 import { formatEnd } from "./format";
+import { panelMenu } from "./panelmenu";
 import { on } from "./pointing";
 import { COLORMAPS, type Colormap, SCALES, type Scale } from "./protocol";
 import { effect } from "./signals";
@@ -11,7 +12,7 @@ import { preview } from "./tokens";
 import type { View } from "./view";
 
 /** A label and a select; `update` takes [value, text] pairs and hides what leaves no choice. */
-function chooser(name: string, title: string, pick: (value: string) => void) {
+export function chooser(name: string, title: string, pick: (value: string) => void) {
   const select = h("select");
   let shown = "";
   on(select, "change", () => {
@@ -82,23 +83,6 @@ export function toolbar(view: View, help: () => void, status: HTMLElement): HTML
   const map = chooser("colours", "The colour map: all are perceptual and colour-blind safe", (v) => {
     store.colormap.value = v as Colormap;
   });
-  const slider = h("input", { type: "range", min: "0", max: "1", step: "0.005" });
-  const number = h("strong");
-  // The slider is quadratic: most weights are small, and so are the thresholds that tell them apart.
-  on(slider, "input", () => {
-    store.draft.value = Number((slider.valueAsNumber ** 2).toPrecision(2));
-  });
-  on(slider, "change", () => {
-    store.threshold.value = store.cut.value;
-    store.draft.value = null;
-  });
-  const threshold = h(
-    "label",
-    { title: "Lines under this weight are not drawn" },
-    h("span", {}, "lines ≥"),
-    slider,
-    number,
-  );
   const ask = iconButton("?", "Help: keys and mouse, key ?", "step");
   on(ask, "click", help);
 
@@ -132,12 +116,6 @@ export function toolbar(view: View, help: () => void, status: HTMLElement): HTML
       scale.update(plain(SCALES), store.scale.value);
       map.update(plain(COLORMAPS), store.colormap.value);
     }),
-    effect(() => {
-      threshold.hidden = !store.panels.value.includes("lines");
-      number.textContent = formatEnd(store.cut.value);
-      attr(slider, "aria-valuetext", number.textContent);
-      if (store.draft.value === null) slider.value = String(Math.sqrt(store.threshold.value));
-    }),
   );
   return h(
     "header",
@@ -146,11 +124,11 @@ export function toolbar(view: View, help: () => void, status: HTMLElement): HTML
     h(
       "div",
       { className: "controls" },
-      threshold,
       scale.element,
       range.element,
       map.element,
       findField(view),
+      panelMenu(view),
       ask,
     ),
   );

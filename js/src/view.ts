@@ -5,6 +5,7 @@ import type { Ramp } from "./colour";
 import { type HeadRange, headRange } from "./domain";
 import type { Frames } from "./frames";
 import { type Sight, sightOf } from "./layers";
+import { type Passing, passing } from "./passing";
 import type { Range } from "./protocol";
 import { neededLevel, tilesOver } from "./pyramid";
 import type { Selection } from "./select";
@@ -27,6 +28,8 @@ export interface View {
   readonly picture: ReadonlySignal<Picture>;
   /** What the focused token looks at, or what looks at it. */
   readonly gaze: ReadonlySignal<Gaze | null>;
+  /** Which pairs pass the threshold. */
+  readonly passing: Passing;
   /** How high a panel may be, in CSS pixels; follows the width of the view. */
   readonly panelHeight: Signal<number>;
   /** Whether the view is on screen, or nearly. */
@@ -142,6 +145,7 @@ export function createView(
     visibleHeads,
     picture,
     gaze,
+    passing: passing(store, source),
     panelHeight,
     onScreen,
     ratio,

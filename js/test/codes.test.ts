@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { binOf, binStart, decodeTable, encode, MISSING, paint, type Tile } from "../src/codes";
 import { headRange } from "../src/domain";
-import { type Edges, strongestEdges } from "../src/edges";
+import { type Edges, strongestEdges, strongestOfHeads } from "../src/edges";
 import type { Window } from "../src/window";
 import { random } from "./helpers";
 
@@ -131,5 +131,28 @@ describe("the strongest edges", () => {
   it("keep weights equal to the threshold, and find none above 1", () => {
     expect(edgesOf(tileOf([0.05, 0.04], 1, 2), 0.05, 10).total).toBe(1);
     expect(edgesOf(tileOf([0.9], 1, 1), 1, 10).total).toBe(0);
+  });
+});
+
+describe("the strongest pairs of several heads", () => {
+  const edges = (...weights: number[]): Edges => ({
+    queries: Uint32Array.from(weights, (_, i) => i),
+    keys: Uint32Array.from(weights, (_, i) => i + 10),
+    weights: Float32Array.from(weights),
+    heads: new Uint16Array(weights.length),
+    total: weights.length + 5,
+    whole: true,
+  });
+
+  it("are those of all of them together, each with the place of its head", () => {
+    const all = strongestOfHeads([edges(0.25, 0.5), null, edges(0.125, 0.375, 0.75)], 3)!;
+    expect([...all.weights]).toEqual([0.375, 0.5, 0.75]);
+    expect([...all.heads]).toEqual([2, 0, 2]);
+    expect([[...all.queries], [...all.keys]]).toEqual([
+      [1, 1, 2],
+      [11, 11, 12],
+    ]);
+    expect([all.total, all.whole]).toEqual([15, false]);
+    expect(strongestOfHeads([null, null], 3)).toBeNull();
   });
 });

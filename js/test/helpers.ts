@@ -1,5 +1,5 @@
 import type { Model } from "../src/bridge";
-import { PROTOCOL_VERSION, type Tokens, type WindowTrait } from "../src/protocol";
+import { type PanelName, PROTOCOL_VERSION, type Tokens, type WindowTrait } from "../src/protocol";
 import { createStore, type Store } from "../src/state";
 
 /** A generator of numbers in [0, 1) that are the same on every run. */
@@ -38,13 +38,14 @@ export const TRAITS = () => ({
   key: null as number | null,
   window: null as WindowTrait | null,
   direction: "from" as const,
-  panels: ["grid", "heatmap", "lines", "text"] as ("grid" | "heatmap" | "lines" | "text" | "detail")[],
+  panels: ["grid", "heatmap", "lines", "text"] as PanelName[],
   threshold: 0.05,
   scale: "sqrt" as const,
   domain: null,
   colormap: "oslo" as const,
   theme: "light" as const,
   components: "size" as "size" | "index",
+  threshold_kind: "weight" as "weight" | "mass",
 });
 
 export const store = (): Store => createStore(TRAITS());

@@ -285,7 +285,7 @@ describe("the lines of a long head", () => {
     const made = madeUp(SHAPE, () => 0.5, { exact: false });
     const { drawn, root } = await long({ query: 5, panels: ["lines"] }, made);
     expect(drawn.curves.get("lines")).toHaveLength(0);
-    expect(root.textContent).toContain("lines of query 5 once its exact weights are here");
+    expect(root.textContent).toContain("lines of query 5 once the exact weights are here");
   });
 
   it("are at most 2,000 for one token, the strongest, drawn last", async () => {

@@ -12,11 +12,13 @@ export interface Drawn {
   texts: Map<string, string[]>;
   /** Curves by canvas: where each starts and ends. */
   curves: Map<string, [number, number][]>;
+  /** The same curves as they are: start, two control points, end. */
+  paths: Map<string, number[][]>;
 }
 
 /** Stands in for layout and canvas, which happy-dom does not have. */
 export function screen(width = 900): Drawn {
-  const drawn: Drawn = { texts: new Map(), curves: new Map() };
+  const drawn: Drawn = { texts: new Map(), curves: new Map(), paths: new Map() };
   vi.spyOn(HTMLElement.prototype, "clientWidth", "get").mockReturnValue(width);
   vi.stubGlobal(
     "ResizeObserver",
@@ -37,18 +39,22 @@ export function screen(width = 900): Drawn {
   );
   vi.spyOn(HTMLCanvasElement.prototype, "getContext").mockImplementation(function (this: HTMLCanvasElement) {
     const name = this.dataset.panel ?? "";
-    let y = 0;
+    let from = [0, 0];
     const own: Record<string, unknown> = {
       measureText: (text: string) => ({ width: text.length * 6 }),
       clearRect: () => {
         drawn.texts.set(name, []);
         drawn.curves.set(name, []);
+        drawn.paths.set(name, []);
       },
       fillText: (text: string) => drawn.texts.get(name)?.push(text),
-      moveTo: (_: number, to: number) => {
-        y = to;
+      moveTo: (...to: [number, number]) => {
+        from = to;
       },
-      bezierCurveTo: (...at: number[]) => drawn.curves.get(name)?.push([y, at[5]!]),
+      bezierCurveTo: (...at: number[]) => {
+        drawn.curves.get(name)?.push([from[1]!, at[5]!]);
+        drawn.paths.get(name)?.push([...from, ...at]);
+      },
       createPattern: () => ({ setTransform() {} }),
       createImageData: (w: number, h: number) => ({
         data: new Uint8ClampedArray(w * h * 4),

@@ -71,12 +71,13 @@ def test_a_lone_surrogate_does_not_break_the_message():
         ("key", 7, "key is 7: stack 'self' has keys 0 to 6"),
         ("batch", 1, "batch is 1: stack 'self' has examples 0 to 0"),
         ("stack", "cross", "stack is 'cross': this capture has 'self'"),
-        ("panels", [], "panels is []: expected one or more of grid, heatmap, lines, text, detail, each once"),
+        ("panels", [], "panels is []: expected one or more of grid, heatmap, lines, graph, text, detail, each once"),
         ("panels", ["grid", "grid"], "each once"),
         ("domain", (0.5, 0.2), r"domain is (0.5, 0.2): expected (low, high) with 0 <= low < high <= 1, or None"),
         ("scale", "cubic", "scale"),
         ("threshold", 2.0, "threshold"),
-        ("threshold", float("nan"), "threshold is NaN: expected a weight from 0 to 1"),
+        ("threshold", float("nan"), "threshold is NaN: expected a number from 0 to 1"),
+        ("threshold_kind", "share", "threshold_kind"),
         ("query", True, "query is True: expected a whole number"),
     ],
 )
@@ -97,6 +98,12 @@ def test_a_bad_value_is_refused_at_the_start_too(capture):
 def test_an_unknown_trait_is_refused_with_the_near_miss(capture):
     with pytest.raises(TypeError, match=r"no trait 'layers': did you mean 'layer'\?"):
         capture.show(layers=3)
+
+
+def test_the_graph_is_shown_when_asked_for(capture):
+    assert capture.show().panels == ["grid", "heatmap", "lines", "text"]
+    view = capture.show(panels=("graph", "text"), threshold=0.8, threshold_kind="mass")
+    assert (view.panels, view.threshold, view.threshold_kind) == (["graph", "text"], 0.8, "mass")
 
 
 def test_query_is_heard(capture):

@@ -1,58 +1,34 @@
 /** Two columns of tokens, one line per pair: opacity is the weight over the top of the range, hue is the head. */
 
 import { headColour } from "../colour";
-import { type Edges, singleCelled, strongestEdges } from "../edges";
 import { formatEnd, grouped } from "../format";
 import { indexAt } from "../heatgeometry";
-import { moved, pointing } from "../pointing";
+import { counted } from "../passing";
+import { moved } from "../pointing";
 import { scroller } from "../scroller";
-import { computed } from "../signals";
-import type { HeadRef } from "../source";
 import type { Pair } from "../state";
-import { strongest } from "../strongest";
 import { palette } from "../theme";
 import type { View } from "../view";
 import { isWhole } from "../window";
 import { drawColumn, inSight, type LinesGeometry, linesGeometry } from "./linecolumns";
 import { pairButtons } from "./pairs";
 import { makePanel, type Panel } from "./panel";
-
-export const MAX_LINES = 2000;
+import { thresholdTools } from "./thresholdtools";
+import { sided, tokenPointing } from "./tokenpointing";
 
 const LABEL = "Lines from queries to keys. Arrows move over the tokens, Enter locks, Esc releases.";
 
 const ROOM = 24;
 
 export function lines(view: View): Panel {
-  const { store, source, select, frames } = view;
+  const { store, passing } = view;
   const panel = makePanel(view, "lines", "Query → key");
   const area = scroller("lines", LABEL, () => redraw());
   const beyond = pairButtons(view, 3);
+  panel.body.before(thresholdTools(view, panel));
   panel.body.append(area.element, beyond.element);
   let geometry: LinesGeometry | null = null;
-  let edges: Edges | null = null;
-  let edgesOf: HeadRef | null = null;
-  let ranked: { values: Float32Array; cut: number; order: number[] } | null = null;
   let revealed: Pair = { query: null, key: null };
-
-  const placed = computed(() => source.placed(store.shownHead.value, store.visible.value, 1));
-  const strongestPairs = computed(() =>
-    strongestEdges(placed.value, store.visible.value, store.cut.value, MAX_LINES),
-  );
-  /** The lines of the window; in a gesture those from before move along, and new ones are found when it rests. */
-  const allEdges = (): Edges | null => {
-    const head = store.shownHead.value;
-    if (store.draftWindow.value === null || head !== edgesOf) edges = strongestPairs.value;
-    edgesOf = head;
-    return edges;
-  };
-
-  /** The tokens at or over the threshold, strongest first. */
-  const rank = (values: Float32Array, cut: number): number[] => {
-    if (ranked?.values !== values || ranked.cut !== cut)
-      ranked = { values, cut, order: strongest(values, MAX_LINES, cut) };
-    return ranked.order;
-  };
 
   const reveal = (g: LinesGeometry, key: boolean, index: number) => {
     const [from, to] = key ? g.keys : g.queries;
@@ -63,7 +39,7 @@ export function lines(view: View): Panel {
   const sweeping = () => store.hoverHead.peek() !== null;
 
   const redraw = panel.painting(() => {
-    const { rows, columns, queries, keys } = store.shown.value;
+    const { rows, columns } = store.shown.value;
     const window = store.visible.value;
     const dark = view.dark.value;
     const most = view.panelHeight.value;
@@ -113,12 +89,11 @@ export function lines(view: View): Panel {
     const ink = headColour(store.shownHead.value.head, dark);
     context.strokeStyle = ink;
     const gaze = view.gaze.value;
-    const cut = store.cut.value;
-    // A row read from pooled cells would draw a line to every token of a cell for one of them.
-    const known = gaze && (gaze.exact || singleCelled(view.picture.value.tile, queries, keys)) ? gaze : null;
     if (gaze) {
       const { index, other, side } = gaze;
-      const order = known ? rank(known.values, cut) : [];
+      const head = store.shownHead.value;
+      const waits = passing.waits(head, gaze);
+      const order = passing.along(head, gaze);
       for (const i of order.toReversed()) {
         const [q, k] = side === "query" ? [index, i] : [i, index];
         stroke(q, k, gaze.values[i]!, i === other);
@@ -127,26 +102,28 @@ export function lines(view: View): Panel {
       panel.note.textContent =
         index < from[0] || index >= from[1]
           ? `${side} ${index} is outside of the window`
-          : known
-            ? `lines ≥ ${formatEnd(cut)} of ${side} ${index}`
-            : `lines of ${side} ${index} once its exact weights are here`;
+          : `lines of ${side} ${index} ${waits || passing.words.value}`;
       const [first, end] = inSight(g, side === "query" ? g.keys : g.queries, away, height);
-      const hidden = known?.exact ? order.filter((i) => i < first || i >= end) : [];
-      beyond.show(known, hidden, hidden.length ? `${grouped(hidden.length)} more out of sight:` : "");
+      const hidden = gaze.exact ? order.filter((i) => i < first || i >= end) : [];
+      beyond.show(
+        waits ? null : gaze,
+        hidden,
+        hidden.length ? `${grouped(hidden.length)} more out of sight:` : "",
+      );
     } else {
-      const all = allEdges();
+      const all = passing.edges.value;
       all?.weights.forEach((weight, i) => {
         stroke(all.queries[i]!, all.keys[i]!, weight);
       });
       panel.note.textContent = all
-        ? describe(all, cut, isWhole(window, store.shown.value))
+        ? counted(view, all, "line")
         : view.picture.value.tile
           ? "choose a token to see its lines"
-          : "";
+          : `lines ${passing.later.value}`;
       beyond.show(null, [], "");
     }
     context.globalAlpha = 1;
-    if (panel.note.textContent) panel.note.textContent += `, opaque at ${formatEnd(top)}`;
+    panel.note.textContent += `, opaque at ${formatEnd(top)}`;
     const locked = store.locked.value;
     const common = { context, g, colours: palette(dark), ink, away, top, height };
     const shade = (side: string) => (gaze && gaze.side !== side ? gaze.values : null);
@@ -168,44 +145,22 @@ export function lines(view: View): Panel {
     drawColumn({ ...common, ...right });
   }, sweeping);
 
-  const side = (key: boolean, index: number): Pair =>
-    key ? { query: null, key: index } : { query: index, key: null };
-  pointing<Pair>(area.element, frames, {
-    at({ offsetX: x, offsetY }) {
-      if (!geometry) return null;
-      const onKey = x >= geometry.right;
-      if (!onKey && x > geometry.left) return null;
-      const [from, to] = onKey ? geometry.keys : geometry.queries;
-      const n = to - from;
-      const index = indexAt(offsetY + area.y - geometry.pad, n * geometry.pitch, n);
-      return index === null ? null : side(onKey, from + index);
-    },
-    hover(pair) {
-      select.hover(pair, "lines");
-      area.element.title = pair ? view.name(pair) : "";
-      area.element.style.cursor = pair ? "pointer" : "";
-    },
-    lock: (pair) => select.lock(pair),
-    arrow(down, right, fast) {
-      const { query, key } = store.focus.value;
-      const { queries, keys } = store.shown.value;
-      const toKey = right ? right > 0 : query === null && key !== null;
-      const next = moved(query ?? key, down, toKey ? keys : queries, fast);
-      select.hover(side(toKey, next), "lines");
-      select.reveal(side(toKey, next));
-      if (geometry) reveal(geometry, toKey, next);
-    },
-    current() {
-      const { query, key } = store.focus.value;
-      return query !== null ? side(false, query) : key !== null ? side(true, key) : null;
-    },
+  const at = ({ offsetX: x, offsetY }: MouseEvent) => {
+    if (!geometry) return null;
+    const onKey = x >= geometry.right;
+    if (!onKey && x > geometry.left) return null;
+    const [from, to] = onKey ? geometry.keys : geometry.queries;
+    const n = to - from;
+    const index = indexAt(offsetY + area.y - geometry.pad, n * geometry.pitch, n);
+    return index === null ? null : sided(onKey, from + index);
+  };
+  tokenPointing(view, "lines", area.element, at, (down, right, fast) => {
+    const { query, key } = store.focus.value;
+    const { queries, keys } = store.shown.value;
+    const toKey = right ? right > 0 : query === null && key !== null;
+    const next = moved(query ?? key, down, toKey ? keys : queries, fast);
+    if (geometry) reveal(geometry, toKey, next);
+    return sided(toKey, next);
   });
   return panel;
-}
-
-function describe({ total, weights, whole }: Edges, cut: number, all: boolean): string {
-  const n = grouped(total);
-  const strongest = total > weights.length ? `strongest ${grouped(weights.length)} of ` : "";
-  const where = all ? "" : whole ? " in the window" : " in the part of the window that is here";
-  return `${strongest}${n} ${total === 1 ? "line" : "lines"} ≥ ${formatEnd(cut)}${where}`;
 }

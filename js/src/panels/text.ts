@@ -1,12 +1,12 @@
 /** The running text as it reads, each token shaded by its weight from or to the focused token. */
 
 import { colourAt, inkOn, positions } from "../colour";
-import { attr, h } from "../dom";
 import { on, pointing } from "../pointing";
 import type { Range } from "../protocol";
 import type { Match, Pair, Words } from "../state";
 import type { View } from "../view";
 import { isWhole, type Window } from "../window";
+import { directionButton } from "./direction";
 import { makePanel, type Panel } from "./panel";
 import { holds, MOST, merged, textParts } from "./textparts";
 import { type TextView, textView } from "./tokenspans";
@@ -20,11 +20,6 @@ interface Side {
   text: TextView;
 }
 
-const WORDS = {
-  from: ["what it looks at", "A token is read as a query: the text is shaded by what it looks at."],
-  to: ["what looks at it", "A token is read as a key: the text is shaded by what looks at it."],
-} as const;
-
 /** The ends of a pair that a text shows. */
 const ends = (role: Role, { query, key }: Pair): number[] =>
   [role === "key" ? null : query, role === "query" ? null : key].filter((i) => i !== null);
@@ -35,11 +30,7 @@ const ranges = (role: Role, { queries, keys }: Window): Range[] =>
 export function text(view: View): Panel {
   const { store, select, frames } = view;
   const panel = makePanel(view, "text", "Text");
-  const toggle = h("button", { className: "direction" });
-  panel.note.before(toggle);
-  on(toggle, "click", () => {
-    store.direction.value = store.direction.value === "from" ? "to" : "from";
-  });
+  panel.note.before(directionButton(view, panel));
   panel.body.before(topKeys(view, panel));
   let sides: Side[] = [];
   let built: Words[] = [];
@@ -183,9 +174,6 @@ export function text(view: View): Panel {
         for (const [name, on] of flags) span.classList.toggle(name, on);
       });
     }
-    toggle.hidden = sides.length > 1;
-    [toggle.textContent, toggle.title] = WORDS[store.direction.value];
-    attr(toggle, "aria-pressed", String(store.direction.value === "to"));
     panel.note.textContent = gaze
       ? `shaded by the weights ${gaze.side === "query" ? "from query" : "to key"} ${gaze.index}`
       : "hover a token, click locks it";

@@ -1,0 +1,58 @@
+/** The threshold of lines and arcs, in the header of every panel that draws them: its kind, a slider and a number. */
+import { attr, h } from "../dom";
+import { formatEnd } from "../format";
+import { on } from "../pointing";
+import { THRESHOLD_KINDS, type ThresholdKind } from "../protocol";
+import { effect } from "../signals";
+import { chooser } from "../toolbar";
+import type { View } from "../view";
+import type { Panel } from "./panel";
+
+const NAMES: Record<ThresholdKind, [string, string]> = {
+  weight: ["weights ≥", "Weights under this number are not drawn"],
+  mass: [
+    "mass ≥",
+    "Of each query's whole row the fewest strongest keys whose weights add up to this number are drawn: at least one, of equal " +
+      "weights the first",
+  ],
+};
+
+export function thresholdTools(view: View, panel: Panel): HTMLElement {
+  const { store, passing } = view;
+  const kind = chooser("keep", "What the threshold counts: single weights, or the mass of a row", (value) =>
+    passing.choose(value as ThresholdKind),
+  );
+  const range = { min: "0", max: "1", aria: { label: "threshold" } };
+  const slider = h("input", { type: "range", ...range, step: "0.005" });
+  const number = h("input", { type: "number", ...range, step: "any" });
+  // For weights the slider is quadratic: most are small, and so are the thresholds that tell them apart.
+  const power = () => (store.threshold_kind.peek() === "weight" ? 2 : 1);
+  on(slider, "input", () => {
+    store.draft.value = Number((slider.valueAsNumber ** power()).toPrecision(2));
+  });
+  on(slider, "change", () => {
+    store.threshold.value = store.cut.value;
+    store.draft.value = null;
+  });
+  on(number, "change", () => {
+    const typed = number.valueAsNumber;
+    if (typed >= 0 && typed <= 1) store.threshold.value = typed;
+    number.value = formatEnd(store.cut.value);
+  });
+  const element = h("div", { className: "tools" }, kind.element, slider, number);
+  panel.onDispose(
+    effect(() => {
+      const chosen = store.threshold_kind.value;
+      const said = formatEnd(store.cut.value);
+      kind.update(
+        THRESHOLD_KINDS.map((each) => [each, NAMES[each][0]]),
+        chosen,
+      );
+      number.value = said;
+      attr(slider, "aria-valuetext", said);
+      slider.title = number.title = NAMES[chosen][1];
+      if (store.draft.value === null) slider.value = String(store.threshold.value ** (1 / power()));
+    }),
+  );
+  return element;
+}
