@@ -24,6 +24,8 @@ _OPTIONS: dict[Any, Any] = {
     "svg.hashsalt": "attnwidget",
     "hatch.linewidth": 0.6,
     "path.simplify": False,
+    # Verdana is as wide as DejaVu Sans: text still fits where it stands in.
+    "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial"],
 }
 
 

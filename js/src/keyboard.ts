@@ -8,11 +8,16 @@ const STEPS: Record<string, readonly [number, number]> = {
   "}": [1, 0],
 };
 
-export function onKeys(root: HTMLElement, { select }: View, help: HTMLDialogElement): void {
+/** `overlays`: the dialogs by the keys that open them. */
+export function onKeys(
+  root: HTMLElement,
+  { select }: View,
+  overlays: Record<string, HTMLDialogElement>,
+): void {
   root.addEventListener("keydown", (event) => {
     // Notebooks act on bare letters pressed in an output: `b` would insert a cell.
     event.stopPropagation();
-    if (help.open) return;
+    if (Object.values(overlays).some(({ open }) => open)) return;
     const ctrl = event.ctrlKey || event.metaKey;
     if (ctrl ? event.key === "f" && !event.altKey : event.key === "/") {
       const field = root.querySelector<HTMLInputElement>('input[type="search"]');
@@ -31,7 +36,8 @@ export function onKeys(root: HTMLElement, { select }: View, help: HTMLDialogElem
       select.hoverHead(null, 0);
       select.step(step[0], step[1]);
     } else if (event.key === "Escape") select.release();
-    else if (event.key === "?") help.showModal();
+    else if (overlays[event.key] && !(event.target instanceof HTMLSelectElement))
+      overlays[event.key]!.showModal();
     else return;
     event.preventDefault();
   });
