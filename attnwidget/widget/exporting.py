@@ -133,7 +133,7 @@ class Exporting:
 
     def _seen(self, theme: str | None = None) -> Shown:
         """What the view shows now."""
-        if theme not in (None, "auto", "light", "dark"):
+        if theme not in (None, "light", "dark"):
             raise ValueError(f"theme is {theme!r}: expected 'light', 'dark' or None for that of the view")
         view: Any = self
         return Shown(

@@ -96,7 +96,12 @@ export function figure(root: HTMLElement, view: View): HTMLDialogElement {
     ),
     row(said, line),
   );
-  line.hidden = true;
+  const clear = () => {
+    line.hidden = true;
+    said.textContent = "";
+  };
+  clear();
+  on(dialog, "close", clear);
   view.disposers.push(
     effect(() => {
       const names: string[] = store.panels.value;

@@ -34,6 +34,7 @@ class Axis:
         locked: the locked token, or None.
         at: where the axis starts, in points.
         cell: points a token.
+        wanted: tokens that should have a label where not all have one, the most wanted first.
     """
 
     labels: tuple[str, ...]
@@ -42,6 +43,7 @@ class Axis:
     locked: int | None
     at: float = 0.0
     cell: float = 0.0
+    wanted: tuple[int, ...] = ()
 
     def __len__(self) -> int:
         return self.stop - self.start
@@ -76,13 +78,20 @@ class Axis:
         return self.labels[token] if self.named else str(token)
 
     def marks(self, pitch: float = _PITCH) -> Iterator[int]:
-        """The tokens that are named: evenly spread, and the locked one, which takes the place of its neighbours."""
+        """The tokens that are named: evenly spread, and those that must be, in the place of their neighbours."""
+
+        def clear(token: int) -> bool:
+            return all(abs(token - other) * self.cell >= pitch - 1e-6 for other in must)
+
+        must: list[int] = []
+        for token in (self.lock, *self.wanted):
+            if token is not None and self.start <= token < self.stop and clear(token):
+                must.append(token)  # noqa: PERF401 - the next ones look at it
         step = math.ceil(pitch / self.cell - 1e-6) if self.named else _round_step(pitch / self.cell)
         for token in range(math.ceil(self.start / step) * step, self.stop, step):
-            if self.lock is None or abs(token - self.lock) * self.cell >= pitch - 1e-6:
+            if clear(token):
                 yield token
-        if self.lock is not None:
-            yield self.lock
+        yield from must
 
     def label_width(self, sheet: Sheet, most: float) -> float:
         """Points of the widest label, or `most`."""

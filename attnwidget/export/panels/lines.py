@@ -28,6 +28,8 @@ _FAINTEST = 1 / 255
 _PITCH, _HIGHEST = 14.0, 620.0
 _WIDEST = 430.0
 _LABEL_MOST = 100.0
+_NAMED = 8
+"""Ends of the strongest lines that have a label first."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,9 @@ def draw_lines(sheet: Sheet, shown: Shown, look: Look, area: Area) -> Drawn:
     heads = shown.heads or (shown.head,)
     area = Area(area.left, area.top, min(area.width, _WIDEST))
     top = area.top if len(heads) == 1 else _draw_heads(sheet, heads, look, area)
-    columns = _columns(sheet, shown, Area(area.left, top, area.width))
     notes: list[str] = []
     gazes = {head: shown.gaze(head) for head in heads}
+    columns = _columns(sheet, shown, Area(area.left, top, area.width), list(filter(None, gazes.values())))
     for head in heads:
         gaze = gazes[head]
         pairs = _all_pairs(shown, head) if gaze is None else _pairs_of(gaze, shown.threshold, columns)
@@ -91,11 +93,16 @@ def _draw_heads(sheet: Sheet, heads: tuple[int, ...], look: Look, area: Area) ->
     return y + 1.5 * SIZE
 
 
-def _columns(sheet: Sheet, shown: Shown, area: Area) -> _Columns:
+def _columns(sheet: Sheet, shown: Shown, area: Area, gazes: list[Gaze]) -> _Columns:
+    # Where there is no room for all labels, those that the lines lead to come first.
+    ends: dict[str, tuple[int, ...]] = {"query": (), "key": ()}
+    for gaze in gazes:
+        best = np.argsort(-np.nan_to_num(gaze.values, nan=0, posinf=0), kind="stable")[:_NAMED]
+        ends["key" if gaze.side == "query" else "query"] += tuple(best.tolist())
     rows = max(shown.queries[1] - shown.queries[0], shown.keys[1] - shown.keys[0], 1)
     pitch = min(_PITCH, _HIGHEST / rows)
-    queries = Axis(shown.query_labels, *shown.queries, shown.query, area.top, pitch)
-    keys = Axis(shown.key_labels, *shown.keys, shown.key, area.top, pitch)
+    queries = Axis(shown.query_labels, *shown.queries, shown.query, area.top, pitch, ends["query"])
+    keys = Axis(shown.key_labels, *shown.keys, shown.key, area.top, pitch, ends["key"])
     most = min(_LABEL_MOST, area.width * 0.3)
     index = sheet.text_width(str(max(queries.stop, keys.stop)))
     widths = [
