@@ -65,11 +65,13 @@ export function figure(root: HTMLElement, view: View): HTMLDialogElement {
     line.value = answer.ok.code as string;
     line.hidden = false;
     line.select();
-    // Where the browser forbids it, the line stands there selected.
-    return navigator.clipboard.writeText(line.value).then(
-      () => "copied",
-      () => "copy from here",
-    );
+    try {
+      await navigator.clipboard.writeText(line.value);
+      return "copied";
+    } catch {
+      // Forbidden, or not there because the page came over plain http: the line stands there selected.
+      return "copy from here";
+    }
   };
   const button = (text: string, act: () => Promise<string>) => {
     const b = h("button", { className: "direction" }, text);

@@ -163,5 +163,11 @@ describe("figure and numbers", () => {
     await press("copy Python line");
     const line = dialog.querySelector<HTMLInputElement>('[aria-label="Python line"]')!;
     expect([said().textContent, line.value, line.hidden]).toEqual(["copy from here", code, false]);
+    dialog.close();
+    expect([said().textContent, line.hidden]).toEqual(["", true]);
+    // On a page that came over plain http there is no clipboard.
+    vi.stubGlobal("navigator", { ...navigator, clipboard: undefined });
+    await press("copy Python line");
+    expect([said().textContent, line.value, line.hidden]).toEqual(["copy from here", code, false]);
   });
 });

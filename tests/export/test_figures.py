@@ -5,6 +5,7 @@ import logging
 import re
 import subprocess
 import sys
+import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ from PIL import Image
 from pixels import colormap, expected_colours
 
 from attnwidget import AttentionCapture, CaptureError
+from attnwidget.export import Shown, save_figure
+from attnwidget.export.look import head_colour
 from attnwidget.export.panels import PANELS
 from attnwidget.widget.protocol import PANELS as SHOWN
 
@@ -389,3 +392,23 @@ def test_neither_pyplot_nor_settings_are_touched():
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_heads_drawn_together_have_a_hue_and_a_name_each():
+    cap = make_capture(layers=1, heads=4, queries=6)
+    for shown in (Shown(cap, "self", heads=(0, 2, 3)), Shown(cap, "self", heads=(0, 2, 3), query=1)):
+        file = io.BytesIO()
+        save_figure(shown, file, "svg", panel="lines")
+        svg = ET.fromstring(file.getvalue())  # noqa: S314 - our own
+        assert [text for text in texts(svg) if re.fullmatch(r"head \d", text)] == ["head 0", "head 2", "head 3"]
+        strokes = {
+            found for path in svg.iter(f"{SVG}path") for found in re.findall(r"stroke: (#\w{6})", str(path.attrib))
+        }
+        assert {head_colour(head, dark=False) for head in (0, 2, 3)} <= strokes
+    assert "head 2: 36 lines ≥ 0" in joined_of(Shown(cap, "self", heads=(0, 2)))
+
+
+def joined_of(shown):
+    file = io.BytesIO()
+    save_figure(shown, file, "svg", panel="lines")
+    return joined(ET.fromstring(file.getvalue()))  # noqa: S314 - our own
