@@ -1,5 +1,23 @@
-"""What leaves the notebook."""
+"""What leaves the notebook: pages, figures, numbers, and the line that shows the same view again.
 
+Figures need matplotlib (`pip install "attnwidget[figures]"`); the rest needs nothing.
+"""
+
+from attnwidget.export.code import python_line
+from attnwidget.export.figure import save_figure
+from attnwidget.export.numbers import Numbers, numbers_of, save_csv
 from attnwidget.export.page import MAX_BYTES, StaticView, static_view, write_page
+from attnwidget.export.shown import Shown
 
-__all__ = ["MAX_BYTES", "StaticView", "static_view", "write_page"]
+__all__ = [
+    "MAX_BYTES",
+    "Numbers",
+    "Shown",
+    "StaticView",
+    "numbers_of",
+    "python_line",
+    "save_csv",
+    "save_figure",
+    "static_view",
+    "write_page",
+]

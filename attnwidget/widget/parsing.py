@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from attnwidget.widget.codes import CODE_TYPES, DTYPES, CodeType
-from attnwidget.widget.protocol import MAX_REPLY_BYTES
+from attnwidget.widget.protocol import MAX_REPLY_BYTES, PANELS, THEMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +20,8 @@ MARGINAL_ROWS = 1024
 MAX_REFINED_CELLS = 1 << 20
 """Cells of a tile that is made in slices: it is kept between them."""
 _MOST_LEVEL = 30
+FIGURE_KINDS = ("svg", "png", "csv")
+FIGURE_SCALES = (1, 2, 3)
 
 
 class RequestError(Exception):
@@ -308,3 +310,30 @@ def _choice(request: Mapping[str, Any], name: str, choices: tuple[Any, ...]) -> 
 def _short(value: object, limit: int = 80) -> str:
     text = repr(value)
     return text if len(text) <= limit else text[:limit] + "…"
+
+
+@dataclass(frozen=True)
+class FigureRequest:
+    """A file of what the view shows.
+
+    Attributes:
+        kind: "svg", "png" or "csv".
+        panel: which panel; a CSV is of the shown head whatever it is.
+        theme: "light" or "dark".
+        scale: dots a CSS pixel of a PNG.
+    """
+
+    kind: str
+    panel: str
+    theme: str
+    scale: int
+
+
+def parse_figure(params: Mapping[str, Any]) -> FigureRequest:
+    """Check the parameters of a `figure` request."""
+    return FigureRequest(
+        _choice(params, "kind", FIGURE_KINDS),
+        _choice(params, "panel", PANELS),
+        _choice(params, "theme", THEMES[1:]),
+        _choice(params, "scale", FIGURE_SCALES),
+    )

@@ -32,8 +32,11 @@ from attnwidget.widget.tilecache import Reply, TileCache
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from typing import TypeAlias
 
     from attnwidget.attention import AttentionCapture, Refinement, Tile
+
+    Method: TypeAlias = Callable[[AttentionCapture, Mapping[str, Any]], Reply]
 
 NOT_A_NUMBER = -1
 """What `values` sends for a weight that an overflow in the model left without one; NaN there means masked."""
@@ -52,19 +55,22 @@ class Answerer:
 
     Args:
         capture: what is asked about.
+        others: methods that whoever owns the view answers: what they are called, and what is called with the capture
+            and the parameters.
     """
 
-    def __init__(self, capture: AttentionCapture) -> None:
+    def __init__(self, capture: AttentionCapture, others: Mapping[str, Method] | None = None) -> None:
         self._capture: AttentionCapture | None = capture
         self._lock = threading.Lock()
         self._cache = TileCache()
         self._begun: LRUCache[TileRequest, Refinement] = LRUCache(_BEGUN_CELLS, getsizeof=attrgetter("cells"))
-        self._methods: dict[str, Callable[[AttentionCapture, Mapping[str, Any]], Reply]] = {
+        self._methods: dict[str, Method] = {
             "tiles": self._tiles,
             "values": self._values,
             "refine": self._refine,
             "marginals": self._marginals,
             "detail": self._detail,
+            **(others or {}),
         }
 
     def answer(self, message: object) -> Reply:

@@ -13,6 +13,7 @@ import traitlets as t
 from attnwidget.attention.errors import CaptureError
 from attnwidget.widget import embed, protocol
 from attnwidget.widget.cells import cell_widgets
+from attnwidget.widget.exporting import Exporting
 from attnwidget.widget.meta import describe
 from attnwidget.widget.requests import Answerer
 
@@ -25,10 +26,11 @@ if TYPE_CHECKING:
 _BUNDLE = Path(__file__).parent / "static" / "widget.js"
 
 
-class AttentionWidget(anywidget.AnyWidget):
+class AttentionWidget(Exporting, anywidget.AnyWidget):
     """The view of one capture: head grid, heatmap, lines and running text, linked.
 
-    Every control on screen is a trait here: read it, set it, or `observe` it. Indices are 0-based.
+    Every control on screen is a trait here: read it, set it, or `observe` it. Indices are 0-based. What it shows can be
+    taken along with `to_png`, `to_svg`, `to_csv`, `numbers` and `code`.
 
     Args:
         capture: what is shown.
@@ -88,7 +90,7 @@ class AttentionWidget(anywidget.AnyWidget):
     def __init__(self, capture: AttentionCapture, **traits: Any) -> None:  # noqa: ANN401 - traits check their own types
         # First, because ipywidgets closes even what was never finished.
         self._capture: AttentionCapture | None = capture
-        self._answerer = Answerer(capture)
+        self._answerer = Answerer(capture, {"figure": self._answer_figure, "code": self._answer_code})
         if not _BUNDLE.exists():
             raise FileNotFoundError(
                 f"attnwidget's front end is missing: there is no {_BUNDLE.name} in the package's widget/static folder. "
@@ -176,6 +178,9 @@ class AttentionWidget(anywidget.AnyWidget):
     def _on_message(self, content: object, _buffers: object) -> None:
         reply = self._answerer.answer(content)
         self.send(reply.content, reply.buffers)
+
+    def _settable(self) -> tuple[str, ...]:
+        return _SETTABLE
 
     def _shown(self) -> AttentionStack | None:
         return None if self._capture is None else self._capture.stacks.get(self.stack)

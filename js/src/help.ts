@@ -20,18 +20,23 @@ const LINES: readonly (readonly [string, string])[] = [
   ["d", "scores and query-key detail: how the weight of the locked pair came about"],
   ["r", "turns the direction round: what a token looks at, or what looks at it"],
   ["p", "the list of panels: Space shows or hides one"],
+  ["e", "saves a figure or numbers, copies the Python line"],
   ["Tab", "to the next panel or control"],
   ["?", "this help"],
 ];
 
 /** A native dialog: it keeps the focus, closes with Esc and gives the focus back. */
-export function help(): HTMLDialogElement {
+export function overlay(title: string, ...content: Node[]): HTMLDialogElement {
   const close = iconButton("✕", "Close, key Esc");
-  const list = h("dl", {}, ...LINES.flatMap(([key, what]) => [h("dt", {}, key), h("dd", {}, what)]));
-  const dialog = h("dialog", {}, h("h3", {}, "Keys and mouse", close), list);
+  const dialog = h("dialog", { aria: { label: title } }, h("h3", {}, title, close), ...content);
   on(close, "click", () => dialog.close());
   on(dialog, "click", (event) => {
     if (event.target === dialog) dialog.close();
   });
   return dialog;
+}
+
+export function help(): HTMLDialogElement {
+  const list = LINES.flatMap(([key, what]) => [h("dt", {}, key), h("dd", {}, what)]);
+  return overlay("Keys and mouse", h("dl", {}, ...list));
 }

@@ -9,8 +9,14 @@ const STEPS: Record<string, readonly [number, number]> = {
   "}": [1, 0],
 };
 
-export function onKeys(root: HTMLElement, { select, store }: View, help: HTMLDialogElement): void {
-  const letters: Record<string, () => void> = {
+/** `overlays`: the dialogs by the keys that open them. */
+export function onKeys(
+  root: HTMLElement,
+  { select, store }: View,
+  overlays: Record<string, HTMLDialogElement>,
+): void {
+  const actions: Record<string, () => void> = {
+    d: () => select.togglePanel("detail"),
     r: () => turn(store),
     p: () => {
       root.querySelector<HTMLDetailsElement>(".menu")!.open = true;
@@ -20,7 +26,7 @@ export function onKeys(root: HTMLElement, { select, store }: View, help: HTMLDia
   root.addEventListener("keydown", (event) => {
     // Notebooks act on bare letters pressed in an output: `b` would insert a cell.
     event.stopPropagation();
-    if (help.open) return;
+    if (Object.values(overlays).some(({ open }) => open)) return;
     const ctrl = event.ctrlKey || event.metaKey;
     if (ctrl ? event.key === "f" && !event.altKey : event.key === "/") {
       const field = root.querySelector<HTMLInputElement>('input[type="search"]');
@@ -37,16 +43,15 @@ export function onKeys(root: HTMLElement, { select, store }: View, help: HTMLDia
     const target = event.target as Element;
     // A letter picks in a list, and is text in a field.
     const typing = target.matches("select, textarea, input:not([type=range], [type=checkbox])");
-    const letter = typing ? undefined : letters[event.key.toLowerCase()];
+    const action = typing ? undefined : actions[event.key.toLowerCase()];
+    const overlay = typing ? undefined : overlays[event.key];
     if (step) {
       // The preview would hide the step; a token under the pointer stays, to be compared head by head.
       select.hoverHead(null, 0);
       select.step(step[0], step[1]);
-    } else if (letter) letter();
+    } else if (action) action();
+    else if (overlay) overlay.showModal();
     else if (event.key === "Escape") select.release();
-    else if (event.key === "?") help.showModal();
-    // In a list of choices it is the first letter of one.
-    else if (event.key === "d" && !(event.target instanceof HTMLSelectElement)) select.togglePanel("detail");
     else return;
     event.preventDefault();
   });

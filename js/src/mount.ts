@@ -2,6 +2,7 @@
 
 import { demand } from "./demand";
 import { h } from "./dom";
+import { figure } from "./figure";
 import { legend, readout, sentence } from "./footer";
 import { Frames } from "./frames";
 import { help } from "./help";
@@ -88,7 +89,7 @@ function build(
   const select = new Selection(store);
   const view = createView(store, source, select, frames, dark);
   const { disposers } = view;
-  const overlay = help();
+  const overlays = { "?": help(), e: figure(root, view) };
   const panels = h("div", { className: "panels" });
   const said = computed(() => {
     const { layer, head } = store.shownHead.value;
@@ -96,12 +97,12 @@ function build(
     return [`layer ${layer} head ${head}`, who.replace(" → ", " to "), value].filter(Boolean).join(", ");
   });
   root.append(
-    toolbar(view, () => overlay.showModal(), statusBadge(view)),
+    toolbar(view, overlays, statusBadge(view)),
     problemBar(view),
     panels,
     h("footer", {}, legend(view), readout(view)),
     liveRegion(view, said),
-    overlay,
+    ...Object.values(overlays),
   );
 
   const made = new Map<PanelName, Pick<Panel, "element" | "dispose">>();
@@ -175,7 +176,7 @@ function build(
     frames.dispose();
     select.endHover();
   });
-  onKeys(root, view, overlay);
+  onKeys(root, view, overlays);
   demand(view);
   showState(root, view);
   followReady(root, view);

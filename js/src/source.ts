@@ -8,7 +8,7 @@ import { Layers } from "./layers";
 import { MAX_IN_FLIGHT, type PairHeader, THUMBNAIL } from "./protocol";
 import { Queue } from "./queue";
 import { Refining } from "./refining";
-import { type Link, type Rpc, RpcError } from "./rpc";
+import { type Answer, type Link, type Rpc, RpcError } from "./rpc";
 import { computed, effect, type ReadonlySignal, type Signal, signal } from "./signals";
 import { Strips } from "./strips";
 import { type Item, type Refusal, type TileWant, type Want, wantKey } from "./wants";
@@ -82,6 +82,8 @@ export interface DataSource {
   /** Whether nothing of these is still to come. */
   has(want: Want): boolean;
   retry(): void;
+  /** Asks the kernel for something that is not kept. */
+  ask(method: string, params: unknown): Promise<Answer>;
 }
 
 /** A weight: exact, or read from the finest cell that is here, which stands for so many pairs. */
@@ -229,6 +231,10 @@ export class TileSource implements DataSource {
     if (want.kind === "thumbnail" && this.thumbnail(want.ref)) return true;
     const key = wantKey(want);
     return this.#embedded.has(key) || this.#cache.has(key);
+  }
+
+  ask(method: string, params: unknown): Promise<Answer> {
+    return this.rpc?.request(method, params) ?? Promise.reject(new RpcError("static", "there is no kernel"));
   }
 
   retry(): void {

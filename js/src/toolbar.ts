@@ -55,7 +55,11 @@ function stepper(name: string, keys: string, move: (by: number) => void) {
 
 const plain = (all: readonly string[]) => all.map((value) => [value, value] as const);
 
-export function toolbar(view: View, help: () => void, status: HTMLElement): HTMLElement {
+export function toolbar(
+  view: View,
+  overlays: Record<"?" | "e", HTMLDialogElement>,
+  status: HTMLElement,
+): HTMLElement {
   const { store, select } = view;
   const model = h("strong");
   const stackName = h("span");
@@ -84,7 +88,9 @@ export function toolbar(view: View, help: () => void, status: HTMLElement): HTML
     store.colormap.value = v as Colormap;
   });
   const ask = iconButton("?", "Help: keys and mouse, key ?", "step");
-  on(ask, "click", help);
+  on(ask, "click", () => overlays["?"].showModal());
+  const figure = h("button", { className: "direction", title: "Figure and numbers, key e" }, "figure");
+  on(figure, "click", () => overlays.e.showModal());
 
   view.disposers.push(
     effect(() => {
@@ -129,6 +135,7 @@ export function toolbar(view: View, help: () => void, status: HTMLElement): HTML
       map.element,
       findField(view),
       panelMenu(view),
+      figure,
       ask,
     ),
   );

@@ -24,7 +24,7 @@ function setup(tokens: number) {
   let phases: readonly (readonly Want[])[] = [];
   let placed: readonly Placed[] = [];
   const source: DataSource = {
-    ...{ version, link, progress, problem: signal(null), retry() {} },
+    ...{ version, link, progress, problem: signal(null), retry() {}, ask: () => Promise.reject() },
     thumbnail: () => null,
     detail: () => null,
     placed: () => {

@@ -2,6 +2,7 @@
 import { vi } from "vitest";
 import { mount } from "../src/mount";
 import type { Tokens } from "../src/protocol";
+import { RpcError } from "../src/rpc";
 import { signal } from "../src/signals";
 import type { DataSource, HeadRef, Line, Placed } from "../src/source";
 import { createStore, type Store, type Traits } from "../src/state";
@@ -77,6 +78,8 @@ export interface MadeUp {
   /** Rows and columns are exact, read from the colours, or not here. */
   exact?: boolean | null;
   placed?: readonly Placed[];
+  /** Answers what is asked beside tiles and weights; without it there is no kernel. */
+  ask?: DataSource["ask"];
 }
 
 /** A source that makes its weights up; what it was asked for is counted. */
@@ -113,6 +116,8 @@ export function madeUp(
     want() {},
     has: () => true,
     retry() {},
+    ask: (...asked) =>
+      options.ask?.(...asked) ?? Promise.reject(new RpcError("static", "there is no kernel")),
   };
 }
 

@@ -153,7 +153,7 @@ describe("a hover", () => {
     const s = store();
     const select = new Selection(s);
     const root = document.createElement("div");
-    onKeys(root, { select } as View, document.createElement("dialog"));
+    onKeys(root, { select } as View, {});
     select.hover({ query: 1, key: 2 }, "heatmap");
     select.hoverHead({ layer: 0, head: 0 });
     root.dispatchEvent(new KeyboardEvent("keydown", { key: "]" }));

@@ -1,0 +1,166 @@
+"""What a view can be taken along as: figures, numbers, and the line that shows it again."""
+
+from __future__ import annotations
+
+import io
+from typing import IO, TYPE_CHECKING, Any
+
+from attnwidget.attention import CaptureError
+from attnwidget.export import Numbers, Shown, numbers_of, python_line, save_csv, save_figure
+from attnwidget.widget.parsing import FigureRequest, RequestError, check_size, parse_figure
+from attnwidget.widget.tilecache import Reply
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from os import PathLike
+
+    from attnwidget.attention import AttentionCapture
+
+_SCREEN_DPI = 96
+"""Dots an inch at scale 1."""
+
+
+class Exporting:
+    """The part of `AttentionWidget` that writes files; it reads the traits of the rest."""
+
+    _capture: AttentionCapture | None
+
+    def to_png(
+        self,
+        path: str | PathLike[str] | IO[bytes],
+        *,
+        panel: str = "heatmap",
+        theme: str | None = None,
+        width: float | None = None,
+        dpi: float = 300,
+    ) -> str | PathLike[str] | IO[bytes]:
+        """Draw one panel as the view shows it now, with axes and legend, and write it as PNG.
+
+        Drawn by matplotlib, without a browser: `pip install "attnwidget[figures]"`. The cells of a heatmap have exactly
+        the colours of the screen. What has more tokens than the figure has dots is pooled to the dots by the largest
+        weight under each, and the legend says so. The same view gives the same bytes.
+
+        Args:
+            path: ends in .png; a file that is there is overwritten. Or a file open for writing bytes.
+            panel: "grid", "heatmap", "lines" or "text".
+            theme: "light" or "dark"; None: the view's, and light where that is "auto".
+            width: in inches; None: what the panel needs, 6.5 at most.
+            dpi: dots an inch, from 30 to 1200.
+
+        Returns:
+            The path, or the file.
+
+        Raises:
+            ImportError: matplotlib is not installed.
+            ValueError: an argument that makes no sense, or lines of more than 2^24 pairs with no locked token.
+            OSError: the file cannot be written.
+            CaptureError: the view was closed.
+        """
+        save_figure(self._seen(theme), path, "png", panel=panel, width=width, dpi=dpi)
+        return path
+
+    def to_svg(
+        self,
+        path: str | PathLike[str] | IO[bytes],
+        *,
+        panel: str = "heatmap",
+        theme: str | None = None,
+        width: float | None = None,
+    ) -> str | PathLike[str] | IO[bytes]:
+        """Draw one panel as `to_png` does, and write it as SVG: text stays text, a heatmap is one picture.
+
+        Args:
+            path: ends in .svg; a file that is there is overwritten. Or a file open for writing bytes.
+            panel: "grid", "heatmap", "lines" or "text".
+            theme: "light" or "dark"; None: the view's, and light where that is "auto".
+            width: in inches; None: what the panel needs, 6.5 at most.
+
+        Returns:
+            The path, or the file.
+
+        Raises:
+            ImportError, ValueError, OSError, CaptureError: as `to_png`.
+        """
+        save_figure(self._seen(theme), path, "svg", panel=panel, width=width)
+        return path
+
+    def numbers(self) -> Numbers:
+        """The numbers that the view shows: the weights of its head, in its window.
+
+        Returns:
+            `values` float32 (queries, keys), NaN where the mask forbids; `queries` and `keys`, what stands for each row
+            and column; `about`, which numbers these are.
+
+        Raises:
+            MemoryError: they would take more than half of the free memory.
+            CaptureError: the view was closed.
+        """
+        return numbers_of(self._seen())
+
+    def to_csv(self, path: str | PathLike[str] | IO[str] | IO[bytes]) -> str | PathLike[str] | IO[str] | IO[bytes]:
+        """Write `numbers` as CSV: a line that says what they are, the keys, and a line per query.
+
+        Read it with `pandas.read_csv(path, skiprows=1, index_col=0)`: the same float32. Cells that the mask forbids are
+        empty.
+
+        Args:
+            path: ends in .csv; a file that is there is overwritten. Or a file open for writing text or bytes.
+
+        Returns:
+            The path, or the file.
+
+        Raises:
+            ValueError: more than 2^20 numbers; the text says how to get them.
+            OSError: the file cannot be written.
+            CaptureError: the view was closed.
+        """
+        save_csv(self._seen(), path)
+        return path
+
+    def code(self) -> str:
+        """The Python line that shows this view again, `cap.show(layer=3, head=5)`: what differs from the defaults."""
+        names = [name for name in self._settable() if name != "layout"]
+        defaults = {**self.trait_defaults(*names), "stack": next(iter(self._open().stacks))}  # type: ignore[attr-defined]
+        return python_line({name: getattr(self, name) for name in names}, defaults, names)
+
+    def _settable(self) -> tuple[str, ...]:
+        raise NotImplementedError
+
+    def _open(self) -> AttentionCapture:
+        if self._capture is None:
+            raise CaptureError("this view was closed: show the capture again")
+        return self._capture
+
+    def _seen(self, theme: str | None = None) -> Shown:
+        """What the view shows now."""
+        if theme not in (None, "light", "dark"):
+            raise ValueError(f"theme is {theme!r}: expected 'light', 'dark' or None for that of the view")
+        view: Any = self
+        return Shown(
+            self._open(), view.stack, view.batch, view.layer, view.head,
+            query=view.query, key=view.key, window=view.window, direction=view.direction, threshold=view.threshold,
+            scale=view.scale, domain=view.domain, colormap=view.colormap, dark=(theme or view.theme) == "dark",
+        )  # fmt: skip
+
+    def _answer_figure(self, _capture: AttentionCapture, params: Mapping[str, Any]) -> Reply:
+        """What the page asked for as a file, in one buffer."""
+        wanted = parse_figure(params)
+        try:
+            body = self._file(wanted)
+        except (ImportError, ValueError) as error:
+            raise RequestError("failed", str(error)) from error
+        check_size(len(body))
+        return Reply({}, [body])
+
+    def _file(self, wanted: FigureRequest) -> bytes:
+        file = io.BytesIO()
+        if wanted.kind == "csv":
+            self.to_csv(file)
+        elif wanted.kind == "svg":
+            self.to_svg(file, panel=wanted.panel, theme=wanted.theme)
+        else:
+            self.to_png(file, panel=wanted.panel, theme=wanted.theme, dpi=_SCREEN_DPI * wanted.scale)
+        return file.getvalue()
+
+    def _answer_code(self, _capture: AttentionCapture, _params: Mapping[str, Any]) -> Reply:
+        return Reply({"code": self.code()}, [])
