@@ -235,4 +235,4 @@ _STOPS = {
     functional.linear,
     torch.addmm,
 }
-"""Where a run may be stopped: what layers compute with, and nothing that puts state back, as the end of no_grad does."""
+"""Where a run may be stopped: what layers compute with. The end of no_grad is seen too, and must come through."""

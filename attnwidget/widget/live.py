@@ -10,8 +10,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeGuard, TypeVar
 
-from traitlets import TraitError
-
 from attnwidget.attention.errors import CaptureError
 from attnwidget.widget.parsing import RequestError
 
@@ -87,7 +85,7 @@ class Runner(Generic[Made]):
         """Run a text here, instead of the one that runs now, and show it.
 
         Raises:
-            TraitError: the page cancelled the run, or wants another text by now. Otherwise whatever the run raises.
+            RuntimeError: the page cancelled the run, or wants another text by now. Otherwise whatever the run raises.
         """
         with self._lock:
             run = self._next(text)
@@ -108,7 +106,7 @@ class Runner(Generic[Made]):
                         self._end(run, "idle")
                     return
         self._end(run, "cancelled")
-        raise TraitError("text is not set: its run was cancelled, or the page has asked for another text since")
+        raise RuntimeError("its run was cancelled, or the page has asked for another text since")
 
     def cancel(self) -> None:
         """Ask the run to stop; it does at the next place where it can."""
@@ -142,7 +140,7 @@ class Runner(Generic[Made]):
                 made, seconds = self._timed(run)
             end = partial(self._done, run, made, seconds)
         except BaseException as error:  # noqa: BLE001 - there is nobody else who could hear of it
-            end = partial(self._failed, run, _words(error))
+            end = partial(self._failed, run, words_of(error))
         if self._loop is not None and self._loop.is_running():
             self._loop.call_soon_threadsafe(end)
         else:
@@ -158,7 +156,7 @@ class Runner(Generic[Made]):
             try:
                 self._show(run.text, made, seconds)
             except Exception as error:  # noqa: BLE001 - as a run that fails: the page must hear of it
-                self._failed(run, _words(error))
+                self._failed(run, words_of(error))
             else:
                 self._end(run, "idle")
 
@@ -175,9 +173,9 @@ class Runner(Generic[Made]):
                 self._tell(state, run.text, message)
 
 
-def _words(error: BaseException) -> str:
+def words_of(error: BaseException) -> str:
     """What went wrong; the kind of error where its text alone may not say it."""
-    ours = isinstance(error, (ValueError, CaptureError)) and str(error)
+    ours = isinstance(error, (ValueError, CaptureError, RuntimeError)) and str(error)
     return str(error) if ours else f"{type(error).__name__}: {error}".removesuffix(": ")
 
 

@@ -14,7 +14,7 @@ from attnwidget.attention.errors import CaptureError
 from attnwidget.widget import embed, protocol
 from attnwidget.widget.cells import cell_widgets
 from attnwidget.widget.following import follow
-from attnwidget.widget.live import Live, Runner, State, Stop, Text, commands
+from attnwidget.widget.live import Live, Runner, State, Stop, Text, commands, words_of
 from attnwidget.widget.meta import describe
 from attnwidget.widget.requests import Answerer
 
@@ -35,8 +35,8 @@ class AttentionWidget(anywidget.AnyWidget):
         **traits: any trait below, to start with.
 
     Attributes:
-        text: of a live view, the text shown, or a pair of texts; setting it runs the model, here and now, and raises
-            what that raises. "" elsewhere.
+        text: of a live view, the text shown, or a pair of texts; setting it runs the model, here and now, and raises a
+            TraitError with what that raises as its cause. "" elsewhere.
         run: of a live view, how its last run went: `{"state", "text", "message", "seconds"}` with the state "idle",
             "running", "stopping", "cancelled" or "failed"; `message` tells of a failure, `seconds` how long the text
             shown took. Read-only; empty elsewhere.
@@ -96,7 +96,8 @@ class AttentionWidget(anywidget.AnyWidget):
         # First, because ipywidgets closes even what was never finished.
         self._capture: AttentionCapture | None = capture
         self._live = live
-        self._arriving: Text | None = None if live is None else live.text
+        self._ran: Text = "" if live is None else live.text
+        self._arriving: Text | None = None
         self._runner = None if live is None else Runner(self._made, show=self._show_text, tell=self._tell)
         self._answerer = Answerer(capture, commands(self._runner))
         if not _BUNDLE.exists():
@@ -116,7 +117,7 @@ class AttentionWidget(anywidget.AnyWidget):
         with self.hold_sync():
             self._send_capture(capture)
             if live is not None:
-                self.text, self._arriving = live.text, None
+                self.text = live.text
                 self.set_trait("run", _run_state("idle", live.text, seconds=live.seconds))
         self.on_msg(AttentionWidget._on_message)
         cells = cell_widgets()
@@ -189,15 +190,20 @@ class AttentionWidget(anywidget.AnyWidget):
         capture, packed = made
         before, after = self._shown(), capture.stacks.get(self.stack)
         with self.hold_sync():
-            self._capture, self._arriving = capture, text
+            self._capture, self._arriving, self._ran = capture, text, text
             try:
-                if before is not None and after is not None:
-                    place = {name: getattr(self, name) for name in ("query", "key", "window")}
-                    self.query, self.key, window = follow(before, after, self.batch, **place)
-                    self.set_trait("window", window)
-                self._show_capture(capture, packed)
-                self.text = text
-                self.set_trait("run", {**self.run, "seconds": seconds})
+                # Observers hear of it when all of it is there.
+                with self.hold_trait_notifications():
+                    if before is not None and after is not None:
+                        place = {name: getattr(self, name) for name in ("query", "key", "window")}
+                        self.query, self.key, window = follow(before, after, self.batch, **place)
+                        self.set_trait("window", window)
+                    self._show_capture(capture, packed)
+                    self.text = text
+                    self.set_trait("run", {**self.run, "seconds": seconds})
+            except Exception:
+                self.send_state()  # an observer failed: the page must get what the others hear of
+                raise
             finally:
                 self._arriving = None
 
@@ -276,11 +282,13 @@ class AttentionWidget(anywidget.AnyWidget):
             raise t.TraitError(
                 f"text is {text!r:.60}: this view shows one capture; model.show(text) makes one whose text can be set"
             )
-        if self._runner is None or self._capture is None or text in (self._arriving, self.text):
+        if self._runner is None or self._capture is None or text in (self._arriving, self._ran):
             return text
-        self._runner.now(text)
-        # An observer may have set another one by now.
-        return self.text  # type: ignore[no-any-return]
+        try:
+            self._runner.now(text)
+        except Exception as error:
+            raise t.TraitError(f"text is not set: {words_of(error)}") from error
+        return self._ran  # an observer may have set another one by now
 
     @t.observe("stack", "batch")
     def _keep_in_range(self, _change: object) -> None:

@@ -7,6 +7,7 @@ import { Frames } from "./frames";
 import { help } from "./help";
 import { followReady, showState } from "./hooks";
 import { onKeys } from "./keyboard";
+import { liveBox } from "./livebox";
 import { grid } from "./panels/grid";
 import { heatmap } from "./panels/heatmap";
 import { lines } from "./panels/lines";
@@ -96,6 +97,7 @@ function build(
   root.append(
     toolbar(view, () => overlay.showModal(), statusBadge(view)),
     problemBar(view),
+    liveBox(view),
     panels,
     h("footer", {}, legend(view), readout(view)),
     liveRegion(view, said),

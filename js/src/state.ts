@@ -3,9 +3,11 @@
 import type {
   Colormap,
   Direction,
+  LiveText,
   Meta,
   PanelName,
   Range,
+  Run,
   Scale,
   StackMeta,
   Theme,
@@ -76,6 +78,8 @@ export interface Traits {
   domain: Signal<Range | null>;
   colormap: Signal<Colormap>;
   theme: Signal<Theme>;
+  text: Signal<LiveText>;
+  run: Signal<Partial<Run>>;
 }
 
 export interface Store extends Traits {

@@ -24,7 +24,7 @@ function setup(tokens: number) {
   let phases: readonly (readonly Want[])[] = [];
   let placed: readonly Placed[] = [];
   const source: DataSource = {
-    ...{ version, link, progress, problem: signal(null), retry() {} },
+    ...{ version, link, progress, problem: signal(null), retry() {}, command: async () => {} },
     thumbnail: () => null,
     detail: () => null,
     placed: () => {

@@ -1,5 +1,5 @@
 import type { Model } from "../src/bridge";
-import { PROTOCOL_VERSION, type Tokens, type WindowTrait } from "../src/protocol";
+import { type LiveText, PROTOCOL_VERSION, type Run, type Tokens, type WindowTrait } from "../src/protocol";
 import { createStore, type Store } from "../src/state";
 
 /** A generator of numbers in [0, 1) that are the same on every run. */
@@ -44,6 +44,8 @@ export const TRAITS = () => ({
   domain: null,
   colormap: "oslo" as const,
   theme: "light" as const,
+  text: "" as LiveText,
+  run: {} as Partial<Run>,
 });
 
 export const store = (): Store => createStore(TRAITS());

@@ -106,6 +106,7 @@ export function madeUp(
     want() {},
     has: () => true,
     retry() {},
+    command: async () => {},
   };
 }
 

@@ -112,8 +112,11 @@ def test_what_was_selected_and_is_gone_is_released(model):
 def test_a_failure_is_raised_in_python_and_everything_stays(model):
     view = show(model, query=1)
     before, meta = view.capture, view.meta
-    with pytest.raises(ValueError, match="no such word: bad"):
+    with pytest.raises(traitlets.TraitError, match="text is not set: no such word: bad") as caught:
         view.text = "bad word"
+    assert isinstance(caught.value.__cause__, ValueError)
+    with pytest.raises(traitlets.TraitError, match="text is not set: ZeroDivisionError: by chance"):
+        view.text = "broken"
     assert (view.text, view.query, view.capture, view.meta) == ("the cat sat", 1, before, meta)
     assert view.run["state"] == "idle"
 
@@ -187,7 +190,7 @@ def test_python_hears_that_the_page_cancelled_or_wants_another_text(model):
         model.began.clear()
         timer = threading.Thread(target=lambda m=method, p=params: (model.began.wait(), ask(view, m, **p)))
         timer.start()
-        with pytest.raises(traitlets.TraitError, match="its run was cancelled, or the page has asked for another text"):
+        with pytest.raises(traitlets.TraitError, match="text is not set: its run was cancelled, or the page has"):
             view.text = "slow cat"
         timer.join()
     until(lambda: view.text == "the page's own")
@@ -244,6 +247,29 @@ def test_an_observer_may_set_the_next_text(model):
     view.observe(lambda change: setattr(view, "text", "and then"), "text")
     view.text = "a cat"
     assert (view.text, view.capture.tokens, pieces(view)) == ("and then", ["and", "then"], ["and", "then"])
+
+
+def test_an_observer_that_fails_leaves_a_view_that_agrees_with_itself(model):
+    view = show(model, "the cat sat", query=0)
+    sent = []
+    view.send_state = lambda key=None: sent.append(key)
+    view.observe(lambda _: 1 / 0, "query")
+    ask(view, "run", text="now the cat sat down")
+    until(lambda: view.run["state"] == "failed")
+    assert view.run["message"] == "ZeroDivisionError: division by zero"
+    assert (view.text, view.query, pieces(view)) == ("now the cat sat down", 1, view.capture.tokens)
+    assert None in sent, "all of the state goes to the page"
+
+
+def test_a_text_that_is_held_back_runs_or_is_taken_back(model):
+    """As where a page sets the trait: several at once, checked at the end."""
+    view = show(model)
+    with view.hold_trait_notifications():
+        view.text, view.head = "a cat", 2
+    assert (view.text, view.head, view.capture.tokens) == ("a cat", 2, ["a", "cat"])
+    with pytest.raises(traitlets.TraitError), view.hold_trait_notifications():
+        view.text = "bad"
+    assert (view.text, view.capture.tokens) == ("a cat", ["a", "cat"])
 
 
 def test_a_pair_of_texts(model):
