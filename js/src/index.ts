@@ -54,7 +54,6 @@ export default () => {
       const embedded = model.get("embed");
       if (embedded && metaProblem(store.meta.peek()) === null) void source.embed(asBytes(embedded));
     };
-    let due = false;
     /** Another capture: before anything is drawn or asked for, what is here of the one before is forgotten. */
     const swap = () => {
       const meta = model.get("meta") as Meta;
@@ -64,13 +63,8 @@ export default () => {
         store.hoverPair.value = store.hoverHead.value = store.draftWindow.value = null;
         store.meta.value = meta;
       });
-      if (due) return;
-      due = true;
-      // Hosts may set one trait after the other.
-      queueMicrotask(() => {
-        due = false;
-        unpack();
-      });
+      // Hosts set one trait after the other.
+      queueMicrotask(unpack);
     };
     model.on("change:meta", swap);
     unpack();

@@ -97,7 +97,7 @@ export function liveBox({ store, source, disposers }: View): HTMLElement {
       const { state = "idle", text, message } = run();
       const earlier = same(typed.value, parts(store.text.value))
         ? ""
-        : "What is shown is of the earlier text. ";
+        : "What is shown is not of this text yet. ";
       const busy = runs();
       const wrong = asked.value || (state === "failed" && same(typed.value, parts(text)) && message);
       for (const each of boxes) each.readOnly = alone();

@@ -11,7 +11,7 @@ interface Sent {
   capture?: number;
 }
 
-const EARLIER = "What is shown is of the earlier text.";
+const EARLIER = "What is shown is not of this text yet.";
 const DISCONNECTED = "jupyter-widgets-disconnected";
 
 /** A live view over a kernel that a test speaks for. happy-dom has no canvas: what draws fails, and the rest lives on. */
