@@ -1,5 +1,6 @@
 /** The text of a live view: editing it runs the model again. */
 
+import { alike } from "./bridge";
 import { h } from "./dom";
 import { on } from "./pointing";
 import { effect, signal } from "./signals";
@@ -10,7 +11,6 @@ const QUICK = 2;
 const PAUSE = 700;
 const KEYS = "Ctrl or ⌘ + Enter";
 
-const same = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
 const parts = (text?: string | string[]) => (text ? [text].flat() : []);
 
 export function liveBox({ store, source, disposers }: View): HTMLElement {
@@ -50,7 +50,7 @@ export function liveBox({ store, source, disposers }: View): HTMLElement {
     if (quick() && !(event as InputEvent).isComposing)
       timer = setTimeout(() => {
         const known = parts(runs() ? run().text : store.text.value);
-        if (!alone() && typed.value.every((each) => each.trim()) && !same(typed.value, known)) start();
+        if (!alone() && typed.value.every((each) => each.trim()) && !alike(typed.value, known)) start();
       }, PAUSE);
   };
   const make = (n: number) => {
@@ -95,11 +95,11 @@ export function liveBox({ store, source, disposers }: View): HTMLElement {
     }),
     effect(() => {
       const { state = "idle", text, message } = run();
-      const earlier = same(typed.value, parts(store.text.value))
+      const earlier = alike(typed.value, parts(store.text.value))
         ? ""
         : "What is shown is not of this text yet. ";
       const busy = runs();
-      const wrong = asked.value || (state === "failed" && same(typed.value, parts(text)) && message);
+      const wrong = asked.value || (state === "failed" && alike(typed.value, parts(text)) && message);
       for (const each of boxes) each.readOnly = alone();
       go.hidden = alone();
       if (!busy && cancel.matches(":focus")) boxes[0]?.focus();
