@@ -14,6 +14,9 @@ interface Sent {
 const EARLIER = "What is shown is not of this text yet.";
 const DISCONNECTED = "jupyter-widgets-disconnected";
 
+/** What takes the views of a test away, so that none of their timers outlives it. */
+const shown: AbortController[] = [];
+
 /** A live view over a kernel that a test speaks for. happy-dom has no canvas: what draws fails, and the rest lives on. */
 function show(text: LiveText = "the cat", seconds = 3, className = "") {
   vi.spyOn(console, "error").mockImplementation(() => {});
@@ -22,7 +25,9 @@ function show(text: LiveText = "the cat", seconds = 3, className = "") {
   const el = document.createElement("div");
   el.className = className;
   document.body.append(el);
-  const { signal } = new AbortController();
+  const controller = new AbortController();
+  shown.push(controller);
+  const { signal } = controller;
   const widget = factory();
   widget.initialize({ model, signal });
   widget.render({ model, el, signal });
@@ -65,6 +70,7 @@ beforeEach(() => {
 });
 
 afterEach(() => {
+  for (const controller of shown.splice(0)) controller.abort();
   document.body.replaceChildren();
   vi.useRealTimers();
   vi.restoreAllMocks();
