@@ -22,6 +22,7 @@ from attnwidget.intercept.session import fill, watching
 from attnwidget.intercept.store import check_where
 from attnwidget.intercept.terms import Terms
 from attnwidget.intercept.written import as_written
+from attnwidget.live import show
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from attnwidget.intercept.picks import Given
     from attnwidget.intercept.store import Where
     from attnwidget.intercept.terms import Dtype
+    from attnwidget.widget import AttentionWidget
+    from attnwidget.widget.live import Text
 
 _TOKENIZER_FILES = ("*token*", "vocab*", "*.model", "*.tiktoken", "tekken*")
 _SHARED = ("revision", "token", "cache_dir", "local_files_only", "trust_remote_code")
@@ -253,6 +256,26 @@ class AttentionModel:
         self._check_ids(kwargs, more=0 if two_sided else options.get("max_new_tokens") or 0)
         refuse_too_much(self.model, kwargs, terms, more=options.get("max_new_tokens") or 0)
         return generate(self, replace(prepared, kwargs=kwargs), options, terms)
+
+    def show(self, text: Text, **traits: Any) -> AttentionWidget:  # noqa: ANN401 - traits check their own types
+        """Run the model on a text and show it in a view with a text box: editing it runs the model again.
+
+        A run that was begun in the page has a thread of its own, and can be cancelled there: it stops within a layer,
+        the model is as it was, and the picture stays. The selection moves along with its tokens. A capture that was
+        replaced is let go of; `view.capture` is the one shown.
+
+        Args:
+            text: a text, or a pair of texts.
+            **traits: of `AttentionWidget`, to start with (layer=3, head=5).
+
+        Returns:
+            The view; setting its `text` runs the model too.
+
+        Raises:
+            TypeError: text is neither, the model has no tokenizer, or there is no such trait.
+            ValueError, CaptureError: as for `capture`.
+        """
+        return show(self, text, **traits)
 
     def __repr__(self) -> str:
         kind, tokenizer = (

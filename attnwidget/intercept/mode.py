@@ -16,6 +16,7 @@ from attnwidget.intercept.byhand import trails
 from attnwidget.intercept.calls import refuse_call
 from attnwidget.intercept.frames import owner_of
 from attnwidget.intercept.recorder import ACTIVE
+from attnwidget.intercept.stopping import ASKED, Stopped
 from attnwidget.intercept.windows import casting
 from attnwidget.intercept.windows.shadows import shadows
 
@@ -57,6 +58,7 @@ class WatchCalls(TorchFunctionMode):
         self.left = False
         self._follows = follows
         self._shadows = shadows()
+        self._stop = ASKED.get()
 
     def __enter__(self) -> Self:
         trails.begin()
@@ -87,6 +89,9 @@ class WatchCalls(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401 - whatever the function returns
+        if self._stop is not None and func in _STOPS and self._stop():
+            self._stop = None  # what is put back on the way out must not be stopped
+            raise Stopped
         handler = _HANDLERS.get(func)
         casts = self._shadows.captures > 0 and func in casting.RULES
         if handler is None:
@@ -222,3 +227,12 @@ _HANDLERS: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys(_FUSED, _fused),
     **dict.fromkeys((functional.linear, torch.addmm), _linear),
 }
+_STOPS = {
+    *byhand.PRODUCTS,
+    *byhand.SOFTMAX,
+    *sdpa.SDPA,
+    functional.multi_head_attention_forward,
+    functional.linear,
+    torch.addmm,
+}
+"""Where a run may be stopped: what layers compute with. The end of no_grad is seen too, and must come through."""

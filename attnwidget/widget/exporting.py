@@ -13,8 +13,10 @@ from attnwidget.widget.tilecache import Reply
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from os import PathLike
+    from pathlib import Path
 
     from attnwidget.attention import AttentionCapture
+    from attnwidget.export import StaticView
 
 _SCREEN_DPI = 96
 """Dots an inch at scale 1."""
@@ -24,6 +26,47 @@ class Exporting:
     """The part of `AttentionWidget` that writes files; it reads the traits of the rest."""
 
     _capture: AttentionCapture | None
+
+    def static(self, *, max_bytes: int | None = None) -> StaticView:
+        """The view as it stands, without a kernel: what a cell shows of it stays, also in pages made of the notebook.
+
+        Selection and every panel work; heads are embedded until `max_bytes` are used, whole ones first, nearest to the
+        locked head first, and a line under the view says what is left out. Weights in it are codes, the square root of
+        each right to 1/256.
+
+        Args:
+            max_bytes: the most that the weights may take, as text; 8 MB if None. The script takes 60 kB more.
+
+        Raises:
+            CaptureError: the view or its capture is closed.
+            ValueError: max_bytes is not above 0.
+        """
+        from attnwidget.export import MAX_BYTES, static_view
+
+        if self._capture is None:
+            raise CaptureError("this view was closed, and shows nothing any more: run the cell again")
+        state = {name: getattr(self, name) for name in ("meta", *self._settable()) if name != "layout"}
+        state |= {"text": "", "run": {}}  # what could run a text again stays behind
+        return static_view(self._capture, state, max_bytes=MAX_BYTES if max_bytes is None else max_bytes)
+
+    def to_html(self, path: str | PathLike[str], *, max_bytes: int | None = None) -> Path:
+        """Write the view as it stands into one page that needs no kernel and no network; see `static`.
+
+        Args:
+            path: of the page; what stands there is replaced.
+            max_bytes: as for `static`.
+
+        Returns:
+            The path.
+
+        Raises:
+            OSError: the page cannot be written. Otherwise as `static`.
+        """
+        from attnwidget.export import write_page
+
+        view = self.static(max_bytes=max_bytes)
+        assert self._capture is not None  # noqa: S101 - `static` has looked; this is for the type checker
+        return write_page(path, self._capture, view)
 
     def to_png(
         self,

@@ -57,9 +57,21 @@ class Answerer:
         capture: what is asked about.
         others: methods that whoever owns the view answers: what they are called, and what is called with the capture
             and the parameters.
+        commands: what else the page may ask for, by the name of the method: takes `params`, returns the "ok". No tile
+            is waited for.
+
+    Attributes:
+        number: of the capture, counted from 0: goes up with each that takes the place of another.
     """
 
-    def __init__(self, capture: AttentionCapture, others: Mapping[str, Method] | None = None) -> None:
+    def __init__(
+        self,
+        capture: AttentionCapture,
+        others: Mapping[str, Method] | None = None,
+        commands: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] | None = None,
+    ) -> None:
+        self.number = 0
+        self._commands = commands or {}
         self._capture: AttentionCapture | None = capture
         self._lock = threading.Lock()
         self._cache = TileCache()
@@ -88,14 +100,19 @@ class Answerer:
             request = mapping(message, "the message")
             request_id = integer(request, "id")
             method = request.get("method")
-            if not isinstance(method, str) or method not in self._methods:
-                raise RequestError("invalid", f"unknown method {method!r}: expected one of {', '.join(self._methods)}")
+            if not isinstance(method, str) or method not in {*self._methods, *self._commands}:
+                known = ", ".join([*self._methods, *self._commands])
+                raise RequestError("invalid", f"unknown method {method!r}: expected one of {known}")
             params = mapping(request.get("params"), "'params'")
+            if method in self._commands:
+                return Reply({"id": request_id, "ok": self._commands[method](params)})
             with self._lock:
                 if self._capture is not None and self._capture.closed:  # by the person, not by the view
                     self._let_go()
                 if self._capture is None:
                     raise RequestError("closed", "the capture behind this view has been closed: run the cell again")
+                if request.get("capture", self.number) != self.number:
+                    raise RequestError("superseded", f"this view shows capture {self.number} by now: ask anew")
                 reply = self._methods[method](self._capture, params)
         except RequestError as error:
             return Reply({"id": request_id, "error": {"code": error.code, "message": str(error)}})
@@ -103,6 +120,13 @@ class Answerer:
             text = f"{type(error).__name__}: {error}"
             return Reply({"id": request_id, "error": {"code": "failed", "message": text}})
         return Reply({"id": request_id, "ok": reply.content}, reply.buffers)
+
+    def show(self, capture: AttentionCapture) -> None:
+        """Answer about another capture from now on, and let go of the one before."""
+        with self._lock:
+            self._let_go()
+            self._capture = capture
+            self.number += 1
 
     def close(self) -> None:
         """Let go of the capture, and of all that came from it."""

@@ -14,14 +14,13 @@ from attnwidget.attention.errors import CaptureError
 from attnwidget.widget import embed, protocol
 from attnwidget.widget.cells import cell_widgets
 from attnwidget.widget.exporting import Exporting
+from attnwidget.widget.following import follow
+from attnwidget.widget.live import Live, Runner, State, Stop, Text, commands, words_of
 from attnwidget.widget.meta import describe
 from attnwidget.widget.requests import Answerer
 
 if TYPE_CHECKING:
-    from os import PathLike
-
     from attnwidget.attention import AttentionCapture, AttentionStack
-    from attnwidget.export import StaticView
 
 _BUNDLE = Path(__file__).parent / "static" / "widget.js"
 
@@ -34,9 +33,15 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
 
     Args:
         capture: what is shown.
+        live: how to run another text, for a view with a text box; None: there is none. `model.show(text)` passes it.
         **traits: any trait below, to start with.
 
     Attributes:
+        text: of a live view, the text shown, or a pair of texts; setting it runs the model, here and now, and raises a
+            TraitError with what that raises as its cause. "" elsewhere.
+        run: of a live view, how its last run went: `{"state", "text", "message", "seconds"}` with the state "idle",
+            "running", "stopping", "cancelled" or "failed"; `message` tells of a failure, `seconds` how long the text
+            shown took. Read-only; empty elsewhere.
         stack: name of the stack shown, one of `capture.stacks`.
         batch: the example of the batch.
         layer: the locked layer.
@@ -87,10 +92,24 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
     theme = t.Enum(protocol.THEMES, "auto").tag(sync=True)
     components = t.Enum(protocol.COMPONENTS, "size").tag(sync=True)
 
-    def __init__(self, capture: AttentionCapture, **traits: Any) -> None:  # noqa: ANN401 - traits check their own types
+    text = t.Union([t.Unicode(), t.Tuple(t.Unicode(), t.Unicode())], default_value="").tag(sync=True)
+    run = t.Dict(read_only=True).tag(sync=True)
+
+    def __init__(
+        self,
+        capture: AttentionCapture,
+        *,
+        live: Live | None = None,
+        **traits: Any,  # noqa: ANN401 - traits check their own types
+    ) -> None:
         # First, because ipywidgets closes even what was never finished.
         self._capture: AttentionCapture | None = capture
-        self._answerer = Answerer(capture, {"figure": self._answer_figure, "code": self._answer_code})
+        self._live = live
+        self._ran: Text = "" if live is None else live.text
+        self._arriving: Text | None = None
+        self._runner = None if live is None else Runner(self._made, show=self._show_text, tell=self._tell)
+        figures = {"figure": self._answer_figure, "code": self._answer_code}
+        self._answerer = Answerer(capture, figures, commands(self._runner))
         if not _BUNDLE.exists():
             raise FileNotFoundError(
                 f"attnwidget's front end is missing: there is no {_BUNDLE.name} in the package's widget/static folder. "
@@ -106,61 +125,29 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
         first_stack = next(iter(capture.stacks))
         super().__init__(**{"stack": first_stack, **traits})
         with self.hold_sync():
-            self.set_trait("meta", describe(capture))
-            self.set_trait(
-                "embed",
-                embed.pack(capture, stack=self.stack, batch=self.batch, layer=self.layer, head=self.head),
-            )
+            self._send_capture(capture)
+            if live is not None:
+                self.text = live.text
+                self.set_trait("run", _run_state("idle", live.text, seconds=live.seconds))
         self.on_msg(AttentionWidget._on_message)
         cells = cell_widgets()
         if cells is not None:
             cells.made(self)
 
     def close(self) -> None:
-        """Take the view off the page and let go of the capture."""
+        """Take the view off the page, stop a run and let go of the capture."""
+        if self._runner is not None:
+            self._runner.close()
         super().close()
         self._answerer.close()
         self._capture = None
 
-    def static(self, *, max_bytes: int | None = None) -> StaticView:
-        """The view as it stands, without a kernel: what a cell shows of it stays, also in pages made of the notebook.
-
-        Selection and every panel work; heads are embedded until `max_bytes` are used, whole ones first, nearest to the
-        locked head first, and a line under the view says what is left out. Weights in it are codes, the square root of
-        each right to 1/256.
-
-        Args:
-            max_bytes: the most that the weights may take, as text; 8 MB if None. The script takes 60 kB more.
-
-        Raises:
-            CaptureError: the view or its capture is closed.
-            ValueError: max_bytes is not above 0.
-        """
-        from attnwidget.export import MAX_BYTES, static_view
-
+    @property
+    def capture(self) -> AttentionCapture:
+        """What is shown; in a live view, the capture of the text shown."""
         if self._capture is None:
-            raise CaptureError("this view was closed, and shows nothing any more: run the cell again")
-        state = {name: getattr(self, name) for name in ("meta", *_SETTABLE) if name != "layout"}
-        return static_view(self._capture, state, max_bytes=MAX_BYTES if max_bytes is None else max_bytes)
-
-    def to_html(self, path: str | PathLike[str], *, max_bytes: int | None = None) -> Path:
-        """Write the view as it stands into one page that needs no kernel and no network; see `static`.
-
-        Args:
-            path: of the page; what stands there is replaced.
-            max_bytes: as for `static`.
-
-        Returns:
-            The path.
-
-        Raises:
-            OSError: the page cannot be written. Otherwise as `static`.
-        """
-        from attnwidget.export import write_page
-
-        view = self.static(max_bytes=max_bytes)
-        assert self._capture is not None  # noqa: S101 - `static` has looked; this is for the type checker
-        return write_page(path, self._capture, view)
+            raise CaptureError("this view is closed, and holds no capture any more: run its cell again")
+        return self._capture
 
     def __repr__(self) -> str:
         """One line: what is shown, and where the view stands."""
@@ -181,6 +168,61 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
 
     def _settable(self) -> tuple[str, ...]:
         return _SETTABLE
+
+    def _show_capture(self, capture: AttentionCapture, packed: bytes | None = None) -> None:
+        """Have the page show another capture, in one message; the answers to what it asked before it drops.
+
+        Args:
+            capture: with the stacks that traits are checked against.
+            packed: the `embed` trait, where it has been made already.
+        """
+        with self.hold_sync():
+            self._answerer.show(capture)
+            if self.stack not in capture.stacks:
+                self.stack = next(iter(capture.stacks))
+            self._keep_in_range(None)
+            self._send_capture(capture, packed)
+
+    def _send_capture(self, capture: AttentionCapture, packed: bytes | None = None) -> None:
+        self.set_trait("meta", {**describe(capture), "capture": self._answerer.number})
+        self.set_trait("embed", self._pack(capture) if packed is None else packed)
+
+    def _pack(self, capture: AttentionCapture) -> bytes:
+        name = self.stack if self.stack in capture.stacks else next(iter(capture.stacks))
+        batch = min(self.batch, capture.stacks[name].n_examples - 1)
+        return embed.pack(capture, stack=name, batch=batch, layer=self.layer, head=self.head)
+
+    def _made(self, text: Text, stop: Stop) -> tuple[AttentionCapture, bytes]:
+        """What takes long of showing a text."""
+        if self._live is None:
+            raise RuntimeError("a view without a text box runs nothing")
+        capture = self._live.run(text, stop)
+        return capture, self._pack(capture)
+
+    def _show_text(self, text: Text, made: tuple[AttentionCapture, bytes], seconds: float) -> None:
+        capture, packed = made
+        before, after = self._shown(), capture.stacks.get(self.stack)
+        with self.hold_sync():
+            self._capture, self._arriving, self._ran = capture, text, text
+            try:
+                # Observers hear of it when all of it is there.
+                with self.hold_trait_notifications():
+                    if before is not None and after is not None:
+                        place = {name: getattr(self, name) for name in ("query", "key", "window")}
+                        self.query, self.key, window = follow(before, after, self.batch, **place)
+                        self.set_trait("window", window)
+                    self._show_capture(capture, packed)
+                    self.text = text
+                    self.set_trait("run", {**self.run, "seconds": seconds})
+            except Exception:
+                self.send_state()  # an observer failed: the page must get what the others hear of
+                raise
+            finally:
+                self._arriving = None
+
+    def _tell(self, state: State, text: Text, message: str) -> None:
+        if self._capture is not None:
+            self.set_trait("run", _run_state(state, text, message, self.run.get("seconds", 0.0)))
 
     def _shown(self) -> AttentionStack | None:
         return None if self._capture is None else self._capture.stacks.get(self.stack)
@@ -246,6 +288,21 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
             raise t.TraitError(f"domain is {domain}: expected (low, high) with 0 <= low < high <= 1, or None")
         return domain
 
+    @t.validate("text")
+    def _check_text(self, proposal: Any) -> Text:  # noqa: ANN401 - traitlets' Bunch
+        text: Text = proposal["value"]
+        if self._runner is None and text:
+            raise t.TraitError(
+                f"text is {text!r:.60}: this view shows one capture; model.show(text) makes one whose text can be set"
+            )
+        if self._runner is None or self._capture is None or text in (self._arriving, self._ran):
+            return text
+        try:
+            self._runner.now(text)
+        except Exception as error:
+            raise t.TraitError(f"text is not set: {words_of(error)}") from error
+        return self._ran  # an observer may have set another one by now
+
     @t.observe("stack", "batch")
     def _keep_in_range(self, _change: object) -> None:
         """Another stack or example may be smaller: what no longer exists in it is released or moved to the last one."""
@@ -266,6 +323,10 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
             self.query = None
         if self.key is not None and self.key >= len(stack.key_tokens[self.batch]):
             self.key = None
+
+
+def _run_state(state: State, text: Text, message: str = "", seconds: float = 0.0) -> dict[str, Any]:
+    return {"state": state, "text": text, "message": message, "seconds": seconds}
 
 
 _PLURAL = {"batch": "examples", "layer": "layers", "head": "heads", "query": "queries", "key": "keys"}

@@ -43,6 +43,8 @@ const traits: Record<string, unknown> = {
   theme: query.get("theme") ?? "auto",
   components: query.get("components") ?? "size",
   threshold_kind: query.get("kept") ?? "weight",
+  text: query.get("text") ?? "",
+  run: {},
 };
 
 const listeners = new Map<string, Set<(...args: unknown[]) => void>>();

@@ -30,6 +30,8 @@ export const TRAITS = [
   "theme",
   "components",
   "threshold_kind",
+  "text",
+  "run",
 ] as const satisfies readonly (keyof Traits)[];
 
 type Initial = { [K in keyof Traits]: Traits[K]["value"] };
@@ -38,7 +40,8 @@ export function readTraits(model: Model): Initial {
   return Object.fromEntries(TRAITS.map((name) => [name, model.get(name)])) as unknown as Initial;
 }
 
-const alike = (a: unknown, b: unknown) => a === b || JSON.stringify(a) === JSON.stringify(b);
+/** Whether two values are the same as JSON. */
+export const alike = (a: unknown, b: unknown) => a === b || JSON.stringify(a) === JSON.stringify(b);
 
 /** Keeps both sides equal. A value that came from one side is never sent back to it. */
 export function connect(model: Model, store: Store): () => void {

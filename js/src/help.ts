@@ -12,6 +12,7 @@ const LINES: readonly (readonly [string, string])[] = [
   ["Shift + arrows", "move by a tenth"],
   ["Enter, Space", "lock what the arrows are on"],
   ["/, ctrl + F", "find a token by its text, or jump to one with #index"],
+  ["Ctrl or ⌘ + Enter", "in the text box: runs the model on the text; Esc there cancels"],
   ["+ - 0", "on the heatmap: zoom in, zoom out, whole head"],
   ["Ctrl + wheel, pinch", "zooms at the pointer; after a click the wheel alone does, until Esc"],
   ["double click", "zooms in"],

@@ -3,8 +3,9 @@
 import { connect, type Model, readTraits } from "./bridge";
 import { asBytes } from "./bytes";
 import { mount } from "./mount";
-import { metaProblem } from "./protocol";
+import { type Meta, metaProblem } from "./protocol";
 import { Rpc } from "./rpc";
+import { batch } from "./signals";
 import { TileSource } from "./source";
 import { createStore, type Store } from "./state";
 import { countTokens } from "./tokens";
@@ -33,7 +34,7 @@ export default () => {
   const start = (model: Model): { widget: Widget; stop: () => void } => {
     const store = createStore(readTraits(model));
     const rpc = new Rpc({
-      send: (message) => model.send(message),
+      send: (message) => model.send({ ...message, capture: store.meta.peek().capture }),
       detached: () => [...views].some((el) => el.closest(DISCONNECTED) !== null),
     });
     const source = new TileSource(rpc, {
@@ -49,14 +50,31 @@ export default () => {
     const probe = () => rpc.probe();
     model.on("msg:custom", receive);
     model.on("comm_live_update", probe);
-    const embedded = model.get("embed");
-    if (embedded && metaProblem(store.meta.peek()) === null) void source.embed(asBytes(embedded));
+    const unpack = () => {
+      const embedded = model.get("embed");
+      if (embedded && metaProblem(store.meta.peek()) === null) void source.embed(asBytes(embedded));
+    };
+    /** Another capture: before anything is drawn or asked for, what is here of the one before is forgotten. */
+    const swap = () => {
+      const meta = model.get("meta") as Meta;
+      if (meta?.capture === store.meta.peek()?.capture) return;
+      batch(() => {
+        source.reset();
+        store.hoverPair.value = store.hoverHead.value = store.draftWindow.value = null;
+        store.meta.value = meta;
+      });
+      // Hosts set one trait after the other.
+      queueMicrotask(unpack);
+    };
+    model.on("change:meta", swap);
+    unpack();
     const disconnect = connect(model, store);
     return {
       widget: { store, source },
       stop() {
         model.off("msg:custom", receive);
         model.off("comm_live_update", probe);
+        model.off("change:meta", swap);
         disconnect();
         rpc.dispose();
       },

@@ -8,6 +8,7 @@ import { Frames } from "./frames";
 import { help } from "./help";
 import { followReady, showState } from "./hooks";
 import { onKeys } from "./keyboard";
+import { liveBox } from "./livebox";
 import { detail } from "./panels/detail";
 import { graph } from "./panels/graph";
 import { grid } from "./panels/grid";
@@ -99,6 +100,7 @@ function build(
   root.append(
     toolbar(view, overlays, statusBadge(view)),
     problemBar(view),
+    liveBox(view),
     panels,
     h("footer", {}, legend(view), readout(view)),
     liveRegion(view, said),

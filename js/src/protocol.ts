@@ -62,8 +62,23 @@ export interface StackMeta {
   examples: Example[];
 }
 
+/** A text, or a pair of texts; "" where there is none to edit. */
+export type LiveText = string | [string, string];
+
+/** How the last run of a live view went. */
+export interface Run {
+  state: "idle" | "running" | "stopping" | "cancelled" | "failed";
+  text: LiveText;
+  /** What went wrong. */
+  message: string;
+  /** What the run took whose text is shown. */
+  seconds: number;
+}
+
 export interface Meta {
   version: number;
+  /** Which of the captures that this widget has shown; messages say which one they are about. */
+  capture?: number;
   model: string;
   stacks: StackMeta[];
 }

@@ -82,7 +82,7 @@ export interface DataSource {
   /** Whether nothing of these is still to come. */
   has(want: Want): boolean;
   retry(): void;
-  /** Asks the kernel for something that is not kept. */
+  /** Asks the kernel for something that is not kept; rejects with the reason why it does not come. */
   ask(method: string, params: unknown): Promise<Answer>;
 }
 
@@ -120,10 +120,12 @@ export class TileSource implements DataSource {
   /** What travelled with the widget costs no message and is never dropped. */
   readonly #embedded = new Map<string, Tile>();
   readonly #layers: Layers;
-  readonly #refining = new Refining();
+  #refining = new Refining();
   readonly #strips = new Strips(this.#cache);
   readonly #queue = new Queue((want) => this.has(want));
   #reading = 0;
+  /** Goes up with each other capture: what was asked for about the ones before is not taken any more. */
+  #age = 0;
   #scheduled = false;
 
   constructor(
@@ -143,8 +145,10 @@ export class TileSource implements DataSource {
   /** Takes in the `embed` trait. Nothing is asked for until it has been read. */
   async embed(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
     this.#reading++;
+    const age = this.#age;
     try {
       for (const [t, tile] of await readEmbed(bytes)) {
+        if (age !== this.#age) break;
         const shape = this.options.shape(t);
         const whole = t.queries[1] - t.queries[0] === shape.queries && t.keys[1] - t.keys[0] === shape.keys;
         if (!whole) continue;
@@ -159,6 +163,17 @@ export class TileSource implements DataSource {
     this.#reading--;
     this.version.value++;
     this.#schedule();
+  }
+
+  /** Forgets everything: it was about another capture. */
+  reset(): void {
+    this.#age++;
+    this.#cache.clear();
+    this.#embedded.clear();
+    this.#refining = new Refining();
+    this.#queue.pending.clear();
+    this.retry();
+    this.version.value++;
   }
 
   thumbnail(ref: HeadRef): Tile | null {
@@ -279,12 +294,17 @@ export class TileSource implements DataSource {
 
   #send(rpc: Rpc, batch: Batch): void {
     for (const want of batch.wants) this.#queue.pending.add(wantKey(want));
+    const age = this.#age;
     rpc
       .request(batch.method, batch.params)
-      .then(({ ok, buffers }) => this.#store(batch.take(ok, buffers)))
-      .catch((error: unknown) => this.#fail(batch.wants, error))
+      .then(({ ok, buffers }) => {
+        if (age === this.#age) this.#store(batch.take(ok, buffers));
+      })
+      .catch((error: unknown) => {
+        if (age === this.#age) this.#fail(batch.wants, error);
+      })
       .finally(() => {
-        for (const want of batch.wants) this.#queue.pending.delete(wantKey(want));
+        if (age === this.#age) for (const want of batch.wants) this.#queue.pending.delete(wantKey(want));
         this.#measure();
         this.#schedule();
       });
@@ -325,7 +345,7 @@ export class TileSource implements DataSource {
 
   #fail(wants: readonly Want[], error: unknown): void {
     const code = error instanceof RpcError ? error.code : "malformed";
-    if (code === "static" || code === "gone" || code === "lost") return;
+    if (["static", "gone", "lost", "superseded"].includes(code)) return;
     if (code === "unavailable") {
       this.#store(wants.map((want) => [want, { why: (error as RpcError).message }]));
       return;

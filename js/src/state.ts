@@ -4,9 +4,11 @@ import type {
   Colormap,
   Components,
   Direction,
+  LiveText,
   Meta,
   PanelName,
   Range,
+  Run,
   Scale,
   StackMeta,
   Theme,
@@ -80,6 +82,8 @@ export interface Traits {
   theme: Signal<Theme>;
   components: Signal<Components>;
   threshold_kind: Signal<ThresholdKind>;
+  text: Signal<LiveText>;
+  run: Signal<Partial<Run>>;
 }
 
 export interface Store extends Traits {

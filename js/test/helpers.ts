@@ -1,5 +1,12 @@
 import type { Model } from "../src/bridge";
-import { type PanelName, PROTOCOL_VERSION, type Tokens, type WindowTrait } from "../src/protocol";
+import {
+  type LiveText,
+  type PanelName,
+  PROTOCOL_VERSION,
+  type Run,
+  type Tokens,
+  type WindowTrait,
+} from "../src/protocol";
 import { createStore, type Store } from "../src/state";
 
 /** A generator of numbers in [0, 1) that are the same on every run. */
@@ -46,6 +53,8 @@ export const TRAITS = () => ({
   theme: "light" as const,
   components: "size" as "size" | "index",
   threshold_kind: "weight" as "weight" | "mass",
+  text: "" as LiveText,
+  run: {} as Partial<Run>,
 });
 
 export const store = (): Store => createStore(TRAITS());

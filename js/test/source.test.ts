@@ -49,6 +49,63 @@ function setup(queries = 4, keys = 4) {
 }
 
 describe("the source", () => {
+  it("forgets everything when another capture is shown, and takes no answer about the one before", async () => {
+    const { sent, source, frame, answer } = setup(4, 4);
+    const wants: Want[] = [{ kind: "detail", ref: at(0, 0) }, thumbnail(1)];
+    source.want({}, wants);
+    frame();
+    await answer(sent[0]!, 7);
+    expect(source.detail(at(0, 0))!.codes[0]).toBe(7);
+    source.want({}, [...wants, { kind: "values", ref: at(0, 0) }]);
+    frame();
+    const late = sent.at(-1)!;
+    source.reset();
+    expect([source.detail(at(0, 0)), source.thumbnail(at(0, 1)), source.row(at(0, 0), 0)]).toEqual([
+      null,
+      null,
+      null,
+    ]);
+    await answer(late, 0.5);
+    expect(source.row(at(0, 0), 0)).toBeNull();
+    const before = sent.length;
+    frame();
+    expect(sent.slice(before).map((m) => m.method)).toEqual(["tiles", "values"]);
+    for (const message of sent.slice(before)) await answer(message, 0.25);
+    expect(source.row(at(0, 0), 0)).toEqual({ values: new Float32Array(4).fill(0.25), exact: true });
+  });
+
+  it("drops what travelled with a capture that was replaced while it was being read", async () => {
+    const { source } = setup(2, 2);
+    const tile = {
+      ...{ stack: "self", batch: 0, layer: 0, head: 0, height: 2, width: 2, reduce: "max", rows: null },
+    };
+    const header = Buffer.from(
+      JSON.stringify({
+        version: 2,
+        tiles: [{ ...tile, queries: [0, 2], keys: [0, 2], dtype: "u16", offset: 0 }],
+      }),
+    );
+    const length = Buffer.alloc(4);
+    length.writeUInt32LE(header.length);
+    const bytes = asBytes(deflateSync(Buffer.concat([length, header, Buffer.alloc(8, 9)])));
+    const reading = source.embed(bytes);
+    source.reset();
+    await reading;
+    expect(source.detail(at(0, 0))).toBeNull();
+    await source.embed(bytes);
+    expect(source.detail(at(0, 0))!.height).toBe(2);
+  });
+
+  it("asks again, without a word, what came too late for the capture it was about", async () => {
+    const { sent, rpc, source, frame } = setup();
+    source.want({}, [thumbnail(0)]);
+    frame();
+    rpc.receive({ id: sent[0]!.id, error: { code: "superseded", message: "ask anew" } }, []);
+    await turn();
+    frame();
+    expect([sent.length, source.problem.value]).toEqual([2, null]);
+  });
+
   it("asks once per frame and method, most urgent first", () => {
     const { sent, source, frame } = setup(100, 60);
     source.want({}, [{ kind: "detail", ref: at(1, 2) }, thumbnail(0), { kind: "values", ref: at(1, 2) }]);

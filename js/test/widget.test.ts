@@ -4,6 +4,9 @@ import { PROTOCOL_VERSION } from "../src/protocol";
 import { hostIsDark } from "../src/theme";
 import { fakeModel, TRAITS, turn } from "./helpers";
 
+/** What takes the views of a test away, so that none of their timers outlives it. */
+const shown: AbortController[] = [];
+
 /** happy-dom has no canvas: what draws fails here, which shows that the rest lives on. */
 function show(traits: Record<string, unknown> = TRAITS()) {
   vi.spyOn(console, "error").mockImplementation(() => {});
@@ -11,6 +14,7 @@ function show(traits: Record<string, unknown> = TRAITS()) {
   const el = document.createElement("div");
   document.body.append(el);
   const controller = new AbortController();
+  shown.push(controller);
   const widget = factory();
   widget.initialize({ model, signal: controller.signal });
   widget.render({ model, el, signal: controller.signal });
@@ -19,6 +23,7 @@ function show(traits: Record<string, unknown> = TRAITS()) {
 }
 
 afterEach(() => {
+  for (const controller of shown.splice(0)) controller.abort();
   document.body.replaceChildren();
   for (const name of Object.keys(document.body.dataset)) delete document.body.dataset[name];
   vi.restoreAllMocks();

@@ -56,7 +56,7 @@ def test_numbers_and_code_come_as_python_writes_them(capture):
     ("change", "text"),
     [
         ({"kind": "pdf"}, "'kind' must be one of 'svg', 'png', 'csv', got 'pdf'"),
-        ({"panel": None}, "'panel' must be one of 'grid', 'heatmap', 'lines', 'text', got None"),
+        ({"panel": None}, "'panel' must be one of 'grid', 'heatmap', 'lines', 'graph', 'text', 'detail', got None"),
         ({"theme": "auto"}, "'theme' must be one of 'light', 'dark', got 'auto'"),
         ({"scale": 9}, "'scale' must be one of 1, 2, 3, got 9"),
     ],

@@ -1,0 +1,50 @@
+"""`model.show`: a view whose text can be edited, over a model that runs again."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from attnwidget.intercept.stopping import stopping
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from attnwidget.attention import AttentionCapture
+    from attnwidget.model import AttentionModel
+    from attnwidget.widget import AttentionWidget
+    from attnwidget.widget.live import Text
+
+
+def show(model: AttentionModel, text: Text, **traits: Any) -> AttentionWidget:  # noqa: ANN401 - traits check their types
+    """Run a text and show it in a view with a text box; see `AttentionModel.show`."""
+    from attnwidget.widget import AttentionWidget
+    from attnwidget.widget.live import Live
+
+    if model.tokenizer is None:
+        raise TypeError(
+            f"{model.name} has no tokenizer, and so no text to edit: pass one, AttentionModel(model, tokenizer), or "
+            "show one capture, model.capture(inputs).show()"
+        )
+    text = _checked(text)
+    began = time.monotonic()
+    capture = model.capture(text)
+    seconds = time.monotonic() - began
+
+    def run(text: Text, stop: Callable[[], bool]) -> AttentionCapture:
+        with stopping(stop):
+            return model.capture(_checked(text), progress=False)
+
+    return AttentionWidget(capture, live=Live(text, run, seconds), **traits)
+
+
+def _checked(text: Text) -> Text:
+    from attnwidget.widget.live import is_text
+
+    if is_text(text):
+        return text
+    kind = f"{type(text).__name__} {text!r:.60}"
+    raise TypeError(
+        f"text is {kind}; expected a str or a pair (str, str), which can be edited; of anything else, several texts "
+        "for example, show one capture: model.capture(inputs).show()"
+    )
