@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets as t
 
+from attnwidget.analysis import MEASURES
 from attnwidget.widget import embed, protocol
 from attnwidget.widget.cells import cell_widgets
 from attnwidget.widget.meta import describe
@@ -46,6 +47,13 @@ class AttentionWidget(anywidget.AnyWidget):
         domain: the weights (low, high) at the ends of the colour map; None for each head's own range.
         colormap: one of `"oslo"`, `"cividis"`, `"magma"`, `"viridis"`.
         theme: `"auto"` follows the notebook, or `"light"`, `"dark"`.
+        sort: the measure the heads of the grid are sorted by, one of `attnwidget.analysis.MEASURES`, or `"pair"`, the
+            weight of the locked pair; None for the order of layers and heads.
+        ascending: the smallest first; otherwise the largest.
+        like: a head (layer, head): the grid shows the heads most like it first, whatever `sort` says; None for not.
+        filter: (measure, low, high): the grid shows only heads whose measure, or `"pair"`, is from low to high; either
+            end may be None; None for all heads.
+        colour_by: the measure, or `"pair"`, that colours the cells of the grid; None for small pictures of the heads.
 
     Raises:
         TypeError: an unknown trait was given.
@@ -73,6 +81,13 @@ class AttentionWidget(anywidget.AnyWidget):
     domain = t.Tuple(t.Float(), t.Float(), default_value=None, allow_none=True).tag(sync=True)
     colormap = t.Enum(protocol.COLORMAPS, "oslo").tag(sync=True)
     theme = t.Enum(protocol.THEMES, "auto").tag(sync=True)
+    sort = t.Unicode(None, allow_none=True).tag(sync=True)
+    ascending = t.Bool(False).tag(sync=True)
+    like = t.Tuple(t.Int(), t.Int(), default_value=None, allow_none=True).tag(sync=True)
+    filter = t.Tuple(
+        t.Unicode(), t.Float(allow_none=True), t.Float(allow_none=True), default_value=None, allow_none=True
+    ).tag(sync=True)
+    colour_by = t.Unicode(None, allow_none=True).tag(sync=True)
 
     def __init__(self, capture: AttentionCapture, **traits: Any) -> None:  # noqa: ANN401 - traits check their own types
         # First, because ipywidgets closes even what was never finished.
@@ -190,6 +205,43 @@ class AttentionWidget(anywidget.AnyWidget):
             raise t.TraitError(f"domain is {domain}: expected (low, high) with 0 <= low < high <= 1, or None")
         return domain
 
+    @t.validate("sort", "colour_by")
+    def _check_measure(self, proposal: Any) -> str | None:  # noqa: ANN401 - traitlets' Bunch
+        name: str | None = proposal["value"]
+        if name is not None and name not in _BY:
+            raise t.TraitError(f"{proposal['trait'].name} is {name!r}: expected one of {', '.join(_BY)}, or None")
+        return name
+
+    @t.validate("filter")
+    def _check_filter(
+        self,
+        proposal: Any,  # noqa: ANN401 - traitlets' Bunch
+    ) -> tuple[str, float | None, float | None] | None:
+        chosen: tuple[str, float | None, float | None] | None = proposal["value"]
+        if chosen is None:
+            return None
+        name, low, high = chosen
+        ends = (-math.inf if low is None else low), (math.inf if high is None else high)
+        if name not in _BY or not ends[0] <= ends[1]:
+            raise t.TraitError(
+                f"filter is {chosen}: expected (measure, low, high) with low <= high, either of them None for no "
+                f"bound, and a measure of {', '.join(_BY)}; or None"
+            )
+        return chosen
+
+    @t.validate("like")
+    def _check_like(self, proposal: Any) -> tuple[int, int] | None:  # noqa: ANN401 - traitlets' Bunch
+        head: tuple[int, int] | None = proposal["value"]
+        stack = self._shown()
+        if head is None or stack is None:
+            return head
+        if not (0 <= head[0] < stack.n_layers and 0 <= head[1] < stack.n_heads):
+            raise t.TraitError(
+                f"like is {head}: expected (layer, head) of stack {stack.name!r}, which has layers 0 to "
+                f"{stack.n_layers - 1} and heads 0 to {stack.n_heads - 1}, or None"
+            )
+        return head
+
     @t.observe("stack", "batch")
     def _keep_in_range(self, _change: object) -> None:
         """Another stack or example may be smaller: what no longer exists in it is released or moved to the last one."""
@@ -199,6 +251,8 @@ class AttentionWidget(anywidget.AnyWidget):
         self.batch = min(self.batch, stack.n_examples - 1)
         self.layer = min(self.layer, stack.n_layers - 1)
         self.head = min(self.head, stack.n_heads - 1)
+        if self.like is not None and (self.like[0] >= stack.n_layers or self.like[1] >= stack.n_heads):
+            self.set_trait("like", None)
         if self.window is not None:
             q0, q1, k0, k1 = self.window
             ends = len(stack.query_tokens[self.batch]), len(stack.key_tokens[self.batch])
@@ -212,7 +266,10 @@ class AttentionWidget(anywidget.AnyWidget):
             self.key = None
 
 
+_BY = (*(measure.name for measure in MEASURES), "pair")
 _PLURAL = {"batch": "examples", "layer": "layers", "head": "heads", "query": "queries", "key": "keys"}
-_SETTABLE = tuple(
-    "stack batch layer head query key window direction panels threshold scale domain colormap theme layout".split()  # noqa: SIM905
+_SETTABLE = (
+    *"stack batch layer head query key window direction panels threshold scale domain colormap theme".split(),  # noqa: SIM905
+    *"sort ascending like filter colour_by".split(),  # noqa: SIM905
+    "layout",
 )

@@ -14,15 +14,17 @@ import type { HeadRef, HeadShape } from "./source";
 import {
   type Extent,
   extentOf,
+  type HeadsWant,
   type Item,
   isTile,
   type MarginalsWant,
+  type Patterns,
   type TileWant,
   type Want,
 } from "./wants";
 
 export interface Batch {
-  method: "tiles" | "values" | "marginals" | "refine";
+  method: "tiles" | "values" | "marginals" | "refine" | "pair" | "patterns";
   params: unknown;
   wants: readonly Want[];
   /** Reads the answer; throws where it is not what was asked for. Of a refinement that goes on, the fraction done. */
@@ -42,6 +44,7 @@ export function ask(wants: readonly Want[], shape: Shape): Batch {
   const first = wants[0]!;
   if (first.kind === "refine") return askRefine(first, shape);
   if (first.kind === "marginals") return askMarginals(first);
+  if (first.kind === "pair" || first.kind === "patterns") return askHeads(first);
   return askMany(wants, shape);
 }
 
@@ -56,7 +59,7 @@ function askMany(wants: readonly Want[], shape: Shape): Batch {
   for (const want of wants) {
     if (want.ref.stack !== first.ref.stack || want.ref.batch !== first.ref.batch) continue;
     const tile = isTile(want);
-    if (tile !== tiles || want.kind === "marginals" || want.kind === "refine") continue;
+    if (tile !== tiles || !(tile || "index" in want || want.kind === "values")) continue;
     const size = shape(want.ref);
     if (tile) {
       const extent = extentOf(want, size);
@@ -100,14 +103,12 @@ function askRefine(want: Want & { kind: "refine" }, shape: Shape): Batch {
     params: { ...placeOf(want), tile: tileRequest(want.of, extent) },
     wants: [want],
     take({ done, tile }, buffers) {
-      if (typeof done !== "number" || !(done >= 0 && done <= 1))
-        throw new Error(`a part done, from 0 to 1, was expected, got ${JSON.stringify(done)}`);
-      if (done < 1) return [[want, done]];
+      if (part(done) < 1) return [[want, part(done)]];
       const found = readTile(want.of, extent, (tile ?? {}) as TileHeader, asBytes(buffers[0]));
       if (found.rows)
         throw new Error(`an exact tile was asked for, one from ${found.rows} queries a cell came`);
       return [
-        [want, done],
+        [want, 1],
         [want.of, found],
       ];
     },
@@ -135,6 +136,32 @@ function askMarginals(want: MarginalsWant): Batch {
       return [[want, { queries, keys, received, entropy, rows: (ok.rows as number | undefined) ?? null }]];
     },
   };
+}
+
+function askHeads(want: HeadsWant): Batch {
+  const { kind } = want;
+  return {
+    method: kind,
+    params: { ...placeOf(want), ...(kind === "pair" && { query: want.query, key: want.key }) },
+    wants: [want],
+    take(ok, buffers) {
+      if (kind === "patterns" && part(ok.done) < 1) return [[want, part(ok.done)]];
+      const heads = Number(ok.layers) * Number(ok.heads);
+      if (kind === "pair") return [[want, floats(asBytes(buffers[0]), heads)]];
+      const { measures, labels } = ok as unknown as Patterns;
+      const [table, errors] = buffers.map((each) => floats(asBytes(each), measures.length * heads));
+      if (!errors || labels.length !== heads)
+        throw new Error(
+          `two tables and ${heads} labels were expected, ${buffers.length} and ${labels.length} came`,
+        );
+      return [[want, { ...(ok as unknown as Patterns), table: table!, errors }]];
+    },
+  };
+}
+
+function part(done: unknown): number {
+  if (typeof done === "number" && done >= 0 && done <= 1) return done;
+  throw new Error(`a part done, from 0 to 1, was expected, got ${JSON.stringify(done)}`);
 }
 
 const placeOf = ({ ref: { stack, batch } }: Want) => ({ stack, batch });

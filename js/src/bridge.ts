@@ -28,6 +28,11 @@ export const TRAITS = [
   "domain",
   "colormap",
   "theme",
+  "sort",
+  "ascending",
+  "like",
+  "filter",
+  "colour_by",
 ] as const satisfies readonly (keyof Traits)[];
 
 type Initial = { [K in keyof Traits]: Traits[K]["value"] };

@@ -76,7 +76,7 @@ export function demand(view: View): void {
     const shown = store.shownHead.value;
     const shape = store.shown.value;
     const pictures = view.inSight.value;
-    const small = view.visibleHeads.value
+    const small = (view.visibleHeads.value ?? [])
       .filter(exists)
       .map((index) => ({ kind: "thumbnail", ref: at(index) }) as const);
     const { head, focus } = settled.value;
@@ -85,17 +85,19 @@ export function demand(view: View): void {
     const looks = rests && view.onScreen.value;
     const refine = (wants: readonly TileWant[]): Want[] =>
       wants.filter((want) => looks && isLong(want, shape)).map((of) => ({ kind: "refine", ref: of.ref, of }));
+    const { used, named } = view.finder.wants.value;
     source.want(
       view,
       [
         ...pictures,
+        ...used.filter(({ kind }) => kind === "pair"),
         ...(exists(head) ? floats(at(head), focus) : []),
         ...(looks && store.panels.value.includes("heatmap") ? strips(shown) : []),
         ...small,
       ],
-      refine(pictures),
+      [...used.filter(({ kind }) => kind === "patterns"), ...refine(pictures)],
       rests ? next(shown) : [],
-      refine(small),
+      [...refine(small), ...(looks ? named : [])],
     );
   });
   view.disposers.push(() => {

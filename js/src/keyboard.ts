@@ -8,7 +8,7 @@ const STEPS: Record<string, readonly [number, number]> = {
   "}": [1, 0],
 };
 
-export function onKeys(root: HTMLElement, { select }: View, help: HTMLDialogElement): void {
+export function onKeys(root: HTMLElement, { select, store, finder }: View, help: HTMLDialogElement): void {
   root.addEventListener("keydown", (event) => {
     // Notebooks act on bare letters pressed in an output: `b` would insert a cell.
     event.stopPropagation();
@@ -30,7 +30,10 @@ export function onKeys(root: HTMLElement, { select }: View, help: HTMLDialogElem
       // The preview would hide the step; a token under the pointer stays, to be compared head by head.
       select.hoverHead(null, 0);
       select.step(step[0], step[1]);
-    } else if (event.key === "Escape") select.release();
+    } else if (event.key === "Escape") {
+      if (store.like.value) finder.toggleLike();
+      else select.release();
+    } else if (event.key === "s" && !(event.target as Element).matches("select, input")) finder.toggleLike();
     else if (event.key === "?") help.showModal();
     else return;
     event.preventDefault();

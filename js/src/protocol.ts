@@ -26,6 +26,8 @@ export type Scale = (typeof SCALES)[number];
 export type PanelName = (typeof PANELS)[number];
 export type Direction = (typeof DIRECTIONS)[number];
 export type Theme = (typeof THEMES)[number];
+/** A measure or "pair", and the least and the most of it; null: no bound. */
+export type Filter = [string, number | null, number | null];
 export type Dtype = "u8" | "u16";
 export type Range = [number, number];
 /** (q0, q1, k0, k1): queries [q0, q1) and keys [k0, k1). */
@@ -53,12 +55,18 @@ export interface StackMeta {
   /** Where only some layers or heads were kept: their numbers in the model. */
   kept_layers?: number[];
   kept_heads?: number[];
+  /** Where query heads share them: key-value heads, per layer. */
+  key_heads?: (number | null)[];
+  /** Where some layers have one: the most keys in a row that a query may look at, per layer. */
+  windows?: (number | null)[];
   examples: Example[];
 }
 
 export interface Meta {
   version: number;
   model: string;
+  /** What heads are measured by: name, title, and "share", "bits" or "tokens". */
+  measures?: [string, string, string][];
   stacks: StackMeta[];
 }
 

@@ -11,7 +11,7 @@ import { Refining } from "./refining";
 import { type Link, type Rpc, RpcError } from "./rpc";
 import { computed, effect, type ReadonlySignal, type Signal, signal } from "./signals";
 import { Strips } from "./strips";
-import { type Item, type TileWant, type Want, wantKey } from "./wants";
+import { type Item, type Patterns, type TileWant, type Want, wantKey } from "./wants";
 import type { Window } from "./window";
 
 export interface HeadRef {
@@ -66,6 +66,12 @@ export interface DataSource {
   row(ref: HeadRef, query: number): Line | null;
   column(ref: HeadRef, key: number): Line | null;
   cell(ref: HeadRef, query: number, key: number): CellValue | null;
+  /** What every head does; null until it has come. */
+  patterns(ref: HeadRef): Patterns | null;
+  /** How far that is, from 0 to 1, while it is on its way. */
+  readonly finding: ReadonlySignal<number>;
+  /** The exact weights of a pair in every head; null until they have come. */
+  pair(ref: HeadRef, query: number, key: number): Float32Array | null;
   /**
    * Replaces what `owner` needs, most urgent first, in phases: none of a phase is asked for while something of an earlier
    * one is still to be refined. What was not asked for yet is forgotten.
@@ -102,6 +108,7 @@ export class TileSource implements DataSource {
   readonly version = signal(0);
   readonly problem = signal<string | null>(null);
   readonly progress = signal<number | null>(null);
+  readonly finding = signal(0);
   readonly link: ReadonlySignal<Link>;
   readonly #cache = new Cache<Item>(BUDGET, (key) => this.#queue.wanted(key));
   /** What travelled with the widget costs no message and is never dropped. */
@@ -198,6 +205,15 @@ export class TileSource implements DataSource {
     return seen && { ...seen, exact: false };
   }
 
+  patterns(ref: HeadRef): Patterns | null {
+    void this.version.value;
+    return (this.#cache.get(wantKey({ kind: "patterns", ref })) as Patterns | undefined) ?? null;
+  }
+
+  pair(ref: HeadRef, query: number, key: number): Float32Array | null {
+    return this.#floats({ kind: "pair", ref, query, key }) ?? null;
+  }
+
   want(owner: object, ...phases: readonly (readonly Want[])[]): void {
     this.#queue.put(owner, phases);
     this.#measure();
@@ -268,7 +284,8 @@ export class TileSource implements DataSource {
     let came = false;
     for (const [want, item] of items) {
       if (typeof item === "number") {
-        this.#refining.note(want, item);
+        if (want.kind === "patterns") this.finding.value = item;
+        else this.#refining.note(want, item);
         continue;
       }
       came = true;
@@ -310,6 +327,7 @@ export class TileSource implements DataSource {
 }
 
 function bytesOf(item: Item): number {
+  if ("table" in item) return 2 * item.table.byteLength;
   if ("codes" in item) return item.codes.byteLength;
   return "received" in item ? item.received.byteLength + item.entropy.byteLength : item.byteLength;
 }

@@ -3,6 +3,7 @@
 import type {
   Colormap,
   Direction,
+  Filter,
   Meta,
   PanelName,
   Range,
@@ -76,6 +77,11 @@ export interface Traits {
   domain: Signal<Range | null>;
   colormap: Signal<Colormap>;
   theme: Signal<Theme>;
+  sort: Signal<string | null>;
+  ascending: Signal<boolean>;
+  like: Signal<[number, number] | null>;
+  filter: Signal<Filter | null>;
+  colour_by: Signal<string | null>;
 }
 
 export interface Store extends Traits {

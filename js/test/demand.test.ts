@@ -35,6 +35,9 @@ function setup(tokens: number) {
     row: () => null,
     column: () => null,
     cell: () => null,
+    patterns: () => null,
+    finding: signal(0),
+    pair: () => null,
     want: (_, ...next) => {
       phases = next;
     },

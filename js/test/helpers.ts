@@ -44,6 +44,11 @@ export const TRAITS = () => ({
   domain: null,
   colormap: "oslo" as const,
   theme: "light" as const,
+  sort: null as string | null,
+  ascending: false,
+  like: null as [number, number] | null,
+  filter: null as [string, number | null, number | null] | null,
+  colour_by: null as string | null,
 });
 
 export const store = (): Store => createStore(TRAITS());

@@ -2,7 +2,7 @@
 import { paint, type Tile } from "../codes";
 import { lookup, pack, type Ramp } from "../colour";
 import { headRange } from "../domain";
-import type { GridGeometry } from "../gridgeometry";
+import { cornerOf, type GridGeometry, placeOf } from "../gridgeometry";
 import type { HeadIndex } from "../state";
 import { palette } from "../theme";
 import type { View } from "../view";
@@ -41,8 +41,9 @@ export class Thumbnails {
     if (look !== this.#colours) this.#pictures.clear();
     this.#colours = look;
     for (const { layer, head } of heads) {
-      const x = Math.round((g.left + head * g.pitchX - left) * ratio);
-      const y = Math.round((g.top + layer * g.pitchY - top) * ratio);
+      const corner = cornerOf(g, placeOf(g, { layer, head }));
+      const x = Math.round((corner.x - left) * ratio);
+      const y = Math.round((corner.y - top) * ratio);
       const tile = source.thumbnail({ stack: stack.name, batch, layer, head });
       if (!tile) {
         context.fillStyle = colours.raised;
@@ -65,13 +66,10 @@ export class Thumbnails {
     context.strokeStyle = colours.rule;
     context.lineWidth = 1;
     context.beginPath();
-    for (const { layer, head } of heads)
-      context.rect(
-        g.left + head * g.pitchX - left - 0.5,
-        g.top + layer * g.pitchY - top - 0.5,
-        g.width + 1,
-        g.height + 1,
-      );
+    for (const head of heads) {
+      const { x, y } = cornerOf(g, placeOf(g, head));
+      context.rect(x - left - 0.5, y - top - 0.5, g.width + 1, g.height + 1);
+    }
     context.stroke();
   }
 }
