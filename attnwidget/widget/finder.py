@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from attnwidget.analysis.definitions import MEASURES
 from attnwidget.analysis.finding import LONG, SAMPLED
 from attnwidget.widget.parsing import Place, RequestError, integer, parse_place
 from attnwidget.widget.tilecache import Reply
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 MOST_WEIGHTS = 1 << 28
 """Weights looked at for the table of a view, at most: some ten seconds of work, in slices."""
+FINDS: Final = (
+    ("pair", "locked pair", ""),
+    *((measure.name, measure.title, measure.unit.replace("share", "")) for measure in MEASURES),
+)
+"""What the grid can be sorted, filtered and coloured by: name, title and unit; "" for a share from 0 to 1."""
 LEAST_ROWS = 64
 """Rows of each head that are looked at in any case."""
 
@@ -94,5 +100,4 @@ def pattern_table(patterns: Patterns) -> Reply:
         "rows": None if patterns.exact else patterns.rows,
         "queries": patterns.n_queries,
     }
-    tables = patterns.columns, patterns.errors
-    return Reply(content, [np.stack(list(table.values())).astype("<f4").tobytes() for table in tables])
+    return Reply(content, [np.stack(list(patterns.columns.values())).astype("<f4").tobytes()])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attnwidget.analysis import MEASURES
+from attnwidget.widget.finder import FINDS
 from attnwidget.widget.protocol import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def describe(capture: AttentionCapture) -> dict[str, Any]:
     return {
         "version": PROTOCOL_VERSION,
         "model": capture.model,
-        "measures": [[measure.name, measure.title, measure.unit] for measure in MEASURES],
+        "measures": [list(find) for find in FINDS],
         "stacks": [_stack(stack) for stack in capture.stacks.values()],
     }
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets as t
 
-from attnwidget.analysis import MEASURES
 from attnwidget.widget import embed, protocol
 from attnwidget.widget.cells import cell_widgets
+from attnwidget.widget.finder import FINDS
 from attnwidget.widget.meta import describe
 from attnwidget.widget.requests import Answerer
 
@@ -51,8 +51,7 @@ class AttentionWidget(anywidget.AnyWidget):
             weight of the locked pair; None for the order of layers and heads.
         ascending: the smallest first; otherwise the largest.
         like: a head (layer, head): the grid shows the heads most like it first, whatever `sort` says; None for not.
-        filter: (measure, low, high): the grid shows only heads whose measure, or `"pair"`, is from low to high; either
-            end may be None; None for all heads.
+        filter: (measure, low): the grid shows only heads whose measure, or `"pair"`, is at least low; None for all.
         colour_by: the measure, or `"pair"`, that colours the cells of the grid; None for small pictures of the heads.
 
     Raises:
@@ -84,9 +83,7 @@ class AttentionWidget(anywidget.AnyWidget):
     sort = t.Unicode(None, allow_none=True).tag(sync=True)
     ascending = t.Bool(False).tag(sync=True)
     like = t.Tuple(t.Int(), t.Int(), default_value=None, allow_none=True).tag(sync=True)
-    filter = t.Tuple(
-        t.Unicode(), t.Float(allow_none=True), t.Float(allow_none=True), default_value=None, allow_none=True
-    ).tag(sync=True)
+    filter = t.Tuple(t.Unicode(), t.Float(), default_value=None, allow_none=True).tag(sync=True)
     colour_by = t.Unicode(None, allow_none=True).tag(sync=True)
 
     def __init__(self, capture: AttentionCapture, **traits: Any) -> None:  # noqa: ANN401 - traits check their own types
@@ -213,19 +210,11 @@ class AttentionWidget(anywidget.AnyWidget):
         return name
 
     @t.validate("filter")
-    def _check_filter(
-        self,
-        proposal: Any,  # noqa: ANN401 - traitlets' Bunch
-    ) -> tuple[str, float | None, float | None] | None:
-        chosen: tuple[str, float | None, float | None] | None = proposal["value"]
-        if chosen is None:
-            return None
-        name, low, high = chosen
-        ends = (-math.inf if low is None else low), (math.inf if high is None else high)
-        if name not in _BY or not ends[0] <= ends[1]:
+    def _check_filter(self, proposal: Any) -> tuple[str, float] | None:  # noqa: ANN401 - traitlets' Bunch
+        chosen: tuple[str, float] | None = proposal["value"]
+        if chosen is not None and (chosen[0] not in _BY or not math.isfinite(chosen[1])):
             raise t.TraitError(
-                f"filter is {chosen}: expected (measure, low, high) with low <= high, either of them None for no "
-                f"bound, and a measure of {', '.join(_BY)}; or None"
+                f"filter is {chosen}: expected (measure, at least), with a measure of {', '.join(_BY)}, or None"
             )
         return chosen
 
@@ -266,7 +255,7 @@ class AttentionWidget(anywidget.AnyWidget):
             self.key = None
 
 
-_BY = (*(measure.name for measure in MEASURES), "pair")
+_BY = [name for name, _, _ in FINDS]
 _PLURAL = {"batch": "examples", "layer": "layers", "head": "heads", "query": "queries", "key": "keys"}
 _SETTABLE = (
     *"stack batch layer head query key window direction panels threshold scale domain colormap theme".split(),  # noqa: SIM905

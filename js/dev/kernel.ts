@@ -10,7 +10,7 @@ import {
 } from "../src/protocol";
 import { head as shortHead } from "./heads";
 import { fullHead, longHead, type MadeHead } from "./longheads";
-import { MEASURES, measure } from "./measures";
+import { measure, NAMES } from "./measures";
 import { binsOf, poolRow, strips } from "./pool";
 
 type AnyTile = TileRequest | LevelRequest;
@@ -131,14 +131,13 @@ export function fakeKernel(
   const patterns = () => {
     if (++found < layers) return { ok: { done: found / layers }, buffers: [] };
     const measured = everyHead((layer, index) => measure(made(layer, index), queries, keys, STRIP_ROWS));
-    const table = Float32Array.from(MEASURES.flatMap((_, i) => measured.map(({ values }) => values[i]!)));
+    const table = Float32Array.from(NAMES.flatMap((_, i) => measured.map(({ values }) => values[i]!)));
     const ok = {
       ...{ done: 1, layers, heads, queries, rows: queries > STRIP_ROWS ? STRIP_ROWS : null },
-      measures: MEASURES.map(([name]) => name),
+      measures: NAMES,
       labels: measured.map(({ label }) => label),
     };
-    const errors = table.map((value) => value / 50);
-    return { ok, buffers: [table, errors].map((each) => new DataView(each.buffer)) };
+    return { ok, buffers: [new DataView(table.buffer)] };
   };
   const answer = ({ method, params }: Message): { ok: unknown; buffers: DataView[] } => {
     if (method === "refine") return refine(params.tile!);

@@ -50,7 +50,7 @@ const traits: Record<string, unknown> = {
   sort: query.get("sort"),
   ascending: query.has("ascending"),
   like: query.get("like")?.split(",").map(Number) ?? null,
-  filter: query.has("filter") ? [query.get("filter"), number("low", 0), null] : null,
+  filter: query.has("filter") ? [query.get("filter"), number("low", 0)] : null,
   colour_by: query.get("colour_by"),
 };
 

@@ -2,19 +2,22 @@
 import type { MadeHead } from "./longheads";
 
 export const MEASURES: [string, string, string][] = [
+  ["pair", "locked pair", ""],
   ["entropy", "entropy", "bits"],
-  ["spread", "entropy over that of an even row", "share"],
+  ["spread", "entropy over that of an even row", ""],
   ["distance", "mean distance", "tokens"],
-  ["max", "largest weight", "share"],
-  ["first", "on the first token", "share"],
-  ["self", "on itself", "share"],
-  ["previous", "on the token before", "share"],
-  ["next", "on the token after", "share"],
+  ["max", "largest weight", ""],
+  ["first", "on the first token", ""],
+  ["self", "on itself", ""],
+  ["previous", "on the token before", ""],
+  ["next", "on the token after", ""],
 ];
+
+export const NAMES = MEASURES.slice(1).map(([name]) => name);
 
 /** The measures of one head and what it does most, from so many of its queries. */
 export function measure(head: MadeHead, queries: number, keys: number, rows: number) {
-  const sums = MEASURES.map(() => 0);
+  const sums = NAMES.map(() => 0);
   const looked = Math.min(rows, queries);
   for (let nth = 0; nth < looked; nth++) {
     const q = Math.floor((nth * queries) / looked);
@@ -30,7 +33,7 @@ export function measure(head: MadeHead, queries: number, keys: number, rows: num
   const best = [4, 5, 6, 7].sort((a, b) => sums[b]! - sums[a]!)[0]!;
   const named = sums[best]! >= 0.4;
   const label = named
-    ? `${MEASURES[best]![0]} head, ${sums[best]!.toPrecision(3)} ${MEASURES[best]![1]}`
+    ? `${MEASURES[best + 1]![0]} head, ${sums[best]!.toPrecision(3)} ${MEASURES[best + 1]![1]}`
     : `mixed head, entropy ${sums[1]!.toPrecision(3)} of that of an even row`;
   return { values: sums, label };
 }

@@ -148,13 +148,10 @@ function askHeads(want: HeadsWant): Batch {
       if (kind === "patterns" && part(ok.done) < 1) return [[want, part(ok.done)]];
       const heads = Number(ok.layers) * Number(ok.heads);
       if (kind === "pair") return [[want, floats(asBytes(buffers[0]), heads)]];
-      const { measures, labels } = ok as unknown as Patterns;
-      const [table, errors] = buffers.map((each) => floats(asBytes(each), measures.length * heads));
-      if (!errors || labels.length !== heads)
-        throw new Error(
-          `two tables and ${heads} labels were expected, ${buffers.length} and ${labels.length} came`,
-        );
-      return [[want, { ...(ok as unknown as Patterns), table: table!, errors }]];
+      const found = ok as unknown as Omit<Patterns, "table">;
+      if (found.labels.length !== heads)
+        throw new Error(`labels of ${heads} heads were expected, ${found.labels.length} came`);
+      return [[want, { ...found, table: floats(asBytes(buffers[0]), found.measures.length * heads) }]];
     },
   };
 }

@@ -85,19 +85,17 @@ export function demand(view: View): void {
     const looks = rests && view.onScreen.value;
     const refine = (wants: readonly TileWant[]): Want[] =>
       wants.filter((want) => looks && isLong(want, shape)).map((of) => ({ kind: "refine", ref: of.ref, of }));
-    const { used, named } = view.finder.wants.value;
     source.want(
       view,
       [
         ...pictures,
-        ...used.filter(({ kind }) => kind === "pair"),
         ...(exists(head) ? floats(at(head), focus) : []),
         ...(looks && store.panels.value.includes("heatmap") ? strips(shown) : []),
         ...small,
       ],
-      [...used.filter(({ kind }) => kind === "patterns"), ...refine(pictures)],
+      [...view.finder.wants(), ...refine(pictures)],
       rests ? next(shown) : [],
-      [...refine(small), ...(looks ? named : [])],
+      [...refine(small), ...(looks ? view.finder.wants(true) : [])],
     );
   });
   view.disposers.push(() => {

@@ -79,11 +79,15 @@ export function placeOf({ flow, columns }: GridGeometry, { layer, head }: HeadIn
   return flow ? flow.findIndex((each) => each.layer === layer && each.head === head) : layer * columns + head;
 }
 
-/** The upper left corner of the thumbnail at a place. */
-export function cornerOf(g: GridGeometry, place: number): { x: number; y: number } {
+/** The upper left corner of the thumbnail at a place, less what is scrolled away. */
+export function cornerOf(
+  g: GridGeometry,
+  place: number,
+  scrolled = { x: 0, y: 0 },
+): { x: number; y: number } {
   return {
-    x: g.left + (place % g.columns) * g.pitchX,
-    y: g.top + Math.floor(place / g.columns) * g.pitchY,
+    x: g.left + (place % g.columns) * g.pitchX - scrolled.x,
+    y: g.top + Math.floor(place / g.columns) * g.pitchY - scrolled.y,
   };
 }
 
@@ -95,19 +99,10 @@ export function headAt(g: GridGeometry, x: number, y: number): HeadIndex | null 
 }
 
 /** The place one arrow away: in a matrix it stays in its row and column, in a flow right goes on in the next row. */
-export function placeBeside(
-  { flow, columns, count }: GridGeometry,
-  from: number,
-  down: number,
-  right: number,
-) {
-  const column = (from % columns) + right;
-  const next = from + right + down * columns;
-  return from < 0
-    ? 0
-    : next < 0 || next >= count || (!flow && (column < 0 || column >= columns))
-      ? from
-      : next;
+export function placeBeside(g: GridGeometry, from: number, down: number, right: number): number {
+  const next = from + right + down * g.columns;
+  const away = !g.flow && right && Math.floor(next / g.columns) !== Math.floor(from / g.columns);
+  return from < 0 ? 0 : next < 0 || next >= g.count || away ? from : next;
 }
 
 /** The heads inside a scrolled window, nearest to `centre` first. */

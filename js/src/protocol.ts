@@ -26,8 +26,8 @@ export type Scale = (typeof SCALES)[number];
 export type PanelName = (typeof PANELS)[number];
 export type Direction = (typeof DIRECTIONS)[number];
 export type Theme = (typeof THEMES)[number];
-/** A measure or "pair", and the least and the most of it; null: no bound. */
-export type Filter = [string, number | null, number | null];
+/** A measure or "pair", and the least of it. */
+export type Filter = [string, number];
 export type Dtype = "u8" | "u16";
 export type Range = [number, number];
 /** (q0, q1, k0, k1): queries [q0, q1) and keys [k0, k1). */
@@ -65,7 +65,7 @@ export interface StackMeta {
 export interface Meta {
   version: number;
   model: string;
-  /** What heads are measured by: name, title, and "share", "bits" or "tokens". */
+  /** What heads are measured by: name, title and unit; "" for a share from 0 to 1. */
   measures?: [string, string, string][];
   stacks: StackMeta[];
 }

@@ -11,7 +11,7 @@ import { Refining } from "./refining";
 import { type Link, type Rpc, RpcError } from "./rpc";
 import { computed, effect, type ReadonlySignal, type Signal, signal } from "./signals";
 import { Strips } from "./strips";
-import { type Item, type Patterns, type TileWant, type Want, wantKey } from "./wants";
+import { type HeadsWant, type Item, type Patterns, type TileWant, type Want, wantKey } from "./wants";
 import type { Window } from "./window";
 
 export interface HeadRef {
@@ -66,12 +66,10 @@ export interface DataSource {
   row(ref: HeadRef, query: number): Line | null;
   column(ref: HeadRef, key: number): Line | null;
   cell(ref: HeadRef, query: number, key: number): CellValue | null;
-  /** What every head does; null until it has come. */
-  patterns(ref: HeadRef): Patterns | null;
-  /** How far that is, from 0 to 1, while it is on its way. */
+  /** What every head does, or the exact weights of a pair in every head; null until it has come. */
+  heads(want: HeadsWant): Patterns | Float32Array | null;
+  /** How far the measuring of heads is, from 0 to 1, while it goes on. */
   readonly finding: ReadonlySignal<number>;
-  /** The exact weights of a pair in every head; null until they have come. */
-  pair(ref: HeadRef, query: number, key: number): Float32Array | null;
   /**
    * Replaces what `owner` needs, most urgent first, in phases: none of a phase is asked for while something of an earlier
    * one is still to be refined. What was not asked for yet is forgotten.
@@ -205,13 +203,9 @@ export class TileSource implements DataSource {
     return seen && { ...seen, exact: false };
   }
 
-  patterns(ref: HeadRef): Patterns | null {
+  heads(want: HeadsWant): Patterns | Float32Array | null {
     void this.version.value;
-    return (this.#cache.get(wantKey({ kind: "patterns", ref })) as Patterns | undefined) ?? null;
-  }
-
-  pair(ref: HeadRef, query: number, key: number): Float32Array | null {
-    return this.#floats({ kind: "pair", ref, query, key }) ?? null;
+    return (this.#cache.get(wantKey(want)) as Patterns | Float32Array | undefined) ?? null;
   }
 
   want(owner: object, ...phases: readonly (readonly Want[])[]): void {
@@ -327,7 +321,7 @@ export class TileSource implements DataSource {
 }
 
 function bytesOf(item: Item): number {
-  if ("table" in item) return 2 * item.table.byteLength;
+  if ("table" in item) return item.table.byteLength;
   if ("codes" in item) return item.codes.byteLength;
   return "received" in item ? item.received.byteLength + item.entropy.byteLength : item.byteLength;
 }

@@ -19,8 +19,6 @@ export type HeadsWant =
 export interface Patterns {
   measures: string[];
   table: Float32Array;
-  /** Standard errors, where rows were sampled. */
-  errors: Float32Array;
   /** What each head does most, in words. */
   labels: string[];
   /** Queries looked at; null: all of them. */

@@ -35,9 +35,8 @@ function setup(tokens: number) {
     row: () => null,
     column: () => null,
     cell: () => null,
-    patterns: () => null,
+    heads: () => null,
     finding: signal(0),
-    pair: () => null,
     want: (_, ...next) => {
       phases = next;
     },

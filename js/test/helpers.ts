@@ -47,7 +47,7 @@ export const TRAITS = () => ({
   sort: null as string | null,
   ascending: false,
   like: null as [number, number] | null,
-  filter: null as [string, number | null, number | null] | null,
+  filter: null as [string, number] | null,
   colour_by: null as string | null,
 });
 

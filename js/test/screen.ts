@@ -5,7 +5,6 @@ import type { Tokens } from "../src/protocol";
 import { signal } from "../src/signals";
 import type { DataSource, HeadRef, Line, Placed } from "../src/source";
 import { createStore, type Store, type Traits } from "../src/state";
-import type { Patterns } from "../src/wants";
 import { TRAITS } from "./helpers";
 
 export interface Drawn {
@@ -72,7 +71,7 @@ export interface MadeUp {
   /** Rows and columns are exact, read from the colours, or not here. */
   exact?: boolean | null;
   placed?: readonly Placed[];
-  patterns?: Patterns;
+  heads?: DataSource["heads"];
 }
 
 /** A source that makes its weights up; what it was asked for is counted. */
@@ -105,9 +104,8 @@ export function madeUp(
       return line(shape.queries, (q) => weight(q, key));
     },
     cell: (_: HeadRef, query: number, key: number) => ({ value: weight(query, key), exact: true, cells: 1 }),
-    patterns: () => options.patterns ?? null,
+    heads: (want) => options.heads?.(want) ?? null,
     finding: signal(0),
-    pair: () => null,
     want() {},
     has: () => true,
     retry() {},

@@ -24,6 +24,9 @@ import { Thumbnails } from "./thumbnails";
 
 const LABEL = "All heads. Arrow keys preview a head, Enter or Space locks it.";
 
+/** The height that the controls take of the panel. */
+const TOOLS = 54;
+
 export function grid(view: View): Panel {
   const { store, select, frames, finder } = view;
   const panel = makePanel(view, "grid", "Layers × heads");
@@ -54,7 +57,7 @@ export function grid(view: View): Panel {
 
   const repaint = panel.painting(() => {
     const { stack, queries, keys } = store.shown.value;
-    const high = view.panelHeight.value;
+    const high = view.panelHeight.value - TOOLS;
     const flow = finder.flow.value;
     const marks = { flow, groups: groupAt(view, 0) !== null, windows: Boolean(stack.windows) };
     const g = gridGeometry(stack.layers, stack.heads, keys / queries, panel.width.value, high, marks);
@@ -74,7 +77,7 @@ export function grid(view: View): Panel {
     if (JSON.stringify(now) !== JSON.stringify(view.visibleHeads.peek())) view.visibleHeads.value = now;
     const { context } = area;
     if (coloured) drawCells(view, context, g, heads, seen());
-    else thumbnails.draw(view, context, g, heads, area.x, area.y);
+    else thumbnails.draw(view, context, g, heads, area);
     if (flow) drawNames(view, context, g, heads, seen());
     else drawMargins(view, context, g, seen());
   });
@@ -90,8 +93,7 @@ export function grid(view: View): Panel {
       if (place < 0) return;
       context.strokeStyle = ink;
       context.lineWidth = weight;
-      const corner = cornerOf(g, place);
-      const [x, y] = [corner.x - area.x, corner.y - area.y];
+      const { x, y } = cornerOf(g, place, area);
       if (!g.flow && (x < g.left - 4 || y < g.top - 4)) return;
       context.strokeRect(x - 1.5, y - 1.5, g.width + 3, g.height + 3);
     };
@@ -111,13 +113,9 @@ export function grid(view: View): Panel {
         : preview
           ? `preview of layer ${layer} head ${head}`
           : scrolls
-            ? `${stackSize()} heads, scroll for the rest`
+            ? `${g.count} heads, scroll for the rest`
             : "hover previews, click locks");
   });
-  const stackSize = () => {
-    const { layers, heads } = store.shown.value.stack;
-    return `${layers} × ${heads}`;
-  };
 
   pointing<HeadIndex>(area.element, frames, {
     at: ({ offsetX: x, offsetY: y }) => {
@@ -126,7 +124,15 @@ export function grid(view: View): Panel {
     },
     hover(index, event) {
       const g = geometry.value;
-      margin.value = g && event && !index ? marginWords(view, g, seen(), event.offsetX, event.offsetY) : "";
+      margin.value =
+        g && event && !index
+          ? marginWords(
+              view,
+              g,
+              event.offsetX + (event.offsetX > g.left ? area.x : 0),
+              event.offsetY + (event.offsetY > g.top ? area.y : 0),
+            )
+          : "";
       select.hoverHead(index);
     },
     lock: (index) => select.lockHead(index),

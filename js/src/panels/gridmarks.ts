@@ -1,10 +1,9 @@
 /** What is written and marked around the small pictures: numbers, names, key-value heads, windows; and cells of one colour. */
 import { hatch, textWidth } from "../canvas";
 import { colourAt, inkOn, positions } from "../colour";
-import { keyHead, windowOf } from "../finder";
+import { keyHead, PAIR, windowWords } from "../finder";
 import { formatEnd } from "../format";
 import { cornerOf, type GridGeometry, placeOf } from "../gridgeometry";
-import type { Scale } from "../protocol";
 import type { HeadIndex } from "../state";
 import { palette } from "../theme";
 import type { View } from "../view";
@@ -28,21 +27,19 @@ export function drawCells(
   const { values, range } = finder.colour.value!;
   const dark = view.dark.value;
   const colours = palette(dark);
-  const scale: Scale = store.colour_by.value === "pair" ? store.scale.value : "linear";
-  const position = positions(scale, range);
-  const none = hatch(context, colours);
+  const position = positions(store.colour_by.value === PAIR ? store.scale.value : "linear", range);
+  const masked = hatch(context, colours);
   context.textAlign = "center";
   for (const head of heads) {
-    const corner = cornerOf(g, placeOf(g, head));
-    const [x, y] = [corner.x - seen.x, corner.y - seen.y];
+    const { x, y } = cornerOf(g, placeOf(g, head), seen);
     const value = values[head.layer * store.shown.value.stack.heads + head.head]!;
-    const rgb = colourAt(position(value), store.colormap.value, dark);
-    context.fillStyle = value >= 0 ? `rgb(${rgb})` : value < 0 ? `rgb(${colours.missing})` : none;
+    const rgb = value < 0 ? colours.missing : colourAt(position(value), store.colormap.value, dark);
+    context.fillStyle = Number.isNaN(value) ? masked : `rgb(${rgb})`;
     context.fillRect(x, y, g.width, g.height);
-    const text = formatEnd(value);
-    if (!(value >= 0) || g.height < 12 || textWidth(context, text) > g.width - 2) continue;
+    const text = value >= 0 ? formatEnd(value) : "";
     context.fillStyle = inkOn(rgb);
-    context.fillText(text, x + g.width / 2, y + g.height / 2 + 0.5);
+    if (g.height > 11 && textWidth(context, text) < g.width)
+      context.fillText(text, x + g.width / 2, y + g.height / 2 + 0.5);
   }
 }
 
@@ -56,9 +53,9 @@ export function drawNames(
 ): void {
   context.fillStyle = palette(view.dark.value).muted;
   context.textAlign = "left";
-  for (const { layer, head } of heads) {
-    const { x, y } = cornerOf(g, placeOf(g, { layer, head }));
-    context.fillText(`${layer}.${head}`, x - seen.x, y - seen.y - 6.5);
+  for (const head of heads) {
+    const { x, y } = cornerOf(g, placeOf(g, head), seen);
+    context.fillText(`${head.layer}.${head.head}`, x, y - 6.5);
   }
 }
 
@@ -76,52 +73,41 @@ export function drawMargins(
   context.fillRect(0, 0, g.left - 2, seen.height);
   context.fillRect(0, 0, seen.width, g.top - 2);
   context.fillStyle = context.strokeStyle = colours.muted;
-  context.textAlign = "center";
-  for (let n = 0, step = Math.ceil(19 / g.pitchX); n < heads; n += step) {
-    const x = g.left + n * g.pitchX + g.width / 2 - seen.x;
-    if (x > g.left) context.fillText(String(n), x, g.top - 9);
-  }
-  context.lineWidth = 1.5;
-  for (let n = 0, shared = groupAt(view, 0); shared; n = shared.heads[1] + 1, shared = groupAt(view, n)) {
-    if (n >= heads) break;
-    const left = Math.max(g.left, g.left + n * g.pitchX - seen.x);
-    const right = g.left + shared.heads[1] * g.pitchX + g.width - seen.x;
-    if (right <= left) continue;
+  const stroke = (weight: number, ...points: [number, number][]) => {
+    context.lineWidth = weight;
     context.beginPath();
-    context.moveTo(left, 6);
-    context.lineTo(left, 2);
-    context.lineTo(right, 2);
-    context.lineTo(right, 6);
+    for (const [x, y] of points) context.lineTo(x, y);
     context.stroke();
+  };
+  context.textAlign = "center";
+  for (let n = 0, step = Math.ceil(19 / g.pitchX); n < heads; n++) {
+    const x = g.left + n * g.pitchX - seen.x;
+    if (n % step === 0 && x + g.width / 2 > g.left) context.fillText(String(n), x + g.width / 2, g.top - 9);
+    const [first, last] = groupAt(view, n)?.heads ?? [];
+    const [left, right] = [Math.max(g.left, x), x + (last! - n) * g.pitchX + g.width];
+    if (n === first && right > left) stroke(1.5, [left, 6], [left, 2], [right, 2], [right, 6]);
   }
   context.textAlign = "right";
-  context.lineWidth = 2.5;
   for (let n = 0, step = Math.ceil(13 / g.pitchY); n < layers; n++) {
     const y = g.top + n * g.pitchY + g.height / 2 - seen.y;
     if (y <= g.top) continue;
     if (n % step === 0) context.fillText(String(n), g.left - 7, y + 0.5);
-    if (!windowOf(store, n)) continue;
-    const half = Math.min(4, g.height / 2 - 1);
-    context.beginPath();
-    context.moveTo(2, y - half);
-    context.lineTo(2 + 2 * half, y + half);
-    context.stroke();
+    if (windowWords(store, n)) stroke(2.5, [2, y - 3], [9, y + 3]);
   }
 }
 
 /** The key-value head that stands above a column: where all layers share them alike. */
-export function groupAt(view: View, head: number) {
-  const counts = view.store.shown.value.stack.key_heads;
-  return counts?.every((count) => count === counts[0]) ? keyHead(view.store, { layer: 0, head }) : null;
+export function groupAt({ store }: View, head: number) {
+  const counts = store.shown.value.stack.key_heads;
+  return counts?.every((count) => count === counts[0]) ? keyHead(store, { layer: 0, head }) : null;
 }
 
-/** What is under the pointer beside the pictures, in words. */
-export function marginWords(view: View, g: GridGeometry, seen: Seen, x: number, y: number): string {
-  if (g.flow) return "";
-  const column = Math.floor((x + seen.x - g.left) / g.pitchX);
-  const row = Math.floor((y + seen.y - g.top) / g.pitchY);
-  const shared = y <= g.top && x > g.left && column < g.columns ? groupAt(view, column) : null;
-  if (shared) return `kv ${shared.index} · heads ${shared.heads.join("–")}`;
-  const window = x <= g.left && y > g.top && row * g.columns < g.count ? windowOf(view.store, row) : null;
-  return window ? `layer ${row} · window ${window}` : "";
+/** What the pointer is at beside the pictures, in words. */
+export function marginWords(view: View, g: GridGeometry, x: number, y: number): string {
+  const head = Math.floor((x - g.left) / g.pitchX);
+  const layer = Math.floor((y - g.top) / g.pitchY);
+  if (g.flow || (head >= 0 && layer >= 0)) return "";
+  const shared = groupAt(view, head);
+  if (head >= 0) return shared ? `kv ${shared.index} · heads ${shared.heads.join("–")}` : "";
+  return windowWords(view.store, layer);
 }

@@ -21,8 +21,7 @@ export class Thumbnails {
     context: CanvasRenderingContext2D,
     g: GridGeometry,
     heads: readonly HeadIndex[],
-    left: number,
-    top: number,
+    scrolled: { x: number; y: number },
   ): void {
     const { store, source } = view;
     const ratio = devicePixelRatio || 1;
@@ -41,9 +40,9 @@ export class Thumbnails {
     if (look !== this.#colours) this.#pictures.clear();
     this.#colours = look;
     for (const { layer, head } of heads) {
-      const corner = cornerOf(g, placeOf(g, { layer, head }));
-      const x = Math.round((corner.x - left) * ratio);
-      const y = Math.round((corner.y - top) * ratio);
+      const corner = cornerOf(g, placeOf(g, { layer, head }), scrolled);
+      const x = Math.round(corner.x * ratio);
+      const y = Math.round(corner.y * ratio);
       const tile = source.thumbnail({ stack: stack.name, batch, layer, head });
       if (!tile) {
         context.fillStyle = colours.raised;
@@ -67,8 +66,8 @@ export class Thumbnails {
     context.lineWidth = 1;
     context.beginPath();
     for (const head of heads) {
-      const { x, y } = cornerOf(g, placeOf(g, head));
-      context.rect(x - left - 0.5, y - top - 0.5, g.width + 1, g.height + 1);
+      const { x, y } = cornerOf(g, placeOf(g, head), scrolled);
+      context.rect(x - 0.5, y - 0.5, g.width + 1, g.height + 1);
     }
     context.stroke();
   }
