@@ -105,6 +105,8 @@ class Finding:
             for name, mean in found.means.items():
                 columns[name][number] = mean.value
                 errors[name][number] = mean.error(found.share)
+            if not found.received.shape[1]:  # an example without tokens
+                continue
             mass = found.received.sum(axis=1)
             sinks[number] = found.received.argmax(axis=1)
             columns["sink"][number] = found.received.max(axis=1) / np.where(mass > 0, mass, np.nan)

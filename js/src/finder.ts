@@ -11,6 +11,9 @@ export const PAIR = "pair";
 /** What the grid is sorted by while it shows heads like another. */
 const LIKE = "like";
 
+/** As the wire has it, drawn like weights that are not known. */
+const UNKNOWN = -1;
+
 type Numbers = ArrayLike<number>;
 
 export interface Finder {
@@ -97,7 +100,19 @@ export function createFinder(store: Store, source: DataSource): Finder {
       shares.reduce((sum, share) => sum + ((share[i] || 0) - (share[from] || 0)) ** 2, 0);
     return labels.map((_, i) => (i === from ? 0 : Number.MIN_VALUE + apart(i)));
   };
+  const offline = () => source.link.value === "static" || source.link.value === "gone";
+  /** Whether what has this name is on its way. */
+  const coming = (name: string | null | undefined) =>
+    Boolean(name) && !values(name) && !offline() && (name !== PAIR || pairWant() !== null);
+  let last: { of: object; heads: readonly HeadIndex[] | null } | null = null;
   const flow = computed(() => {
+    // The order of another pair stands until that of the new one has come: the heads would jump about.
+    const stands = last?.of === shown.value && (coming(order()) || coming(filter.value?.[0]));
+    const heads = stands ? last!.heads : inOrder();
+    last = { of: shown.value, heads };
+    return heads;
+  });
+  const inOrder = () => {
     const name = order();
     const by = values(name);
     const among = values(filter.value?.[0]);
@@ -107,10 +122,11 @@ export function createFinder(store: Store, source: DataSource): Finder {
     // What is not known, or does not apply, comes last.
     const rank = (head: HeadIndex) => (by![at(head)]! >= 0 ? sign * by![at(head)]! : 1e9);
     return by ? heads.sort((a, b) => rank(a) - rank(b)) : heads;
-  });
+  };
   const colour = computed(() => {
     const found = values(colour_by.value);
-    if (!found) return null;
+    if (!found)
+      return coming(colour_by.value) ? { values: all().map(() => UNKNOWN), range: [0, 1] as Range } : null;
     const most = Math.max(0, ...Array.from(found, (value) => value || 0));
     const range = (colour_by.value === PAIR && store.domain.value) || ([0, most || 1] as Range);
     return { values: found, range };
@@ -135,16 +151,17 @@ export function createFinder(store: Store, source: DataSource): Finder {
       const heads = flow.value;
       const range = colour.value?.range;
       const waiting = used.value.filter((name) => !values(name));
-      const link = source.link.value;
       return [
         heads && filter.value && `${grouped(heads.length)} of ${grouped(all().length)} heads`,
         like.value && `heads like ${like.value.join(".")} first, Esc: no longer`,
-        range && `colour ${range.map(formatEnd).join(" – ")} ${about(colour_by.value!)[2]}`,
+        range &&
+          !coming(colour_by.value) &&
+          `colour ${range.map(formatEnd).join(" – ")} ${about(colour_by.value!)[2]}`,
         found?.rows && `from ${grouped(found.rows)} of ${grouped(found.queries)} queries`,
         waiting.includes(PAIR) && !pairWant()
           ? "lock a query and a key to see their weight in every head"
           : waiting.length &&
-            (link === "static" || link === "gone"
+            (offline()
               ? "measuring heads needs a kernel: run the cell again"
               : `measuring heads, ${Math.floor(source.finding.value * 100)} %`),
       ]

@@ -33,6 +33,8 @@ const MOST = 84;
 /** The height of a head's name in the flow, and the least width that it fits in. */
 const NAME = 13;
 const LEAST_NAMED = 32;
+/** What a scroll bar may take. */
+const BAR = 16;
 const WINDOW_MARK = 10;
 const GROUP_MARK = 7;
 
@@ -55,10 +57,10 @@ export function gridGeometry(
   };
   if (flow) {
     // The largest pictures of which all are in sight, or the smallest that still have room for a name.
+    const widthOf = (columns: number) => Math.floor((room - BAR) / columns) - GAP;
     for (let columns = 1; ; columns++) {
-      const width = Math.min(MOST, Math.floor((room - 6) / columns) - GAP);
-      const g = sized(Math.max(LEAST_NAMED, width), GAP, columns, flow.length, 2, NAME + 2);
-      if (g.totalHeight <= high || width < LEAST_NAMED + 2) return g;
+      const g = sized(Math.min(MOST, widthOf(columns)), GAP, columns, flow.length, 2, NAME + 2);
+      if (g.totalHeight <= high || widthOf(columns + 1) < LEAST_NAMED) return g;
     }
   }
   const [left, top] = [LEFT + (windows ? WINDOW_MARK : 0), TOP + (groups ? GROUP_MARK : 0)];

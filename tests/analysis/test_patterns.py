@@ -258,3 +258,12 @@ def test_labels_say_what_heads_do_most_and_how_much():
     ]
     one = aw.AttentionCapture.from_weights(np.ones((1, 1, 1, 1), dtype=np.float32), ["a"]).patterns()
     assert one.labels == ["no query has two keys to choose from"]
+
+
+def test_an_example_without_tokens_has_a_table_of_nothing():
+    layers = capture_of(random_weights(5)).stacks["self"].layers
+    tokens = [aw.Tokens.from_pieces(WORDS, special=SPECIAL)]
+    stack = aw.AttentionStack("self", layers, query_tokens=tokens, query_spans=[(3, 3)], key_spans=[(3, 3)])
+    patterns = aw.AttentionCapture([stack]).patterns()
+    assert all(np.isnan(column).all() for column in patterns.columns.values())
+    assert set(patterns.labels) == {"no query has two keys to choose from"}

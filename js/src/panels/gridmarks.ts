@@ -15,6 +15,9 @@ export interface Seen {
   height: number;
 }
 
+/** Narrower cells hold so few of the numbers that none is better. */
+const LEAST_WRITTEN = 24;
+
 /** Heads as cells of one colour each, with their numbers where these fit. */
 export function drawCells(
   view: View,
@@ -38,7 +41,7 @@ export function drawCells(
     context.fillRect(x, y, g.width, g.height);
     const text = value >= 0 ? formatEnd(value) : "";
     context.fillStyle = inkOn(rgb);
-    if (g.height > 11 && textWidth(context, text) < g.width)
+    if (g.height > 11 && g.width >= LEAST_WRITTEN && textWidth(context, text) < g.width)
       context.fillText(text, x + g.width / 2, y + g.height / 2 + 0.5);
   }
 }
@@ -84,7 +87,7 @@ export function drawMargins(
     const x = g.left + n * g.pitchX - seen.x;
     if (n % step === 0 && x + g.width / 2 > g.left) context.fillText(String(n), x + g.width / 2, g.top - 9);
     const [first, last] = groupAt(view, n)?.heads ?? [];
-    const [left, right] = [Math.max(g.left, x), x + (last! - n) * g.pitchX + g.width];
+    const [left, right] = [Math.max(g.left, x) + 1, x + (last! - n) * g.pitchX + g.width - 1];
     if (n === first && right > left) stroke(1.5, [left, 6], [left, 2], [right, 2], [right, 6]);
   }
   context.textAlign = "right";

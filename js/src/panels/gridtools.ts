@@ -30,7 +30,7 @@ export function gridTools(view: View): { element: HTMLElement; dispose(): void }
   });
   const alike = h("button", { title: "Heads like the locked one first, key s" }, "like this");
   on(alike, "click", () => view.finder.toggleLike());
-  const words = h("span", { role: "status" });
+  const words = h("span", { className: "said", role: "status" });
   const stops = [
     effect(() => {
       const choices = (none: string) => [["", none], ...(meta.value.measures ?? [])] as [string, string][];
