@@ -55,18 +55,19 @@ export function createFinder(store: Store, source: DataSource): Finder {
     store.meta.value.measures?.find(([each]) => each === name) ?? [name, name, ""];
   const ref = () => ({ stack: shown.value.stack.name, batch: shown.value.batch, layer: 0, head: 0 });
   const at = ({ layer, head }: HeadIndex) => layer * shown.value.stack.heads + head;
-  const all = () => {
+  const all = computed(() => {
     const { layers, heads } = shown.value.stack;
     return Array.from({ length: layers * heads }, (_, i) => ({
       layer: Math.floor(i / heads),
       head: i % heads,
     }));
-  };
+  });
   const order = () => (like.value ? LIKE : store.sort.value);
   const used = computed(() => {
     const names = [order(), filter.value?.[0], colour_by.value];
     return [...new Set(names.filter((name): name is string => Boolean(name)))];
   });
+  const measured = () => used.value.some((name) => name !== PAIR);
   const table = (): HeadsWant => ({ kind: "patterns", ref: ref() });
   const patterns = () => source.heads(table()) as Patterns | null;
   const pairWant = (): (HeadsWant & { kind: "pair" }) | null => {
@@ -79,7 +80,7 @@ export function createFinder(store: Store, source: DataSource): Finder {
     const values = source.heads(want) as Float32Array | null;
     if (values) return { values, exact: true };
     // Small heads travel with the widget, and are read from their colours where there is no kernel.
-    const cells = all().map((head) => source.cell({ ...want.ref, ...head }, want.query, want.key));
+    const cells = all.value.map((head) => source.cell({ ...want.ref, ...head }, want.query, want.key));
     const here = cells.every((cell) => cell?.cells === 1);
     return here ? { values: cells.map((cell) => cell!.value), exact: false } : null;
   });
@@ -117,7 +118,7 @@ export function createFinder(store: Store, source: DataSource): Finder {
     const by = values(name);
     const among = values(filter.value?.[0]);
     if (!by && !among) return null;
-    const heads = all().filter((head) => !among || among[at(head)]! >= filter.value![1]);
+    const heads = all.value.filter((head) => !among || among[at(head)]! >= filter.value![1]);
     const sign = ascending.value || name === LIKE ? 1 : -1;
     // What is not known, or does not apply, comes last.
     const rank = (head: HeadIndex) => (by![at(head)]! >= 0 ? sign * by![at(head)]! : 1e9);
@@ -126,7 +127,9 @@ export function createFinder(store: Store, source: DataSource): Finder {
   const colour = computed(() => {
     const found = values(colour_by.value);
     if (!found)
-      return coming(colour_by.value) ? { values: all().map(() => UNKNOWN), range: [0, 1] as Range } : null;
+      return coming(colour_by.value)
+        ? { values: all.value.map(() => UNKNOWN), range: [0, 1] as Range }
+        : null;
     const most = Math.max(0, ...Array.from(found, (value) => value || 0));
     const range = (colour_by.value === PAIR && store.domain.value) || ([0, most || 1] as Range);
     return { values: found, range };
@@ -144,7 +147,7 @@ export function createFinder(store: Store, source: DataSource): Finder {
       if (!store.panels.value.includes("grid")) return [];
       if (naming) return store.hoverHead.value ? [table()] : [];
       const want = used.value.includes(PAIR) && pairWant();
-      return [...(want ? [want] : []), ...(used.value.some((name) => name !== PAIR) ? [table()] : [])];
+      return [...(want ? [want] : []), ...(measured() ? [table()] : [])];
     },
     words: computed(() => {
       const found = patterns();
@@ -152,17 +155,17 @@ export function createFinder(store: Store, source: DataSource): Finder {
       const range = colour.value?.range;
       const waiting = used.value.filter((name) => !values(name));
       return [
-        heads && filter.value && `${grouped(heads.length)} of ${grouped(all().length)} heads`,
+        heads && filter.value && `${grouped(heads.length)} of ${grouped(all.value.length)} heads`,
         like.value && `heads like ${like.value.join(".")} first, Esc: no longer`,
         range &&
           !coming(colour_by.value) &&
           `colour ${range.map(formatEnd).join(" – ")} ${about(colour_by.value!)[2]}`,
-        found?.rows && `from ${grouped(found.rows)} of ${grouped(found.queries)} queries`,
+        found?.rows && measured() && `from ${grouped(found.rows)} of ${grouped(found.queries)} queries`,
         waiting.includes(PAIR) && !pairWant()
-          ? "lock a query and a key to see their weight in every head"
+          ? "lock a query and a key to see them in every head"
           : waiting.length &&
             (offline()
-              ? "measuring heads needs a kernel: run the cell again"
+              ? "this needs a kernel: run the cell again"
               : `measuring heads, ${Math.floor(source.finding.value * 100)} %`),
       ]
         .filter(Boolean)

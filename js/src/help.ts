@@ -11,7 +11,7 @@ const LINES: readonly (readonly [string, string])[] = [
   ["arrows", "move inside the panel that has the focus"],
   ["Shift + arrows", "move by a tenth"],
   ["Enter, Space", "lock what the arrows are on"],
-  ["s", "heads like the locked one first in the grid; again, or Esc: no longer"],
+  ["s", "heads like the locked one first; Esc: no longer"],
   ["/, ctrl + F", "find a token by its text, or jump to one with #index"],
   ["+ - 0", "on the heatmap: zoom in, zoom out, whole head"],
   ["Ctrl + wheel, pinch", "zooms at the pointer; after a click the wheel alone does, until Esc"],

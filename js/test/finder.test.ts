@@ -144,7 +144,7 @@ describe("the grid", () => {
 
   it("says what to do where nothing is locked, and follows the lock", async () => {
     const { said, wanted, store } = await show({ colour_by: "pair" });
-    expect(said()).toBe("lock a query and a key to see their weight in every head");
+    expect(said()).toBe("lock a query and a key to see them in every head");
     expect(wanted()).toEqual([]);
     store.query.value = 4;
     store.key.value = 2;
@@ -172,7 +172,7 @@ describe("the grid", () => {
   it("says that it waits, or that there is no kernel to wait for", async () => {
     expect((await show({ sort: "first" }, { patterns: null })).said()).toBe("measuring heads, 0 %");
     expect((await show({ sort: "first" }, { patterns: null, link: "static" })).said()).toBe(
-      "measuring heads needs a kernel: run the cell again",
+      "this needs a kernel: run the cell again",
     );
   });
 
@@ -293,8 +293,8 @@ describe("a source", () => {
   it.each([
     [{ done: 2 }, "a part done, from 0 to 1, was expected, got 2"],
     [
-      { done: 1, layers: 3, heads: 2, measures: [], labels: ["a"] },
-      "labels of 6 heads were expected, 1 came",
+      { done: 1, layers: 3, heads: 2, measures: ["max"], labels: [] },
+      "a binary buffer was expected, got undefined",
     ],
   ])("says what it cannot read: %#", async (ok, problem) => {
     const { source, state, settle } = scripted();

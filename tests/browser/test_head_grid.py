@@ -85,7 +85,7 @@ def test_a_pair_colours_every_head_by_its_weight_and_sorts_them(opened):
     view = notebook.ready()
     tools = panel(view, "grid").locator(".tools")
     tools.get_by_label("colour").select_option("pair")
-    said(view, "lock a query and a key to see their weight in every head")
+    said(view, "lock a query and a key to see them in every head")
     for query, key in ((3, 7), (5, 2)):
         notebook.execute(f"view.query, view.key = {query}, {key}")
         pair = np.array(notebook.evaluate(f"cap.pair(query={query}, key={key}).tolist()"))

@@ -10,7 +10,7 @@ const LEAST = 0.1;
 
 export function gridTools(view: View): { element: HTMLElement; dispose(): void } {
   const { meta, sort, ascending, like, filter, colour_by } = view.store;
-  const order = chooser("sort", "What the heads are sorted by", (name) => {
+  const order = chooser("sort", "What heads are sorted by", (name) => {
     like.value = null;
     sort.value = name || null;
   });
@@ -25,12 +25,12 @@ export function gridTools(view: View): { element: HTMLElement; dispose(): void }
   on(least, "change", () => {
     filter.value = [filter.value![0], least.valueAsNumber || 0];
   });
-  const colour = chooser("colour", "What the heads are coloured by", (name) => {
+  const colour = chooser("colour", "What heads are coloured by", (name) => {
     colour_by.value = name || null;
   });
   const alike = h("button", { title: "Heads like the locked one first, key s" }, "like this");
   on(alike, "click", () => view.finder.toggleLike());
-  const words = h("span", { className: "said", role: "status" });
+  const words = h("div", { className: "said", role: "status" });
   const stops = [
     effect(() => {
       const choices = (none: string) => [["", none], ...(meta.value.measures ?? [])] as [string, string][];
