@@ -156,7 +156,7 @@ export function createFinder(store: Store, source: DataSource): Finder {
       const waiting = used.value.filter((name) => !values(name));
       return [
         heads && filter.value && `${grouped(heads.length)} of ${grouped(all.value.length)} heads`,
-        like.value && `heads like ${like.value.join(".")} first, Esc: no longer`,
+        like.value && `heads like ${like.value.join(".")} first, Esc ends`,
         range &&
           !coming(colour_by.value) &&
           `colour ${range.map(formatEnd).join(" – ")} ${about(colour_by.value!)[2]}`,
@@ -165,7 +165,7 @@ export function createFinder(store: Store, source: DataSource): Finder {
           ? "lock a query and a key to see them in every head"
           : waiting.length &&
             (offline()
-              ? "this needs a kernel: run the cell again"
+              ? "this needs a running kernel"
               : `measuring heads, ${Math.floor(source.finding.value * 100)} %`),
       ]
         .filter(Boolean)

@@ -119,7 +119,7 @@ describe("the grid", () => {
     press("s");
     await frame();
     expect(store.like.value).toEqual([0, 1]);
-    expect(said()).toBe("heads like 0.1 first, Esc: no longer");
+    expect(said()).toBe("heads like 0.1 first, Esc ends");
     expect(await order()).toEqual(["0.1", "0.2", "1.2", "1.1", "0.0", "1.0"]);
     store.query.value = 2;
     press("Escape");
@@ -172,7 +172,7 @@ describe("the grid", () => {
   it("says that it waits, or that there is no kernel to wait for", async () => {
     expect((await show({ sort: "first" }, { patterns: null })).said()).toBe("measuring heads, 0 %");
     expect((await show({ sort: "first" }, { patterns: null, link: "static" })).said()).toBe(
-      "this needs a kernel: run the cell again",
+      "this needs a running kernel",
     );
   });
 

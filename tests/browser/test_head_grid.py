@@ -119,7 +119,7 @@ def test_measures_sort_and_filter_as_patterns_does_and_heads_alike_come_first(op
     notebook.execute("view.filter = None; view.layer, view.head = 1, 3")
     attribute(view, "data-layer", "1")
     panel(view, "grid").get_by_role("listbox").press("s")
-    said(view, "heads like 1.3 first, Esc: no longer")
+    said(view, "heads like 1.3 first, Esc ends")
     alike = notebook.evaluate("[[1, 3]] + [[row.layer, row.head] for row in cap.patterns().similar(1, 3)]")
     assert order(view, 24) == alike
     panel(view, "grid").get_by_role("listbox").press("Escape")

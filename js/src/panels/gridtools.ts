@@ -14,7 +14,7 @@ export function gridTools(view: View): { element: HTMLElement; dispose(): void }
     like.value = null;
     sort.value = name || null;
   });
-  const turn = iconButton("", "The smallest first", "step");
+  const turn = iconButton("", "Smallest first", "step");
   on(turn, "click", () => {
     ascending.value = !ascending.value;
   });
