@@ -8,21 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnwidget.analysis.definitions import BY_NAME, MEASURES, SHAPES
-from attnwidget.analysis.streaming import Side, stream
 from attnwidget.analysis.table import as_html, as_text
-from attnwidget.attention.selection import check_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
-    from attnwidget.attention import AttentionStack
-
-LONG = 4096
-"""Queries up to which all rows are looked at unless a number of rows is given."""
-SAMPLED = 1024
-"""Rows looked at in longer heads."""
 DOMINANT = 0.4
 """The share of a head's mass from which a pattern gives it its name."""
 _EVEN = 0.9
@@ -103,6 +95,29 @@ class Patterns:
         rest = np.where(np.nan_to_num(self.columns["near"]) >= _NEAR, "local", rest)
         found: NDArray[np.str_] = np.where(shares.max(axis=0) >= DOMINANT, named, rest)
         return found
+
+    @property
+    def labels(self) -> list[str]:
+        """What each head does most, in words and with its number: "previous-token head, 0.82 on the token before".
+
+        One for each row of the table.
+        """
+        measures = {shape: BY_NAME[name] for name, shape in SHAPES.items()}
+        words = []
+        for row in self:
+            value = row.measures
+            if np.isnan(value["entropy"]):
+                words.append("no query has two keys to choose from")
+            elif row.shape == "one key":
+                words.append(f"one-key head, {value['sink']:.3g} on key {row.sink}")
+            elif row.shape in measures:
+                measure = measures[row.shape]
+                words.append(f"{row.shape.replace(' ', '-')} head, {value[measure.name]:.3g} {measure.title}")
+            elif row.shape == "local":
+                words.append(f"local head, {value['near']:.3g} within {self.window} tokens")
+            else:
+                words.append(f"{row.shape} head, entropy {value['spread']:.3g} of that of an even row")
+        return words
 
     def __getitem__(self, name: str) -> NDArray[np.float64]:
         """One column, (L, H)."""
@@ -187,45 +202,3 @@ class Patterns:
             f"patterns of stack {self.stack!r}: {n_layers} layers x {n_heads} heads, over {looked} {self.n_queries:,} "
             f"queries, near is {self.window} tokens"
         )
-
-
-def find_patterns(stack: AttentionStack, example: int, *, rows: int | None, window: int) -> Patterns:
-    """Measure every head of a stack, in one pass over its rows, a bounded block of them at a time.
-
-    Args:
-        stack: whose heads.
-        example: of the batch.
-        rows: look at no more than so many rows of each head, spread over all of them; None: all of them, or 1024 where
-            there are more than 4096.
-        window: how far is near, in tokens.
-
-    Returns:
-        A row per head.
-
-    Raises:
-        ValueError: rows or window are not whole numbers of at least 1.
-    """
-    if rows is not None:
-        check_size("rows", rows)
-    check_size("window", window)
-    queries, keys = stack.query_spans[example], stack.key_spans[example]
-    side = Side.of(queries, keys, stack.query_tokens[example], stack.key_tokens[example], window=int(window))
-    n_queries = queries[1] - queries[0]
-    if rows is None and n_queries > LONG:
-        rows = SAMPLED
-    shape = stack.n_layers, stack.n_heads
-    columns = {measure.name: np.full(shape, np.nan) for measure in MEASURES}
-    errors = {measure.name: np.full(shape, np.nan) for measure in MEASURES}
-    sinks = np.zeros(shape, dtype=np.intp)
-    for number, layer in enumerate(stack.layers):
-        found = stream(layer, example, side, rows)
-        for name, mean in found.means.items():
-            columns[name][number] = mean.value
-            errors[name][number] = mean.error(found.share)
-        mass = found.received.sum(axis=1)
-        sinks[number] = found.received.argmax(axis=1)
-        columns["sink"][number] = found.received.max(axis=1) / np.where(mass > 0, mass, np.nan)
-    looked = n_queries if rows is None else min(int(rows), n_queries)
-    if looked == n_queries:
-        errors = {name: np.where(np.isnan(columns[name]), np.nan, 0.0) for name in errors}
-    return Patterns(stack.name, columns, errors, sinks, rows=looked, n_queries=n_queries, window=int(window))

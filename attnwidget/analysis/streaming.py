@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from attnwidget.attention.protocol import Attention, Bools, Floats
     from attnwidget.attention.stack import Span
 
+_MOST_NUMBERS = 1 << 20
+"""Weights in a block, at most, where a row of all heads has no more."""
+
 
 @dataclass(frozen=True, eq=False)
 class Side:
@@ -107,32 +110,41 @@ class Found:
     received: NDArray[np.float64]
     share: float = 1.0
 
+    @classmethod
+    def nothing(cls, n_heads: int, side: Side) -> Found:
+        """Before the first row."""
+        names = ["entropy", "spread", "max", "first", "special", "punctuation"]
+        if side.same:
+            names += ["distance", "self", "previous", "next", "near", "duplicate", "induction"]
+        return cls({name: Mean.empty(n_heads) for name in names}, np.zeros((n_heads, side.keys[1] - side.keys[0])))
 
-def stream(layer: Attention, example: int, side: Side, rows: int | None) -> Found:
-    """Look at the rows of every head of a layer.
+
+def stream(found: Found, layer: Attention, example: int, side: Side, rows: int | None) -> Iterator[float]:
+    """Look at the rows of every head of a layer, a bounded block of them at a time.
+
+    Only rows that may look at two keys at least count: a row that has no choice says nothing of the head.
 
     Args:
+        found: of this layer; takes in what is found.
         layer: whose.
         example: of the batch.
         side: its tokens.
         rows: look at no more than so many rows, one in each of as many equal parts; all of them if None.
 
-    Returns:
-        Means over the rows that may look at two keys at least: a row that has no choice says nothing of the head.
+    Yields:
+        The share of these rows that was looked at, after each block.
     """
     n_heads, (start, stop), (first, last) = layer.n_heads, side.queries, side.keys
     picked = _sample(stop - start, rows)
-    names = ["entropy", "spread", "max", "first", "special", "punctuation"]
-    if side.same:
-        names += ["distance", "self", "previous", "next", "near", "duplicate", "induction"]
-    found = Found({name: Mean.empty(n_heads) for name in names}, np.zeros((n_heads, last - first)))
     found.share = len(picked) / max(1, stop - start)
+    looked = 0
     for block in _blocks(picked, n_heads * (last - first)):
         at = block + start
         weights = layer.weights(example, slice(0, n_heads), at, slice(first, last))
         allowed = layer.allowed(example, slice(0, n_heads), at, slice(first, last))
         _take(found, np.nan_to_num(weights), allowed, block, side)
-    return found
+        looked += len(block)
+        yield looked / len(picked)
 
 
 def _take(found: Found, weights: Floats, allowed: Bools, rows: NDArray[np.intp], side: Side) -> None:
@@ -184,8 +196,9 @@ def _sample(n: int, rows: int | None) -> NDArray[np.intp]:
 
 
 def _blocks(rows: NDArray[np.intp], numbers_a_row: int) -> Iterator[NDArray[np.intp]]:
-    # Weights, their logarithms and products with them are held at a time.
-    step = max(1, limits.block_bytes // (4 * 4 * max(1, numbers_a_row)))
+    # Weights, their logarithms and products with them are held at a time. Whoever works in slices waits for the end of
+    # a block, so that it is not as large as memory allows.
+    step = max(1, min(_MOST_NUMBERS, limits.block_bytes // (4 * 4)) // max(1, numbers_a_row))
     for start in range(0, len(rows), step):
         yield rows[start : start + step]
 

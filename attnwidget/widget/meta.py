@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from attnwidget.widget.finder import FINDS
 from attnwidget.widget.protocol import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def describe(capture: AttentionCapture) -> dict[str, Any]:
     return {
         "version": PROTOCOL_VERSION,
         "model": capture.model,
+        "measures": [list(find) for find in FINDS],
         "stacks": [_stack(stack) for stack in capture.stacks.values()],
     }
 
@@ -36,6 +38,13 @@ def _stack(stack: AttentionStack) -> dict[str, Any]:
         described["kept_layers"] = numbers
     if stack.infos[0].picked:
         described["kept_heads"] = list(stack.infos[0].picked)
+    # Of picked heads the keys were picked too, and would be counted wrong.
+    key_heads = [info.key_heads for info in stack.infos if not info.picked]
+    if any(count not in (None, stack.n_heads) for count in key_heads):
+        described["key_heads"] = key_heads
+    windows = [info.window for info in stack.infos]
+    if any(windows):
+        described["windows"] = windows
     return described
 
 

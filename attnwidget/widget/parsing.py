@@ -128,19 +128,19 @@ class PairRequest:
 
 def parse_tiles(capture: AttentionCapture, params: Mapping[str, Any]) -> list[TileRequest]:
     """Params of `tiles`."""
-    stack, place = _place(capture, params)
+    stack, place = parse_place(capture, params)
     return [_tile(stack, place, item) for item in _sequence(params, "tiles")]
 
 
 def parse_values(capture: AttentionCapture, params: Mapping[str, Any]) -> list[BlockRequest]:
     """Params of `values`."""
-    stack, place = _place(capture, params)
+    stack, place = parse_place(capture, params)
     return [_block(stack, place, item) for item in _sequence(params, "blocks")]
 
 
 def parse_refine(capture: AttentionCapture, params: Mapping[str, Any]) -> TileRequest:
     """Params of `refine`."""
-    stack, place = _place(capture, params)
+    stack, place = parse_place(capture, params)
     tile = _tile(stack, place, params.get("tile"), "'tile'")
     if mapping(params.get("tile"), "'tile'").get("rows") is not None:
         raise RequestError("invalid", "'rows' is given: expected a tile without it, a refinement looks at all of them")
@@ -155,7 +155,7 @@ def parse_refine(capture: AttentionCapture, params: Mapping[str, Any]) -> TileRe
 
 def parse_marginals(capture: AttentionCapture, params: Mapping[str, Any]) -> MarginalsRequest:
     """Params of `marginals`."""
-    stack, place = _place(capture, params)
+    stack, place = parse_place(capture, params)
     block = _block(stack, place, params)
     height, width = _size(params, "height", block.height), _size(params, "width", block.width)
     for what, size in (("height", height), ("width", width)):
@@ -166,7 +166,7 @@ def parse_marginals(capture: AttentionCapture, params: Mapping[str, Any]) -> Mar
 
 def parse_detail(capture: AttentionCapture, params: Mapping[str, Any]) -> PairRequest:
     """Params of `detail`."""
-    stack, place = _place(capture, params)
+    stack, place = parse_place(capture, params)
     layer, head = _head(stack, params)
     counts = {"query": len(stack.query_tokens[place.batch]), "key": len(stack.key_tokens[place.batch])}
     query, key = (_position(params, what, count, stack) for what, count in counts.items())
@@ -197,7 +197,8 @@ def check_size(n_bytes: int) -> None:
         )
 
 
-def _place(capture: AttentionCapture, params: Mapping[str, Any]) -> tuple[AttentionStack, Place]:
+def parse_place(capture: AttentionCapture, params: Mapping[str, Any]) -> tuple[AttentionStack, Place]:
+    """The stack and the example that params name."""
     name = params.get("stack")
     if not isinstance(name, str) or name not in capture.stacks:
         raise RequestError(

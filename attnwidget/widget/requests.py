@@ -8,12 +8,15 @@ from __future__ import annotations
 import math
 import threading
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from cachetools import LRUCache
 
+from attnwidget.analysis import Finding
+from attnwidget.attention import Refinement
 from attnwidget.widget.codes import encode
+from attnwidget.widget.finder import PatternsRequest, parse_pair, parse_patterns, pattern_rows, pattern_table
 from attnwidget.widget.parsing import (
     MARGINAL_ROWS,
     MAX_REFINED_CELLS,
@@ -34,18 +37,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import TypeAlias
 
-    from attnwidget.attention import AttentionCapture, Refinement, Tile
+    from numpy.typing import NDArray
+
+    from attnwidget.attention import AttentionCapture, Tile
 
     Method: TypeAlias = Callable[[AttentionCapture, Mapping[str, Any]], Reply]
+
+_Work = TypeVar("_Work", Refinement, Finding)
 
 NOT_A_NUMBER = -1
 """What `values` sends for a weight that an overflow in the model left without one; NaN there means masked."""
 SLICE = 0.1
-"""Seconds of work on a tile that is refined, in one message."""
+"""Seconds of work on what is made in slices, in one message."""
 _DETAILS = ("dot", "scale", "raw", "softcap", "capped", "modified", "bias", "lse", "log_weight", "weight", "sink_share")
 """Numbers of a `PairDetail` that travel."""
 _BEGUN_CELLS = 4 * MAX_REFINED_CELLS
-"""Of tiles that were begun and are kept between messages."""
+"""Of what was begun and is kept between messages."""
 
 
 class Answerer:
@@ -75,12 +82,15 @@ class Answerer:
         self._capture: AttentionCapture | None = capture
         self._lock = threading.Lock()
         self._cache = TileCache()
-        self._begun: LRUCache[TileRequest, Refinement] = LRUCache(_BEGUN_CELLS, getsizeof=attrgetter("cells"))
+        self._begun: LRUCache[TileRequest | PatternsRequest, Refinement | Finding]
+        self._begun = LRUCache(_BEGUN_CELLS, getsizeof=attrgetter("cells"))
         self._methods: dict[str, Method] = {
             "tiles": self._tiles,
             "values": self._values,
             "refine": self._refine,
             "marginals": self._marginals,
+            "pair": self._pair,
+            "patterns": self._patterns,
             "detail": self._detail,
             **(others or {}),
         }
@@ -156,15 +166,21 @@ class Answerer:
         check_size(wanted.n_bytes)
         known = self._cache.get(wanted)
         if known is None:
-            work = self._begun.get(wanted)
-            if work is None:
-                work = capture.refine(**wanted.arguments)
-                self._begun[wanted] = work
-            if not work.step(SLICE) or work.tile is None:
+            work = self._step(wanted, lambda: capture.refine(**wanted.arguments))
+            if work.tile is None:
                 return Reply({"done": work.done})
-            del self._begun[wanted]
             known = self._kept(wanted, work.tile)
         return Reply({"done": 1, "tile": known.content}, known.buffers)
+
+    def _step(self, wanted: TileRequest | PatternsRequest, begin: Callable[[], _Work]) -> _Work:
+        """One slice of what was begun or is begun now, kept until it is done."""
+        work: Any = self._begun.get(wanted)
+        if work is None:
+            work = begin()
+            self._begun[wanted] = work
+        if work.step(SLICE):
+            self._begun.pop(wanted, None)
+        return work  # type: ignore[no-any-return]
 
     def _kept(self, wanted: TileRequest, tile: Tile) -> Reply:
         content = {"height": tile.height, "width": tile.width, "dtype": wanted.dtype, "rows": tile.rows}
@@ -180,8 +196,7 @@ class Answerer:
             weights = capture.weights(block.layer, block.head, **block.where)
             allowed = capture.allowed(block.layer, block.head, **block.where)
             results.append({"height": block.height, "width": block.width})
-            weights = np.where(np.isfinite(weights), weights, NOT_A_NUMBER)
-            buffers.append(np.where(allowed, weights, np.nan).astype("<f4").tobytes())
+            buffers.append(_as_sent(weights, allowed))
         return Reply({"blocks": results}, buffers)
 
     def _marginals(self, capture: AttentionCapture, params: Mapping[str, Any]) -> Reply:
@@ -212,3 +227,31 @@ class Answerer:
             # JSON has no infinity, and no NaN.
             content[name] = number if number is not None and math.isfinite(number) else None
         return Reply(content, [np.concatenate([found.q, found.k]).astype("<f4").tobytes()])
+
+    def _pair(self, capture: AttentionCapture, params: Mapping[str, Any]) -> Reply:
+        wanted = parse_pair(capture, params)
+        known = self._cache.get(wanted)
+        if known is None:
+            weights, allowed = capture.weights(**wanted.where), capture.allowed(**wanted.where)
+            layers, heads = weights.shape[:2]
+            known = Reply({"layers": layers, "heads": heads}, [_as_sent(weights, allowed)])
+            self._cache.put(wanted, known)
+        return known
+
+    def _patterns(self, capture: AttentionCapture, params: Mapping[str, Any]) -> Reply:
+        wanted = parse_patterns(capture, params)
+        known = self._cache.get(wanted)
+        if known is None:
+            stack, example = capture.stacks[wanted.place.stack], wanted.place.batch
+            work = self._step(wanted, lambda: Finding(stack, example, rows=pattern_rows(stack, example)))
+            if work.patterns is None:
+                return Reply({"done": work.done})
+            known = pattern_table(work.patterns)
+            self._cache.put(wanted, known)
+        return known
+
+
+def _as_sent(weights: NDArray[np.float32], allowed: NDArray[np.bool_]) -> bytes:
+    """Weights as exact numbers travel: NaN where masked, `NOT_A_NUMBER` where an overflow left none."""
+    weights = np.where(np.isfinite(weights), weights, NOT_A_NUMBER)
+    return np.where(allowed, weights, np.nan).astype("<f4").tobytes()

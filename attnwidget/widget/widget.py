@@ -14,6 +14,7 @@ from attnwidget.attention.errors import CaptureError
 from attnwidget.widget import embed, protocol
 from attnwidget.widget.cells import cell_widgets
 from attnwidget.widget.exporting import Exporting
+from attnwidget.widget.finder import FINDS
 from attnwidget.widget.following import follow
 from attnwidget.widget.live import Live, Runner, State, Stop, Text, commands, words_of
 from attnwidget.widget.meta import describe
@@ -62,6 +63,12 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
         colormap: one of `"oslo"`, `"cividis"`, `"magma"`, `"viridis"`.
         components: order of the components in the panel `"detail"`: by the `"size"` of |q * k|, or by `"index"`.
         theme: `"auto"` follows the notebook, or `"light"`, `"dark"`.
+        sort: the measure the heads of the grid are sorted by, one of `attnwidget.analysis.MEASURES`, or `"pair"`, the
+            weight of the locked pair; None for the order of layers and heads.
+        ascending: the smallest first; otherwise the largest.
+        like: a head (layer, head): the grid shows the heads most like it first, whatever `sort` says; None for not.
+        filter: (measure, low): the grid shows only heads whose measure, or `"pair"`, is at least low; None for all.
+        colour_by: the measure, or `"pair"`, that colours the cells of the grid; None for small pictures of the heads.
 
     Raises:
         TypeError: an unknown trait was given.
@@ -91,6 +98,11 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
     colormap = t.Enum(protocol.COLORMAPS, "oslo").tag(sync=True)
     theme = t.Enum(protocol.THEMES, "auto").tag(sync=True)
     components = t.Enum(protocol.COMPONENTS, "size").tag(sync=True)
+    sort = t.Unicode(None, allow_none=True).tag(sync=True)
+    ascending = t.Bool(False).tag(sync=True)
+    like = t.Tuple(t.Int(), t.Int(), default_value=None, allow_none=True).tag(sync=True)
+    filter = t.Tuple(t.Unicode(), t.Float(), default_value=None, allow_none=True).tag(sync=True)
+    colour_by = t.Unicode(None, allow_none=True).tag(sync=True)
 
     text = t.Union([t.Unicode(), t.Tuple(t.Unicode(), t.Unicode())], default_value="").tag(sync=True)
     run = t.Dict(read_only=True).tag(sync=True)
@@ -303,6 +315,35 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
             raise t.TraitError(f"text is not set: {words_of(error)}") from error
         return self._ran  # an observer may have set another one by now
 
+    @t.validate("sort", "colour_by")
+    def _check_measure(self, proposal: Any) -> str | None:  # noqa: ANN401 - traitlets' Bunch
+        name: str | None = proposal["value"]
+        if name is not None and name not in _BY:
+            raise t.TraitError(f"{proposal['trait'].name} is {name!r}: expected one of {', '.join(_BY)}, or None")
+        return name
+
+    @t.validate("filter")
+    def _check_filter(self, proposal: Any) -> tuple[str, float] | None:  # noqa: ANN401 - traitlets' Bunch
+        chosen: tuple[str, float] | None = proposal["value"]
+        if chosen is not None and (chosen[0] not in _BY or not math.isfinite(chosen[1])):
+            raise t.TraitError(
+                f"filter is {chosen}: expected (measure, at least), with a measure of {', '.join(_BY)}, or None"
+            )
+        return chosen
+
+    @t.validate("like")
+    def _check_like(self, proposal: Any) -> tuple[int, int] | None:  # noqa: ANN401 - traitlets' Bunch
+        head: tuple[int, int] | None = proposal["value"]
+        stack = self._shown()
+        if head is None or stack is None:
+            return head
+        if not (0 <= head[0] < stack.n_layers and 0 <= head[1] < stack.n_heads):
+            raise t.TraitError(
+                f"like is {head}: expected (layer, head) of stack {stack.name!r}, which has layers 0 to "
+                f"{stack.n_layers - 1} and heads 0 to {stack.n_heads - 1}, or None"
+            )
+        return head
+
     @t.observe("stack", "batch")
     def _keep_in_range(self, _change: object) -> None:
         """Another stack or example may be smaller: what no longer exists in it is released or moved to the last one."""
@@ -312,6 +353,8 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
         self.batch = min(self.batch, stack.n_examples - 1)
         self.layer = min(self.layer, stack.n_layers - 1)
         self.head = min(self.head, stack.n_heads - 1)
+        if self.like is not None and (self.like[0] >= stack.n_layers or self.like[1] >= stack.n_heads):
+            self.set_trait("like", None)
         if self.window is not None:
             q0, q1, k0, k1 = self.window
             ends = len(stack.query_tokens[self.batch]), len(stack.key_tokens[self.batch])
@@ -329,11 +372,13 @@ def _run_state(state: State, text: Text, message: str = "", seconds: float = 0.0
     return {"state": state, "text": text, "message": message, "seconds": seconds}
 
 
+_BY = [name for name, _, _ in FINDS]
 _PLURAL = {"batch": "examples", "layer": "layers", "head": "heads", "query": "queries", "key": "keys"}
 _SETTABLE = (
     *("stack", "batch", "layer", "head"),
     *("query", "key", "window", "direction"),
     *("panels", "threshold", "threshold_kind"),
     *("scale", "domain", "colormap"),
+    *("sort", "ascending", "like", "filter", "colour_by"),
     *("components", "theme", "layout"),
 )

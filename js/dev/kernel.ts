@@ -9,8 +9,9 @@ import {
   type Range,
   type TileRequest,
 } from "../src/protocol";
-import { head } from "./heads";
+import { head as shortHead } from "./heads";
 import { fullHead, longHead, type MadeHead } from "./longheads";
+import { measure, NAMES } from "./measures";
 import { binsOf, poolRow, strips } from "./pool";
 
 type AnyTile = TileRequest | LevelRequest;
@@ -22,7 +23,7 @@ export interface Message {
     tiles?: AnyTile[];
     tile?: AnyTile;
     blocks?: BlockRequest[];
-  } & Partial<BlockRequest & { height: number; width: number; query: number; key: number }>;
+  } & Partial<BlockRequest & { query: number; key: number; height: number; width: number }>;
 }
 
 export interface Reply {
@@ -45,20 +46,27 @@ interface Slices {
   bin: number;
 }
 
-export function fakeKernel(queries: number, keys: number, causal: boolean, slice = SLICE): FakeKernel {
-  const heads = new Map<string, MadeHead>();
+export function fakeKernel(
+  queries: number,
+  keys: number,
+  causal: boolean,
+  slice = SLICE,
+  [layers, heads]: [number, number] = [2, 2],
+): FakeKernel {
+  const known = new Map<string, MadeHead>();
+  let found = 0;
   const begun = new Map<string, Slices>();
   const made = (layer: number, index: number) => {
     const key = `${layer} ${index}`;
-    let found = heads.get(key);
-    if (!found) {
-      found =
+    let head = known.get(key);
+    if (!head) {
+      head =
         Math.max(queries, keys) <= FULL
-          ? fullHead(head(layer, index, queries, keys, causal), queries, keys)
+          ? fullHead(shortHead(layer, index, queries, keys, causal), queries, keys)
           : longHead(layer, index, queries, keys, causal);
-      heads.set(key, found);
+      known.set(key, head);
     }
-    return found;
+    return head;
   };
   const bins = (asked: AnyTile) => {
     const level = "level" in asked ? asked.level : undefined;
@@ -145,10 +153,30 @@ export function fakeKernel(queries: number, keys: number, causal: boolean, slice
       buffers: [new DataView(Float32Array.from([...q, ...k]).buffer)],
     };
   };
+  const everyHead = <T>(make: (layer: number, index: number) => T): T[] =>
+    Array.from({ length: layers * heads }, (_, i) => make(Math.floor(i / heads), i % heads));
+  const pair = ({ query, key }: Message["params"]) => {
+    const values = everyHead((layer, index) => made(layer, index).row(query!, key!, key! + 1)[0]!);
+    return { ok: { layers, heads }, buffers: [new DataView(Float32Array.from(values).buffer)] };
+  };
+  /** A table of all heads, in as many slices as there are layers. */
+  const patterns = () => {
+    if (++found < layers) return { ok: { done: found / layers }, buffers: [] };
+    const measured = everyHead((layer, index) => measure(made(layer, index), queries, keys, STRIP_ROWS));
+    const table = Float32Array.from(NAMES.flatMap((_, i) => measured.map(({ values }) => values[i]!)));
+    const ok = {
+      ...{ done: 1, layers, heads, queries, rows: queries > STRIP_ROWS ? STRIP_ROWS : null },
+      measures: NAMES,
+      labels: measured.map(({ label }) => label),
+    };
+    return { ok, buffers: [new DataView(table.buffer)] };
+  };
   const answer = ({ method, params }: Message): { ok: unknown; buffers: DataView[] } => {
     if (method === "refine") return refine(params.tile!);
     if (method === "detail") return detail(params as Required<Message["params"]>);
     if (method === "marginals") return marginals(params);
+    if (method === "pair") return pair(params);
+    if (method === "patterns") return patterns();
     const name = method === "tiles" ? "tiles" : "blocks";
     const items = name === "tiles" ? (params.tiles ?? []).map(tile) : (params.blocks ?? []).map(block);
     return { ok: { [name]: items.map((i) => i.header) }, buffers: items.map((i) => i.buffer as DataView) };

@@ -4,6 +4,7 @@ import factory from "../src/index";
 import { PROTOCOL_VERSION } from "../src/protocol";
 import { tokens } from "./heads";
 import { fakeKernel } from "./kernel";
+import { MEASURES } from "./measures";
 
 const query = new URLSearchParams(location.search);
 const number = (name: string, otherwise: number) => Number(query.get(name) ?? otherwise);
@@ -11,17 +12,22 @@ const [n, layers, heads] = [number("tokens", 13), number("layers", 6), number("h
 const keys = number("keys", n);
 const kind = query.get("kind") ?? "plain";
 const link = query.get("link") ?? "live";
-const kernel = fakeKernel(n, keys, query.has("causal"));
+const kernel = fakeKernel(n, keys, query.has("causal"), undefined, [layers, heads]);
 
 const traits: Record<string, unknown> = {
   meta: {
     version: number("version", PROTOCOL_VERSION),
+    measures: MEASURES,
     model: query.get("model") ?? "all-MiniLM-L6-v2",
     stacks: [
       {
         name: keys === n ? "self" : "cross",
         layers,
         heads,
+        ...(query.has("kv") && { key_heads: Array(layers).fill(number("kv", heads)) }),
+        ...(query.has("windows") && {
+          windows: Array.from({ length: layers }, (_, i) => (i % 2 ? null : number("windows", 128))),
+        }),
         examples: [{ queries: tokens(n, kind), keys: keys === n ? null : tokens(keys, kind) }],
       },
     ],
@@ -45,6 +51,11 @@ const traits: Record<string, unknown> = {
   threshold_kind: query.get("kept") ?? "weight",
   text: query.get("text") ?? "",
   run: {},
+  sort: query.get("sort"),
+  ascending: query.has("ascending"),
+  like: query.get("like")?.split(",").map(Number) ?? null,
+  filter: query.has("filter") ? [query.get("filter"), number("low", 0)] : null,
+  colour_by: query.get("colour_by"),
 };
 
 const listeners = new Map<string, Set<(...args: unknown[]) => void>>();

@@ -15,15 +15,17 @@ import type { HeadRef, HeadShape } from "./source";
 import {
   type Extent,
   extentOf,
+  type HeadsWant,
   type Item,
   isTile,
   type MarginalsWant,
+  type Patterns,
   type TileWant,
   type Want,
 } from "./wants";
 
 export interface Batch {
-  method: "tiles" | "values" | "marginals" | "refine" | "detail";
+  method: "tiles" | "values" | "marginals" | "refine" | "pair" | "patterns" | "detail";
   params: unknown;
   wants: readonly Want[];
   /** Reads the answer; throws where it is not what was asked for. Of a refinement that goes on, the fraction done. */
@@ -43,7 +45,8 @@ export function ask(wants: readonly Want[], shape: Shape): Batch {
   const first = wants[0]!;
   if (first.kind === "refine") return askRefine(first, shape);
   if (first.kind === "marginals") return askMarginals(first);
-  if (first.kind === "pair") return askPair(first);
+  if (first.kind === "qk") return askDetail(first);
+  if (first.kind === "pair" || first.kind === "patterns") return askHeads(first);
   return askMany(wants, shape);
 }
 
@@ -58,8 +61,7 @@ function askMany(wants: readonly Want[], shape: Shape): Batch {
   for (const want of wants) {
     if (want.ref.stack !== first.ref.stack || want.ref.batch !== first.ref.batch) continue;
     const tile = isTile(want);
-    if (tile !== tiles || want.kind === "marginals" || want.kind === "refine" || want.kind === "pair")
-      continue;
+    if (tile !== tiles || !(tile || "index" in want || want.kind === "values")) continue;
     const size = shape(want.ref);
     if (tile) {
       const extent = extentOf(want, size);
@@ -103,14 +105,12 @@ function askRefine(want: Want & { kind: "refine" }, shape: Shape): Batch {
     params: { ...placeOf(want), tile: tileRequest(want.of, extent) },
     wants: [want],
     take({ done, tile }, buffers) {
-      if (typeof done !== "number" || !(done >= 0 && done <= 1))
-        throw new Error(`a part done, from 0 to 1, was expected, got ${JSON.stringify(done)}`);
-      if (done < 1) return [[want, done]];
+      if (part(done) < 1) return [[want, part(done)]];
       const found = readTile(want.of, extent, (tile ?? {}) as TileHeader, asBytes(buffers[0]));
       if (found.rows)
         throw new Error(`an exact tile was asked for, one from ${found.rows} queries a cell came`);
       return [
-        [want, done],
+        [want, 1],
         [want.of, found],
       ];
     },
@@ -140,7 +140,7 @@ function askMarginals(want: MarginalsWant): Batch {
   };
 }
 
-function askPair(want: Want & { kind: "pair" }): Batch {
+function askDetail(want: Want & { kind: "qk" }): Batch {
   const { query, key } = want;
   const { layer, head } = want.ref;
   return {
@@ -153,6 +153,27 @@ function askPair(want: Want & { kind: "pair" }): Batch {
       return [[want, { ...numbers, q: both.subarray(0, numbers.size), k: both.subarray(numbers.size) }]];
     },
   };
+}
+
+function askHeads(want: HeadsWant): Batch {
+  const { kind } = want;
+  return {
+    method: kind,
+    params: { ...placeOf(want), ...(kind === "pair" && { query: want.query, key: want.key }) },
+    wants: [want],
+    take(ok, buffers) {
+      if (kind === "patterns" && part(ok.done) < 1) return [[want, part(ok.done)]];
+      const heads = Number(ok.layers) * Number(ok.heads);
+      if (kind === "pair") return [[want, floats(asBytes(buffers[0]), heads)]];
+      const found = ok as unknown as Patterns;
+      return [[want, { ...found, table: floats(asBytes(buffers[0]), found.measures.length * heads) }]];
+    },
+  };
+}
+
+function part(done: unknown): number {
+  if (typeof done === "number" && done >= 0 && done <= 1) return done;
+  throw new Error(`a part done, from 0 to 1, was expected, got ${JSON.stringify(done)}`);
 }
 
 const placeOf = ({ ref: { stack, batch } }: Want) => ({ stack, batch });

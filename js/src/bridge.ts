@@ -32,6 +32,11 @@ export const TRAITS = [
   "threshold_kind",
   "text",
   "run",
+  "sort",
+  "ascending",
+  "like",
+  "filter",
+  "colour_by",
 ] as const satisfies readonly (keyof Traits)[];
 
 type Initial = { [K in keyof Traits]: Traits[K]["value"] };

@@ -47,7 +47,7 @@ export function demand(view: View): void {
     const { queries, keys } = store.shown.value;
     if (!store.panels.value.includes("detail") || !view.onScreen.value) return [];
     const there = query !== null && key !== null && query < queries && key < keys;
-    return there ? [{ kind: "pair", ref, query, key }] : [];
+    return there ? [{ kind: "qk", ref, query, key }] : [];
   };
 
   /** What lies along the axes, of the whole head too: it is there while a new window's is on its way. */
@@ -84,7 +84,7 @@ export function demand(view: View): void {
     const shown = store.shownHead.value;
     const shape = store.shown.value;
     const pictures = view.inSight.value;
-    const small = view.visibleHeads.value
+    const small = (view.visibleHeads.value ?? [])
       .filter(exists)
       .map((index) => ({ kind: "thumbnail", ref: at(index) }) as const);
     const { head, focus } = settled.value;
@@ -101,9 +101,9 @@ export function demand(view: View): void {
         ...(looks && store.panels.value.includes("heatmap") ? strips(shown) : []),
         ...small,
       ],
-      refine(pictures),
+      [...view.finder.wants(), ...refine(pictures)],
       rests ? next(shown) : [],
-      refine(small),
+      [...refine(small), ...(looks ? view.finder.wants(true) : [])],
     );
   });
   view.disposers.push(() => {

@@ -69,6 +69,7 @@ export function sentence(view: View): { who: string; value: string; how: string 
 export function readout(view: View): HTMLElement {
   const { store, select } = view;
   const head = h("span");
+  const facts = h("span");
   const who = h("bdi");
   const value = h("strong");
   const how = h("span");
@@ -82,6 +83,7 @@ export function readout(view: View): HTMLElement {
       const said = sentence(view);
       const { layer, head: index } = store.shownHead.value;
       head.textContent = `layer ${layer} head ${index}${sameHead(store.shownHead.value, store.lockedHead.value) ? "" : ", preview"}`;
+      facts.textContent = view.finder.facts(store.shownHead.value);
       who.textContent = who.title = said.who || "point at a cell or a token";
       who.classList.toggle("idle", !said.who);
       value.textContent = said.value;
@@ -97,5 +99,5 @@ export function readout(view: View): HTMLElement {
       explain.disabled = shown && panels.length === 1;
     }),
   );
-  return h("div", { className: "readout" }, head, who, value, how, explain, lock);
+  return h("div", { className: "readout" }, head, facts, who, value, how, explain, lock);
 }

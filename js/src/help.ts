@@ -11,6 +11,7 @@ const LINES: readonly (readonly [string, string])[] = [
   ["arrows", "move inside the panel that has the focus"],
   ["Shift + arrows", "move by a tenth"],
   ["Enter, Space", "lock what the arrows are on"],
+  ["s", "heads like the locked one first; Esc: no longer"],
   ["/, ctrl + F", "find a token by its text, or jump to one with #index"],
   ["Ctrl or ⌘ + Enter", "in the text box: runs the model on the text; Esc there cancels"],
   ["+ - 0", "on the heatmap: zoom in, zoom out, whole head"],

@@ -51,7 +51,7 @@ export function followReady(root: HTMLElement, view: View): void {
   view.frames.after = () => {
     const { store } = view;
     const grid =
-      !store.panels.value.includes("grid") || !view.onScreen.value || view.visibleHeads.value.length > 0;
+      !store.panels.value.includes("grid") || !view.onScreen.value || view.visibleHeads.value !== null;
     const ready = grid && root.clientWidth > 0 && !view.missing.value;
     attr(root, "data-ready", String(ready));
     if (ready && first) {

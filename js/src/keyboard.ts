@@ -12,11 +12,12 @@ const STEPS: Record<string, readonly [number, number]> = {
 /** `overlays`: the dialogs by the keys that open them. */
 export function onKeys(
   root: HTMLElement,
-  { select, store }: View,
+  { select, store, finder }: View,
   overlays: Record<string, HTMLDialogElement>,
 ): void {
   const actions: Record<string, () => void> = {
     d: () => select.togglePanel("detail"),
+    s: () => finder.toggleLike(),
     r: () => turn(store),
     p: () => {
       root.querySelector<HTMLDetailsElement>(".menu")!.open = true;
@@ -51,8 +52,10 @@ export function onKeys(
       select.step(step[0], step[1]);
     } else if (action) action();
     else if (overlay) overlay.showModal();
-    else if (event.key === "Escape") select.release();
-    else return;
+    else if (event.key === "Escape") {
+      if (store.like.value) finder.toggleLike();
+      else select.release();
+    } else return;
     event.preventDefault();
   });
 }

@@ -116,7 +116,7 @@ function build(
           panel.dispose();
           made.delete(name);
         }
-      if (!wanted.includes("grid")) view.visibleHeads.value = [];
+      if (!wanted.includes("grid")) view.visibleHeads.value = null;
       const elements = wanted.map((name) => {
         let panel = made.get(name);
         if (!panel) {

@@ -32,6 +32,8 @@ export type Direction = (typeof DIRECTIONS)[number];
 export type Theme = (typeof THEMES)[number];
 export type Components = (typeof COMPONENTS)[number];
 export type ThresholdKind = (typeof THRESHOLD_KINDS)[number];
+/** A measure or "pair", and the least of it. */
+export type Filter = [string, number];
 export type Dtype = "u8" | "u16";
 export type Range = [number, number];
 /** (q0, q1, k0, k1): queries [q0, q1) and keys [k0, k1). */
@@ -59,6 +61,10 @@ export interface StackMeta {
   /** Where only some layers or heads were kept: their numbers in the model. */
   kept_layers?: number[];
   kept_heads?: number[];
+  /** Where query heads share them: key-value heads, per layer. */
+  key_heads?: (number | null)[];
+  /** Where some layers have one: the most keys in a row that a query may look at, per layer. */
+  windows?: (number | null)[];
   examples: Example[];
 }
 
@@ -80,6 +86,8 @@ export interface Meta {
   /** Which of the captures that this widget has shown; messages say which one they are about. */
   capture?: number;
   model: string;
+  /** What heads are measured by: name, title and unit; "" for a share from 0 to 1. */
+  measures?: [string, string, string][];
   stacks: StackMeta[];
 }
 

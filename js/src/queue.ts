@@ -38,7 +38,8 @@ export class Queue {
         if (this.has(want)) continue;
         const key = wantKey(want);
         const pending = this.pending.has(key);
-        if (want.kind === "refine") return { open, refine: pending ? null : want };
+        if (want.kind === "refine" || want.kind === "patterns")
+          return { open, refine: pending ? null : want };
         if (!pending) open.set(key, want);
       }
     return { open, refine: null };

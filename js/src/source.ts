@@ -11,7 +11,15 @@ import { Refining } from "./refining";
 import { type Answer, type Link, type Rpc, RpcError } from "./rpc";
 import { computed, effect, type ReadonlySignal, type Signal, signal } from "./signals";
 import { Strips } from "./strips";
-import { type Item, type Refusal, type TileWant, type Want, wantKey } from "./wants";
+import {
+  type HeadsWant,
+  type Item,
+  type Patterns,
+  type Refusal,
+  type TileWant,
+  type Want,
+  wantKey,
+} from "./wants";
 import type { Window } from "./window";
 
 export interface HeadRef {
@@ -74,6 +82,10 @@ export interface DataSource {
   cell(ref: HeadRef, query: number, key: number): CellValue | null;
   /** How a weight came about; why nobody knows; or null until one of them has come. */
   pair(ref: HeadRef, query: number, key: number): PairDetail | Refusal | null;
+  /** What every head does, or the exact weights of a pair in every head; null until it has come. */
+  heads(want: HeadsWant): Patterns | Float32Array | null;
+  /** How far the measuring of heads is, from 0 to 1, while it goes on. */
+  readonly finding: ReadonlySignal<number>;
   /**
    * Replaces what `owner` needs, most urgent first, in phases: none of a phase is asked for while something of an earlier
    * one is still to be refined. What was not asked for yet is forgotten.
@@ -115,6 +127,7 @@ export class TileSource implements DataSource {
   readonly version = signal(0);
   readonly problem = signal<string | null>(null);
   readonly progress = signal<number | null>(null);
+  readonly finding = signal(0);
   readonly link: ReadonlySignal<Link>;
   readonly #cache = new Cache<Item>(BUDGET, (key) => this.#queue.wanted(key));
   /** What travelled with the widget costs no message and is never dropped. */
@@ -231,8 +244,13 @@ export class TileSource implements DataSource {
 
   pair(ref: HeadRef, query: number, key: number): PairDetail | Refusal | null {
     void this.version.value;
-    const found = this.#cache.get(wantKey({ kind: "pair", ref, query, key }));
+    const found = this.#cache.get(wantKey({ kind: "qk", ref, query, key }));
     return (found as PairDetail | Refusal | undefined) ?? null;
+  }
+
+  heads(want: HeadsWant): Patterns | Float32Array | null {
+    void this.version.value;
+    return (this.#cache.get(wantKey(want)) as Patterns | Float32Array | undefined) ?? null;
   }
 
   want(owner: object, ...phases: readonly (readonly Want[])[]): void {
@@ -314,7 +332,8 @@ export class TileSource implements DataSource {
     let came = false;
     for (const [want, item] of items) {
       if (typeof item === "number") {
-        this.#refining.note(want, item);
+        if (want.kind === "patterns") this.finding.value = item;
+        else this.#refining.note(want, item);
         continue;
       }
       came = true;
@@ -360,6 +379,7 @@ export class TileSource implements DataSource {
 }
 
 function bytesOf(item: Item): number {
+  if ("table" in item) return item.table.byteLength;
   if ("codes" in item) return item.codes.byteLength;
   return "received" in item
     ? item.received.byteLength + item.entropy.byteLength

@@ -4,6 +4,7 @@ import type {
   Colormap,
   Components,
   Direction,
+  Filter,
   LiveText,
   Meta,
   PanelName,
@@ -84,6 +85,11 @@ export interface Traits {
   threshold_kind: Signal<ThresholdKind>;
   text: Signal<LiveText>;
   run: Signal<Partial<Run>>;
+  sort: Signal<string | null>;
+  ascending: Signal<boolean>;
+  like: Signal<[number, number] | null>;
+  filter: Signal<Filter | null>;
+  colour_by: Signal<string | null>;
 }
 
 export interface Store extends Traits {

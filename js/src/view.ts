@@ -3,6 +3,7 @@
 import type { Tile } from "./codes";
 import type { Ramp } from "./colour";
 import { type HeadRange, headRange } from "./domain";
+import { createFinder, type Finder } from "./finder";
 import type { Frames } from "./frames";
 import { type Sight, sightOf } from "./layers";
 import { type Passing, passing } from "./passing";
@@ -22,8 +23,10 @@ export interface View {
   readonly select: Selection;
   readonly frames: Frames;
   readonly dark: ReadonlySignal<boolean>;
-  /** The heads whose thumbnails are on screen, nearest to the eye first. */
-  readonly visibleHeads: Signal<readonly HeadIndex[]>;
+  /** What the heads of the grid are sorted, filtered and coloured by. */
+  readonly finder: Finder;
+  /** The heads whose thumbnails are on screen, nearest to the eye first; null until the grid has been painted. */
+  readonly visibleHeads: Signal<readonly HeadIndex[] | null>;
   /** The best picture of the shown head that is here, and how it is coloured. */
   readonly picture: ReadonlySignal<Picture>;
   /** What the focused token looks at, or what looks at it. */
@@ -101,7 +104,7 @@ export function createView(
     const line = source.column(ref, key);
     return line && { ...line, side: "key", index: key, other: query };
   });
-  const visibleHeads = signal<readonly HeadIndex[]>([]);
+  const visibleHeads = signal<readonly HeadIndex[] | null>(null);
   const panelHeight = signal(360);
   const onScreen = signal(true);
   const ratio = signal(1);
@@ -131,7 +134,7 @@ export function createView(
   const missing = computed(() => {
     void source.version.value;
     const { stack, batch } = store.shown.value;
-    const small = visibleHeads.value.map(
+    const small = (visibleHeads.value ?? []).map(
       (index) => ({ kind: "thumbnail", ref: { stack: stack.name, batch, ...index } }) as const,
     );
     return [...inSight.value, ...small].some((want) => !source.has(want));
@@ -142,6 +145,7 @@ export function createView(
     select,
     frames,
     dark,
+    finder: createFinder(store, source),
     visibleHeads,
     picture,
     gaze,

@@ -10,13 +10,30 @@ export type TileWant = { ref: HeadRef } & ({ kind: "thumbnail" | "detail" } | ({
 
 export type MarginalsWant = { kind: "marginals"; ref: HeadRef; window: WindowTrait };
 
+/** Of all heads of a stack: what they do, or what they make of one pair. */
+export type HeadsWant =
+  | { kind: "patterns"; ref: HeadRef }
+  | { kind: "pair"; ref: HeadRef; query: number; key: number };
+
+/** What every head does, in numbers: measures x heads, row by row, layer by layer; NaN where one does not apply. */
+export interface Patterns {
+  measures: string[];
+  table: Float32Array;
+  /** What each head does most, in words. */
+  labels: string[];
+  /** Queries looked at; null: all of them. */
+  rows: number | null;
+  queries: number;
+}
+
 export type Want =
   | TileWant
+  | HeadsWant
   | { kind: "values"; ref: HeadRef }
   | { kind: "row" | "column"; ref: HeadRef; index: number }
   | MarginalsWant
   /** How one weight came about. */
-  | { kind: "pair"; ref: HeadRef; query: number; key: number }
+  | { kind: "qk"; ref: HeadRef; query: number; key: number }
   /** A tile that is here, but sampled, is to become exact. */
   | { kind: "refine"; ref: HeadRef; of: TileWant };
 
@@ -25,8 +42,11 @@ export interface Refusal {
   why: string;
 }
 
-/** What can come: a tile, exact weights (row-major, NaN where masked), strips along the axes, or how a weight came about. */
-export type Item = Tile | Float32Array | Marginals | PairDetail | Refusal;
+/**
+ * What can come: a tile, exact weights (row-major, NaN where masked), strips along the axes, a table of heads, or how a
+ * weight came about.
+ */
+export type Item = Tile | Float32Array | Marginals | Patterns | PairDetail | Refusal;
 
 export function isTile(want: Want): want is TileWant {
   return want.kind === "thumbnail" || want.kind === "detail" || want.kind === "tile";
@@ -43,7 +63,7 @@ export function wantKey(want: Want): string {
         ? want.index
         : want.kind === "marginals"
           ? want.window
-          : want.kind === "pair"
+          : "query" in want
             ? `${want.query},${want.key}`
             : "";
   return `${want.kind}|${which}|${headKey(want.ref)}`;

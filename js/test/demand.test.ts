@@ -36,6 +36,8 @@ function setup(tokens: number) {
     column: () => null,
     cell: () => null,
     pair: () => null,
+    heads: () => null,
+    finding: signal(0),
     want: (_, ...next) => {
       phases = next;
     },
@@ -74,7 +76,7 @@ afterEach(() => {
 describe("what a view wants", () => {
   it("is how the pair in focus came about, once the eye rests on it and while its panel is there", () => {
     const { view, store, wanted } = setup(200);
-    const pairs = () => wanted()[0]?.filter((want) => want.startsWith("pair"));
+    const pairs = () => wanted()[0]?.filter((want) => want.startsWith("qk"));
     store.query.value = 4;
     store.key.value = 2;
     vi.advanceTimersByTime(200);

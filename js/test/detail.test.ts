@@ -218,7 +218,7 @@ describe("the strips", () => {
 
 describe("asking for a pair", () => {
   const ref = { stack: "self", batch: 0, layer: 3, head: 5 };
-  const want: Want = { kind: "pair", ref, query: 7, key: 2 };
+  const want: Want = { kind: "qk", ref, query: 7, key: 2 };
   const shape = () => ({ queries: 13, keys: 13 });
 
   it("takes one message of its own, and reads q and k from one buffer", () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { gridGeometry, headAt, visibleHeads } from "../src/gridgeometry";
+import { cornerOf, gridGeometry, headAt, placeBeside, placeOf, visibleHeads } from "../src/gridgeometry";
 import { heatGeometry, indexAt, labelStep, tickStep, tokenAt } from "../src/heatgeometry";
 import { moved } from "../src/pointing";
 
@@ -88,6 +88,58 @@ describe("the grid", () => {
       head: 31,
     });
     expect(corner[0]).toEqual({ layer: 31, head: 31 });
+  });
+});
+
+describe("the grid in an order of its own", () => {
+  const flow = Array.from({ length: 70 }, (_, i) => ({ layer: (i * 7) % 10, head: i % 7 }));
+
+  it("finds each head where it is drawn, names included, and nothing behind the last", () => {
+    for (const room of [255, 430, 1400]) {
+      const g = gridGeometry(10, 7, 1, room, 400, { flow });
+      expect(g.totalWidth).toBeLessThanOrEqual(room);
+      flow.forEach((head, place) => {
+        expect(placeOf(g, head)).toBe(place);
+        const { x, y } = cornerOf(g, place, { x: 0, y: 5 });
+        for (const inside of [-8, 1, g.height - 1]) expect(headAt(g, x + 1, y + 5 + inside)).toEqual(head);
+      });
+      expect(headAt(g, g.left + 1, g.totalHeight + 20)).toBeNull();
+    }
+  });
+
+  it("is as large as the room allows, and no smaller than a name", () => {
+    const few = gridGeometry(10, 7, 1, 430, 400, { flow: flow.slice(0, 3) });
+    const many = gridGeometry(10, 7, 1, 430, 400, { flow });
+    expect(few.width).toBe(84);
+    expect(many.totalHeight).toBeLessThanOrEqual(400);
+    expect(gridGeometry(10, 7, 1, 255, 100, { flow }).width).toBeGreaterThanOrEqual(32);
+    expect(gridGeometry(10, 7, 1, 430, 400, { flow: [] }).count).toBe(0);
+  });
+
+  it("has every head in sight once", () => {
+    const g = gridGeometry(10, 7, 1, 255, 100, { flow });
+    const seen = visibleHeads(g, 0, 0, 255, 100, flow[0]!);
+    expect(seen[0]).toEqual(flow[0]);
+    expect(seen.length).toBeLessThan(70);
+    expect(visibleHeads(g, 0, 0, 255, g.totalHeight, { layer: 99, head: 0 })).toHaveLength(70);
+  });
+
+  it("is walked to its end by arrows, row after row; a matrix keeps to its rows", () => {
+    const g = gridGeometry(10, 7, 1, 430, 400, { flow });
+    const walk = (from: number, down: number, right: number) => placeBeside(g, from, down, right);
+    expect([
+      walk(g.columns - 1, 0, 1),
+      walk(0, 0, -1),
+      walk(69, 0, 1),
+      walk(0, 1, 0),
+      walk(-1, 0, 1),
+    ]).toEqual([...[g.columns, 0, 69, g.columns, 0]]);
+    const matrix = gridGeometry(10, 7, 1, 430, 400);
+    expect([
+      placeBeside(matrix, 6, 0, 1),
+      placeBeside(matrix, 7, 0, -1),
+      placeBeside(matrix, 8, -1, 0),
+    ]).toEqual([...[6, 7, 1]]);
   });
 });
 

@@ -55,6 +55,11 @@ export const TRAITS = () => ({
   threshold_kind: "weight" as "weight" | "mass",
   text: "" as LiveText,
   run: {} as Partial<Run>,
+  sort: null as string | null,
+  ascending: false,
+  like: null as [number, number] | null,
+  filter: null as [string, number] | null,
+  colour_by: null as string | null,
 });
 
 export const store = (): Store => createStore(TRAITS());

@@ -80,6 +80,7 @@ export interface MadeUp {
   placed?: readonly Placed[];
   /** Answers what is asked beside tiles and weights; without it there is no kernel. */
   ask?: DataSource["ask"];
+  heads?: DataSource["heads"];
 }
 
 /** A source that makes its weights up; what it was asked for is counted. */
@@ -113,6 +114,8 @@ export function madeUp(
     },
     cell: (_: HeadRef, query: number, key: number) => ({ value: weight(query, key), exact: true, cells: 1 }),
     pair: () => null,
+    heads: (want) => options.heads?.(want) ?? null,
+    finding: signal(0),
     want() {},
     has: () => true,
     retry() {},

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnwidget as aw
-from attnwidget.analysis import MEASURES
+from attnwidget.analysis import MEASURES, Finding
 from attnwidget.attention.limits import limits
 
 WORDS = ["[CLS]", "the", "cat", ",", "sat", "the", "cat", ".", "the", "[SEP]"]
@@ -212,3 +212,58 @@ def test_a_row_of_nothing_and_a_single_token_do_no_harm():
     one = capture_of(np.ones((1, 1, 1, 1), dtype=np.float32), None, ["a"], [False]).patterns()
     assert np.isnan(one["entropy"]).all()
     assert one.shapes.tolist() == [["mixed"]]
+
+
+def test_a_table_made_in_slices_is_the_one_made_at_once():
+    capture = capture_of(random_weights(4, n=10, heads=3))
+    finding = Finding(capture.stacks["self"], 0, window=2)
+    done = []
+    while not finding.step(0):
+        assert finding.patterns is None
+        done.append(finding.done)
+    assert len(done) >= 2
+    assert done == sorted(done)
+    assert max(done) < 1
+    assert finding.done == 1
+    expected = capture.patterns(window=2)
+    for name, column in finding.patterns.columns.items():
+        np.testing.assert_array_equal(column, expected[name])
+
+
+def test_a_table_that_failed_begins_anew(monkeypatch):
+    capture = capture_of(random_weights(4, n=10, heads=3))
+    finding = Finding(capture.stacks["self"], 0)
+    assert not finding.step(0)
+    with monkeypatch.context() as patch:
+        patch.setattr("attnwidget.analysis.streaming.np.nan_to_num", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            finding.step()
+    assert finding.done == 0
+    assert finding.step(np.inf)
+    np.testing.assert_array_equal(finding.patterns["max"], capture.patterns()["max"])
+
+
+def test_labels_say_what_heads_do_most_and_how_much():
+    n = 10
+    at = np.arange(n)
+    weights = one_hot([np.maximum(at - 1, 0), np.zeros(n, dtype=int), np.full(n, 4)])
+    even = np.full((1, 1, n, n), 1 / n, dtype=np.float32)
+    tokens = [str(number) for number in range(n)]
+    patterns = aw.AttentionCapture.from_weights(np.concatenate([weights, even], axis=1), tokens).patterns(window=1)
+    assert patterns.labels == [
+        "previous-token head, 0.9 on the token before",
+        "first-token head, 1 on the first token",
+        "one-key head, 1 on key 4",
+        "broad head, entropy 1 of that of an even row",
+    ]
+    one = aw.AttentionCapture.from_weights(np.ones((1, 1, 1, 1), dtype=np.float32), ["a"]).patterns()
+    assert one.labels == ["no query has two keys to choose from"]
+
+
+def test_an_example_without_tokens_has_a_table_of_nothing():
+    layers = capture_of(random_weights(5)).stacks["self"].layers
+    tokens = [aw.Tokens.from_pieces(WORDS, special=SPECIAL)]
+    stack = aw.AttentionStack("self", layers, query_tokens=tokens, query_spans=[(3, 3)], key_spans=[(3, 3)])
+    patterns = aw.AttentionCapture([stack]).patterns()
+    assert all(np.isnan(column).all() for column in patterns.columns.values())
+    assert set(patterns.labels) == {"no query has two keys to choose from"}

@@ -69,7 +69,10 @@ def test_a_pooled_tile_holds_the_largest_weight_of_each_bin(capture):
         (None, "the message must be an object, got NoneType"),
         ({"method": "tiles"}, "'id' must be a whole number, got None"),
         ({"id": True, "method": "tiles"}, "'id' must be a whole number, got True"),
-        ({"id": 1, "method": "rm"}, "unknown method 'rm': expected one of tiles, values, refine, marginals, detail"),
+        (
+            {"id": 1, "method": "rm"},
+            "unknown method 'rm': expected one of tiles, values, refine, marginals, pair, patterns, detail",
+        ),
         ({"id": 1, "method": "tiles", "params": []}, "'params' must be an object, got list"),
         (tiles(), "'tiles' must be a list with at least one item, got []"),
         (tiles(TILE, stack="cross"), "unknown stack 'cross': this capture has 'self'"),

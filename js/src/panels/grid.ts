@@ -1,20 +1,34 @@
-/** Every head of the stack as a small heatmap: layers down, heads across. */
+/** Every head of the stack as a small heatmap: layers down, heads across, or a flow in the order of a measure. */
 import { fit, surface } from "../canvas";
 import { attr, h } from "../dom";
-import { type GridGeometry, gridGeometry, headAt, visibleHeads } from "../gridgeometry";
-import { moved, pointing } from "../pointing";
+import {
+  cornerOf,
+  type GridGeometry,
+  gridGeometry,
+  headAt,
+  headOf,
+  placeBeside,
+  placeOf,
+  visibleHeads,
+} from "../gridgeometry";
+import { pointing } from "../pointing";
 import { scroller } from "../scroller";
 import { signal } from "../signals";
 import { type HeadIndex, sameHead } from "../state";
 import { palette } from "../theme";
 import type { View } from "../view";
+import { drawCells, drawMargins, drawNames, groupAt, marginWords } from "./gridmarks";
+import { gridTools } from "./gridtools";
 import { makePanel, type Panel } from "./panel";
 import { Thumbnails } from "./thumbnails";
 
 const LABEL = "All heads. Arrow keys preview a head, Enter or Space locks it.";
 
+/** The height that the controls take of the panel. */
+const TOOLS = 54;
+
 export function grid(view: View): Panel {
-  const { store, select, frames } = view;
+  const { store, select, frames, finder } = view;
   const panel = makePanel(view, "grid", "Layers × heads");
   const over = surface("grid-overlay", "over");
   const area = scroller("grid", LABEL, () => repaint(), over.canvas);
@@ -22,88 +36,110 @@ export function grid(view: View): Panel {
   area.element.append(current);
   attr(area.element, "role", "listbox");
   attr(area.element, "aria-activedescendant", "current");
-  panel.body.append(area.element);
+  const tools = gridTools(view);
+  panel.onDispose(tools.dispose);
+  panel.body.append(tools.element, area.element);
   const thumbnails = new Thumbnails();
   const geometry = signal<GridGeometry | null>(null);
-  let seen = { width: 0, height: 0 };
+  const margin = signal("");
+  let size = { width: 0, height: 0 };
   let scrolls = false;
-  let revealed: HeadIndex | null = null;
+  let revealed = "";
+  const seen = () => ({ x: area.x, y: area.y, ...size });
 
-  const reveal = ({ layer, head }: HeadIndex) => {
+  const reveal = (head: HeadIndex) => {
     const g = geometry.peek();
-    if (g) area.reveal(g.left + head * g.pitchX, g.top + layer * g.pitchY, g.pitchX, g.pitchY, g.left, g.top);
+    const place = g ? placeOf(g, head) : -1;
+    if (!g || place < 0) return;
+    const { x, y } = cornerOf(g, place);
+    area.reveal(x, y, g.pitchX, g.pitchY, g.left, g.top);
   };
 
   const repaint = panel.painting(() => {
     const { stack, queries, keys } = store.shown.value;
-    const high = view.panelHeight.value;
-    const g = gridGeometry(stack.layers, stack.heads, keys / queries, panel.width.value, high);
-    seen = area.fit(g.totalWidth, g.totalHeight, panel.width.value, high);
+    const high = view.panelHeight.value - TOOLS;
+    const flow = finder.flow.value;
+    const marks = { flow, groups: groupAt(view, 0) !== null, windows: Boolean(stack.windows) };
+    const g = gridGeometry(stack.layers, stack.heads, keys / queries, panel.width.value, high, marks);
+    size = area.fit(g.totalWidth, g.totalHeight, panel.width.value, high);
     geometry.value = g;
-    scrolls = seen.width < g.totalWidth || seen.height < g.totalHeight;
-    if (revealed !== store.lockedHead.value) {
-      revealed = store.lockedHead.value;
-      reveal(revealed);
+    scrolls = size.width < g.totalWidth || size.height < g.totalHeight;
+    const locked = store.lockedHead.value;
+    // Where it stands may have changed with the order.
+    const stands = `${placeOf(g, locked)} ${JSON.stringify(locked)} ${g.count}`;
+    if (revealed !== stands) {
+      revealed = stands;
+      reveal(locked);
     }
-    const heads = visibleHeads(g, area.x, area.y, seen.width, seen.height, store.lockedHead.value);
-    const now = view.onScreen.value ? heads : [];
+    const heads = visibleHeads(g, area.x, area.y, size.width, size.height, locked);
+    const coloured = finder.colour.value !== null;
+    const now = view.onScreen.value && !coloured ? heads : [];
     if (JSON.stringify(now) !== JSON.stringify(view.visibleHeads.peek())) view.visibleHeads.value = now;
     const { context } = area;
-    thumbnails.draw(view, context, g, heads, area.x, area.y);
-    const colours = palette(view.dark.value);
-    context.fillStyle = colours.page;
-    context.fillRect(0, 0, g.left - 2, seen.height);
-    context.fillRect(0, 0, seen.width, g.top - 2);
-    context.fillStyle = colours.muted;
-    for (let n = 0, step = Math.ceil(19 / g.pitchX); n < g.heads; n += step) {
-      const x = g.left + n * g.pitchX + g.width / 2 - area.x;
-      context.textAlign = "center";
-      if (x > g.left) context.fillText(String(n), x, g.top - 9);
-    }
-    for (let n = 0, step = Math.ceil(13 / g.pitchY); n < g.layers; n += step) {
-      const y = g.top + n * g.pitchY + g.height / 2 - area.y;
-      context.textAlign = "right";
-      if (y > g.top) context.fillText(String(n), g.left - 7, y + 0.5);
-    }
+    if (coloured) drawCells(view, context, g, heads, seen());
+    else thumbnails.draw(view, context, g, heads, area);
+    if (flow) drawNames(view, context, g, heads, seen());
+    else drawMargins(view, context, g, seen());
   });
 
   panel.painting(() => {
     const g = geometry.value;
     if (!g) return;
     const colours = palette(view.dark.value);
-    fit(over, seen.width, seen.height);
+    fit(over, size.width, size.height);
     const { context } = over;
-    const outline = ({ layer, head }: HeadIndex, ink: string, weight: number) => {
+    const outline = (head: HeadIndex, ink: string, weight: number) => {
+      const place = placeOf(g, head);
+      if (place < 0) return;
       context.strokeStyle = ink;
       context.lineWidth = weight;
-      const x = g.left + head * g.pitchX - area.x;
-      const y = g.top + layer * g.pitchY - area.y;
-      if (x < g.left - 4 || y < g.top - 4) return;
+      const { x, y } = cornerOf(g, place, area);
+      if (!g.flow && (x < g.left - 4 || y < g.top - 4)) return;
       context.strokeRect(x - 1.5, y - 1.5, g.width + 3, g.height + 3);
     };
     outline(store.lockedHead.value, colours.accent, 2);
-    const { layer, head } = store.shownHead.value;
-    const preview = !sameHead(store.shownHead.value, store.lockedHead.value);
-    if (preview) outline(store.shownHead.value, colours.ink, 1);
-    current.textContent = `layer ${layer} head ${head}`;
-    panel.note.textContent = preview
-      ? `preview of layer ${layer} head ${head}`
-      : scrolls
-        ? `${g.layers} × ${g.heads} heads, scroll for the rest`
-        : "hover previews, click locks";
+    const shown = store.shownHead.value;
+    const { layer, head } = shown;
+    const preview = !sameHead(shown, store.lockedHead.value);
+    if (preview) outline(shown, colours.ink, 1);
+    const label = finder.label(shown);
+    current.textContent = [`layer ${layer} head ${head}`, label, finder.facts(shown)]
+      .filter(Boolean)
+      .join(", ");
+    panel.note.textContent =
+      margin.value ||
+      (label
+        ? `${layer}.${head} ${label}`
+        : preview
+          ? `preview of layer ${layer} head ${head}`
+          : scrolls
+            ? `${g.count} heads, scroll for the rest`
+            : "hover previews, click locks");
   });
 
   pointing<HeadIndex>(area.element, frames, {
     at: ({ offsetX: x, offsetY: y }) => {
       const g = geometry.value;
-      return g && x > g.left && y > g.top ? headAt(g, x + area.x, y + area.y) : null;
+      return g && (g.flow || (x > g.left && y > g.top)) ? headAt(g, x + area.x, y + area.y) : null;
     },
-    hover: (index) => select.hoverHead(index),
+    hover(index, event) {
+      const g = geometry.value;
+      margin.value =
+        g && event && !index
+          ? marginWords(
+              view,
+              g,
+              event.offsetX + (event.offsetX > g.left ? area.x : 0),
+              event.offsetY + (event.offsetY > g.top ? area.y : 0),
+            )
+          : "";
+      select.hoverHead(index);
+    },
     lock: (index) => select.lockHead(index),
     arrow(down, right) {
-      const { layer, head } = store.shownHead.value;
-      const { layers, heads } = store.shown.value.stack;
-      const next = { layer: moved(layer, down, layers), head: moved(head, right, heads) };
+      const g = geometry.value;
+      if (!g?.count) return;
+      const next = headOf(g, placeBeside(g, placeOf(g, store.shownHead.value), down, right));
       select.hoverHead(next);
       reveal(next);
     },

@@ -2,7 +2,7 @@
 import { paint, type Tile } from "../codes";
 import { lookup, pack, type Ramp } from "../colour";
 import { headRange } from "../domain";
-import type { GridGeometry } from "../gridgeometry";
+import { cornerOf, type GridGeometry, placeOf } from "../gridgeometry";
 import type { HeadIndex } from "../state";
 import { palette } from "../theme";
 import type { View } from "../view";
@@ -21,8 +21,7 @@ export class Thumbnails {
     context: CanvasRenderingContext2D,
     g: GridGeometry,
     heads: readonly HeadIndex[],
-    left: number,
-    top: number,
+    scrolled: { x: number; y: number },
   ): void {
     const { store, source } = view;
     const ratio = devicePixelRatio || 1;
@@ -41,8 +40,9 @@ export class Thumbnails {
     if (look !== this.#colours) this.#pictures.clear();
     this.#colours = look;
     for (const { layer, head } of heads) {
-      const x = Math.round((g.left + head * g.pitchX - left) * ratio);
-      const y = Math.round((g.top + layer * g.pitchY - top) * ratio);
+      const corner = cornerOf(g, placeOf(g, { layer, head }), scrolled);
+      const x = Math.round(corner.x * ratio);
+      const y = Math.round(corner.y * ratio);
       const tile = source.thumbnail({ stack: stack.name, batch, layer, head });
       if (!tile) {
         context.fillStyle = colours.raised;
@@ -65,13 +65,10 @@ export class Thumbnails {
     context.strokeStyle = colours.rule;
     context.lineWidth = 1;
     context.beginPath();
-    for (const { layer, head } of heads)
-      context.rect(
-        g.left + head * g.pitchX - left - 0.5,
-        g.top + layer * g.pitchY - top - 0.5,
-        g.width + 1,
-        g.height + 1,
-      );
+    for (const head of heads) {
+      const { x, y } = cornerOf(g, placeOf(g, head), scrolled);
+      context.rect(x - 0.5, y - 0.5, g.width + 1, g.height + 1);
+    }
     context.stroke();
   }
 }

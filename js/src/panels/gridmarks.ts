@@ -1,0 +1,116 @@
+/** What is written and marked around the small pictures: numbers, names, key-value heads, windows; and cells of one colour. */
+import { hatch, textWidth } from "../canvas";
+import { colourAt, inkOn, positions } from "../colour";
+import { keyHead, PAIR, windowWords } from "../finder";
+import { formatEnd } from "../format";
+import { cornerOf, type GridGeometry, placeOf } from "../gridgeometry";
+import type { HeadIndex } from "../state";
+import { palette } from "../theme";
+import type { View } from "../view";
+
+export interface Seen {
+  x: number;
+  y: number;
+  width: number;
+  height: number;
+}
+
+/** Narrower cells hold so few of the numbers that none is better. */
+const LEAST_WRITTEN = 24;
+
+/** Heads as cells of one colour each, with their numbers where these fit. */
+export function drawCells(
+  view: View,
+  context: CanvasRenderingContext2D,
+  g: GridGeometry,
+  heads: readonly HeadIndex[],
+  seen: Seen,
+): void {
+  const { store, finder } = view;
+  const { values, range } = finder.colour.value!;
+  const dark = view.dark.value;
+  const colours = palette(dark);
+  const position = positions(store.colour_by.value === PAIR ? store.scale.value : "linear", range);
+  const masked = hatch(context, colours);
+  context.textAlign = "center";
+  for (const head of heads) {
+    const { x, y } = cornerOf(g, placeOf(g, head), seen);
+    const value = values[head.layer * store.shown.value.stack.heads + head.head]!;
+    const rgb = value < 0 ? colours.missing : colourAt(position(value), store.colormap.value, dark);
+    context.fillStyle = Number.isNaN(value) ? masked : `rgb(${rgb})`;
+    context.fillRect(x, y, g.width, g.height);
+    const text = value >= 0 ? formatEnd(value) : "";
+    context.fillStyle = inkOn(rgb);
+    if (g.height > 11 && g.width >= LEAST_WRITTEN && textWidth(context, text) < g.width)
+      context.fillText(text, x + g.width / 2, y + g.height / 2 + 0.5);
+  }
+}
+
+/** The names of heads in a flow, each above its picture. */
+export function drawNames(
+  view: View,
+  context: CanvasRenderingContext2D,
+  g: GridGeometry,
+  heads: readonly HeadIndex[],
+  seen: Seen,
+): void {
+  context.fillStyle = palette(view.dark.value).muted;
+  context.textAlign = "left";
+  for (const head of heads) {
+    const { x, y } = cornerOf(g, placeOf(g, head), seen);
+    context.fillText(`${head.layer}.${head.head}`, x, y - 6.5);
+  }
+}
+
+/** The numbers of layers and heads beside a matrix, over whatever is scrolled under them. */
+export function drawMargins(
+  view: View,
+  context: CanvasRenderingContext2D,
+  g: GridGeometry,
+  seen: Seen,
+): void {
+  const { store } = view;
+  const colours = palette(view.dark.value);
+  const { layers, heads } = store.shown.value.stack;
+  context.fillStyle = colours.page;
+  context.fillRect(0, 0, g.left - 2, seen.height);
+  context.fillRect(0, 0, seen.width, g.top - 2);
+  context.fillStyle = context.strokeStyle = colours.muted;
+  const stroke = (weight: number, ...points: [number, number][]) => {
+    context.lineWidth = weight;
+    context.beginPath();
+    for (const [x, y] of points) context.lineTo(x, y);
+    context.stroke();
+  };
+  context.textAlign = "center";
+  for (let n = 0, step = Math.ceil(19 / g.pitchX); n < heads; n++) {
+    const x = g.left + n * g.pitchX - seen.x;
+    if (n % step === 0 && x + g.width / 2 > g.left) context.fillText(String(n), x + g.width / 2, g.top - 9);
+    const [first, last] = groupAt(view, n)?.heads ?? [];
+    const [left, right] = [Math.max(g.left, x) + 1, x + (last! - n) * g.pitchX + g.width - 1];
+    if (n === first && right > left) stroke(1.5, [left, 6], [left, 2], [right, 2], [right, 6]);
+  }
+  context.textAlign = "right";
+  for (let n = 0, step = Math.ceil(13 / g.pitchY); n < layers; n++) {
+    const y = g.top + n * g.pitchY + g.height / 2 - seen.y;
+    if (y <= g.top) continue;
+    if (n % step === 0) context.fillText(String(n), g.left - 7, y + 0.5);
+    if (windowWords(store, n)) stroke(2.5, [2, y - 3], [9, y + 3]);
+  }
+}
+
+/** The key-value head that stands above a column: where all layers share them alike. */
+export function groupAt({ store }: View, head: number) {
+  const counts = store.shown.value.stack.key_heads;
+  return counts?.every((count) => count === counts[0]) ? keyHead(store, { layer: 0, head }) : null;
+}
+
+/** What the pointer is at beside the pictures, in words. */
+export function marginWords(view: View, g: GridGeometry, x: number, y: number): string {
+  const head = Math.floor((x - g.left) / g.pitchX);
+  const layer = Math.floor((y - g.top) / g.pitchY);
+  if (g.flow || (head >= 0 && layer >= 0)) return "";
+  const shared = groupAt(view, head);
+  if (head >= 0) return shared ? `kv ${shared.index} · heads ${shared.heads.join("–")}` : "";
+  return windowWords(view.store, layer);
+}
