@@ -37,6 +37,8 @@ EMBED_BUDGET: Final = 1_000_000
 
 PANELS: Final = ("grid", "heatmap", "lines", "text")
 DIRECTIONS: Final = ("from", "to")
-SCALES: Final = ("linear", "sqrt", "log")
+SCALES: Final = ("linear", "sqrt", "log", "quantile")
 COLORMAPS: Final = ("oslo", "cividis", "magma", "viridis")
 THEMES: Final = ("auto", "light", "dark")
+MEASURES: Final = ("weight", "lift")
+DIVERGING: Final = ("auto", "vik", "berlin")

@@ -13,6 +13,7 @@ import numpy as np
 from cachetools import LRUCache
 
 from attnwidget.widget.codes import encode
+from attnwidget.widget.measures import measured
 from attnwidget.widget.parsing import (
     MARGINAL_ROWS,
     MAX_REFINED_CELLS,
@@ -21,6 +22,7 @@ from attnwidget.widget.parsing import (
     check_size,
     integer,
     mapping,
+    measure_of,
     parse_marginals,
     parse_refine,
     parse_tiles,
@@ -53,6 +55,7 @@ class Answerer:
     def __init__(self, capture: AttentionCapture) -> None:
         self._capture: AttentionCapture | None = capture
         self._lock = threading.Lock()
+        self._measured: dict[str, AttentionCapture] = {}
         self._cache = TileCache()
         self._begun: LRUCache[TileRequest, Refinement] = LRUCache(_BEGUN_CELLS, getsizeof=attrgetter("cells"))
         self._methods: dict[str, Callable[[AttentionCapture, Mapping[str, Any]], Reply]] = {
@@ -85,7 +88,7 @@ class Answerer:
                     self._let_go()
                 if self._capture is None:
                     raise RequestError("closed", "the capture behind this view has been closed: run the cell again")
-                reply = self._methods[method](self._capture, params)
+                reply = self._methods[method](self._asked(self._capture, params), params)
         except RequestError as error:
             return Reply({"id": request_id, "error": {"code": error.code, "message": str(error)}})
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the page must hear of it
@@ -100,8 +103,15 @@ class Answerer:
 
     def _let_go(self) -> None:
         self._capture = None
+        self._measured.clear()
         self._cache.clear()
         self._begun.clear()
+
+    def _asked(self, capture: AttentionCapture, params: Mapping[str, Any]) -> AttentionCapture:
+        measure = measure_of(params)
+        if measure not in self._measured:
+            self._measured[measure] = measured(capture, measure)
+        return self._measured[measure]
 
     def _tiles(self, capture: AttentionCapture, params: Mapping[str, Any]) -> Reply:
         wanted = parse_tiles(capture, params)

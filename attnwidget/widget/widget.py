@@ -42,10 +42,15 @@ class AttentionWidget(anywidget.AnyWidget):
             of it.
         panels: which panels are shown, in order: any of `"grid"`, `"heatmap"`, `"lines"`, `"text"`.
         threshold: lines under this weight, in [0, 1], are not drawn.
-        scale: from weight to colour: `"linear"`, `"sqrt"` or `"log"`.
-        domain: the weights (low, high) at the ends of the colour map; None for each head's own range.
+        scale: from weight to colour: `"linear"`, `"sqrt"`, `"log"`, or `"quantile"`: by rank among the head's weights.
+        domain: the weights (low, high) at the ends of the colour map; None for each head's own range. Of lift it is
+            (1 / c, c) with c > 1.
         colormap: one of `"oslo"`, `"cividis"`, `"magma"`, `"viridis"`.
         theme: `"auto"` follows the notebook, or `"light"`, `"dark"`.
+        measure: what is shown: the `"weight"`, or its `"lift"` over uniform, as `AttentionCapture.lift` has it, on a
+            log scale around 1.
+        diverging: the colour map of lift: `"vik"` (white in the middle), `"berlin"` (black), or `"auto"`: whichever is
+            nearer to the page.
 
     Raises:
         TypeError: an unknown trait was given.
@@ -73,6 +78,8 @@ class AttentionWidget(anywidget.AnyWidget):
     domain = t.Tuple(t.Float(), t.Float(), default_value=None, allow_none=True).tag(sync=True)
     colormap = t.Enum(protocol.COLORMAPS, "oslo").tag(sync=True)
     theme = t.Enum(protocol.THEMES, "auto").tag(sync=True)
+    measure = t.Enum(protocol.MEASURES, "weight").tag(sync=True)
+    diverging = t.Enum(protocol.DIVERGING, "auto").tag(sync=True)
 
     def __init__(self, capture: AttentionCapture, **traits: Any) -> None:  # noqa: ANN401 - traits check their own types
         # First, because ipywidgets closes even what was never finished.
@@ -96,7 +103,14 @@ class AttentionWidget(anywidget.AnyWidget):
             self.set_trait("meta", describe(capture))
             self.set_trait(
                 "embed",
-                embed.pack(capture, stack=self.stack, batch=self.batch, layer=self.layer, head=self.head),
+                embed.pack(
+                    capture,
+                    stack=self.stack,
+                    batch=self.batch,
+                    layer=self.layer,
+                    head=self.head,
+                    measure=self.measure,
+                ),
             )
         self.on_msg(AttentionWidget._on_message)
         cells = cell_widgets()
@@ -186,9 +200,15 @@ class AttentionWidget(anywidget.AnyWidget):
     @t.validate("domain")
     def _check_domain(self, proposal: Any) -> tuple[float, float] | None:  # noqa: ANN401 - traitlets' Bunch
         domain: tuple[float, float] | None = proposal["value"]
-        if domain is not None and not 0 <= domain[0] < domain[1] <= 1:
-            raise t.TraitError(f"domain is {domain}: expected (low, high) with 0 <= low < high <= 1, or None")
+        if not _fits(domain, self.measure):
+            raise t.TraitError(f"domain is {domain}: expected {_DOMAINS[self.measure]}, or None")
         return domain
+
+    @t.observe("measure")
+    def _drop_domain(self, _change: object) -> None:
+        """A range of weights says nothing about lift, nor the other way round."""
+        if not _fits(self.domain, self.measure):
+            self.set_trait("domain", None)
 
     @t.observe("stack", "batch")
     def _keep_in_range(self, _change: object) -> None:
@@ -212,7 +232,24 @@ class AttentionWidget(anywidget.AnyWidget):
             self.key = None
 
 
+def _fits(domain: tuple[float, float] | None, measure: str) -> bool:
+    if domain is None:
+        return True
+    low, high = domain
+    return (
+        0 < low < 1 < high and math.isclose(low * high, 1, rel_tol=1e-6)
+        if measure == "lift"
+        else (0 <= low < high <= 1)
+    )
+
+
+_DOMAINS = {
+    "weight": "(low, high) with 0 <= low < high <= 1",
+    "lift": "(1 / c, c) with c > 1, as far below chance as above it",
+}
 _PLURAL = {"batch": "examples", "layer": "layers", "head": "heads", "query": "queries", "key": "keys"}
-_SETTABLE = tuple(
-    "stack batch layer head query key window direction panels threshold scale domain colormap theme layout".split()  # noqa: SIM905
+_SETTABLE = (
+    *"stack batch layer head query key window direction panels threshold scale domain colormap theme layout".split(),  # noqa: SIM905
+    "measure",
+    "diverging",
 )
