@@ -21,6 +21,7 @@ export interface Message {
     tiles?: AnyTile[];
     tile?: AnyTile;
     blocks?: BlockRequest[];
+    measure?: string;
   } & Partial<BlockRequest & { height: number; width: number }>;
 }
 
@@ -47,14 +48,24 @@ interface Slices {
 export function fakeKernel(queries: number, keys: number, causal: boolean, slice = SLICE): FakeKernel {
   const heads = new Map<string, MadeHead>();
   const begun = new Map<string, Slices>();
+  let lift = false;
+  /** Lift over uniform as a share of the keys: the weights times the keys that a query may look at, over all. */
+  const lifted = (plain: MadeHead): MadeHead => ({
+    ...plain,
+    row(query, from, to) {
+      const allowed = causal ? Math.floor((query * keys) / queries) + 1 : keys;
+      return plain.row(query, from, to).map((weight) => (weight * allowed) / keys);
+    },
+  });
   const made = (layer: number, index: number) => {
-    const key = `${layer} ${index}`;
+    const key = `${layer} ${index} ${lift}`;
     let found = heads.get(key);
     if (!found) {
       found =
         Math.max(queries, keys) <= FULL
           ? fullHead(head(layer, index, queries, keys, causal), queries, keys)
           : longHead(layer, index, queries, keys, causal);
+      if (lift) found = lifted(found);
       heads.set(key, found);
     }
     return found;
@@ -86,7 +97,7 @@ export function fakeKernel(queries: number, keys: number, causal: boolean, slice
   };
   const refine = (asked: AnyTile) => {
     const [down, across] = bins(asked);
-    const key = JSON.stringify(asked);
+    const key = JSON.stringify([asked, lift]);
     const state = begun.get(key) ?? { codes: new Float32Array(down.count * across.count), bin: 0 };
     begun.set(key, state);
     let looked = 0;
@@ -114,6 +125,7 @@ export function fakeKernel(queries: number, keys: number, causal: boolean, slice
     return { ok: { ...size, rows }, buffers: [received, entropy].map((strip) => new DataView(strip.buffer)) };
   };
   const answer = ({ method, params }: Message): { ok: unknown; buffers: DataView[] } => {
+    lift = params.measure === "lift";
     if (method === "refine") return refine(params.tile!);
     if (method === "marginals") return marginals(params);
     const name = method === "tiles" ? "tiles" : "blocks";

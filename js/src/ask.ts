@@ -48,13 +48,14 @@ export function ask(wants: readonly Want[], shape: Shape): Batch {
 function askMany(wants: readonly Want[], shape: Shape): Batch {
   const first = wants[0]!;
   const tiles = isTile(first);
+  const place = JSON.stringify(placeOf(first));
   const taken: Want[] = [];
   const requests: object[] = [];
   const readers: ((header: unknown, bytes: Uint8Array) => Item)[] = [];
   let bytes = 0;
   let looked = 0;
   for (const want of wants) {
-    if (want.ref.stack !== first.ref.stack || want.ref.batch !== first.ref.batch) continue;
+    if (JSON.stringify(placeOf(want)) !== place) continue;
     const tile = isTile(want);
     if (tile !== tiles || want.kind === "marginals" || want.kind === "refine") continue;
     const size = shape(want.ref);
@@ -137,7 +138,7 @@ function askMarginals(want: MarginalsWant): Batch {
   };
 }
 
-const placeOf = ({ ref: { stack, batch } }: Want) => ({ stack, batch });
+const placeOf = ({ ref: { stack, batch, measure } }: Want) => ({ stack, batch, ...(measure && { measure }) });
 
 function tileRequest(want: TileWant, { queries, keys, height, width }: Extent, rows?: number): object {
   const { layer, head } = want.ref;

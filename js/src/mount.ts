@@ -2,11 +2,12 @@
 
 import { demand } from "./demand";
 import { h } from "./dom";
-import { legend, readout, sentence } from "./footer";
+import { readout, sentence } from "./footer";
 import { Frames } from "./frames";
 import { help } from "./help";
 import { followReady, showState } from "./hooks";
 import { onKeys } from "./keyboard";
+import { legend } from "./legend";
 import { grid } from "./panels/grid";
 import { heatmap } from "./panels/heatmap";
 import { lines } from "./panels/lines";

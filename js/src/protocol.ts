@@ -16,16 +16,20 @@ export const SAMPLE_ROWS = 2;
 export const MAX_REPLY_BYTES = 16777216;
 export const MAX_IN_FLIGHT = 2;
 export const COLORMAPS = ["oslo", "cividis", "magma", "viridis"] as const;
-export const SCALES = ["linear", "sqrt", "log"] as const;
+export const SCALES = ["linear", "sqrt", "log", "quantile"] as const;
 export const PANELS = ["grid", "heatmap", "lines", "text"] as const;
 export const DIRECTIONS = ["from", "to"] as const;
 export const THEMES = ["auto", "light", "dark"] as const;
+export const MEASURES = ["weight", "lift"] as const;
+export const DIVERGING = ["auto", "vik", "berlin"] as const;
 
 export type Colormap = (typeof COLORMAPS)[number];
 export type Scale = (typeof SCALES)[number];
 export type PanelName = (typeof PANELS)[number];
 export type Direction = (typeof DIRECTIONS)[number];
 export type Theme = (typeof THEMES)[number];
+export type Measure = (typeof MEASURES)[number];
+export type Diverging = (typeof DIVERGING)[number];
 export type Dtype = "u8" | "u16";
 export type Range = [number, number];
 /** (q0, q1, k0, k1): queries [q0, q1) and keys [k0, k1). */
@@ -99,6 +103,7 @@ export interface TileHeader {
 export interface EmbeddedTile extends TileRequest {
   stack: string;
   batch: number;
+  measure?: "lift";
   offset: number;
 }
 

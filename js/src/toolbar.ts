@@ -1,17 +1,15 @@
 /** The controls: which head, and how it is drawn. */
 
 import { attr, h, iconButton } from "./dom";
-import { rangeInSight } from "./domain";
 import { findField } from "./find";
 import { formatEnd } from "./format";
 import { on } from "./pointing";
-import { COLORMAPS, type Colormap, SCALES, type Scale } from "./protocol";
 import { effect } from "./signals";
 import { preview } from "./tokens";
 import type { View } from "./view";
 
 /** A label and a select; `update` takes [value, text] pairs and hides what leaves no choice. */
-function chooser(name: string, title: string, pick: (value: string) => void) {
+export function chooser(name: string, title: string, pick: (value: string) => void) {
   const select = h("select");
   let shown = "";
   on(select, "change", () => {
@@ -52,7 +50,7 @@ function stepper(name: string, keys: string, move: (by: number) => void) {
   };
 }
 
-const plain = (all: readonly string[]) => all.map((value) => [value, value] as const);
+export const plain = (all: readonly string[]) => all.map((value) => [value, value] as const);
 
 export function toolbar(view: View, help: () => void, status: HTMLElement): HTMLElement {
   const { store, select } = view;
@@ -66,22 +64,6 @@ export function toolbar(view: View, help: () => void, status: HTMLElement): HTML
   });
   const layer = stepper("layer", "{}", (by) => select.step(by, 0));
   const head = stepper("head", "[]", (by) => select.step(0, by));
-  const scale = chooser("scale", "How a weight becomes a place on the colour map", (v) => {
-    store.scale.value = v as Scale;
-  });
-  const ends =
-    "The weights at the two ends of the colour map: per head, fitted to what is in sight, or fixed";
-  const range = chooser("range", ends, (v) => {
-    store.domain.value =
-      v === "auto"
-        ? null
-        : v === "sight"
-          ? rangeInSight(view.sight.value, store.visible.value)
-          : (v.split(",").map(Number) as [number, number]);
-  });
-  const map = chooser("colours", "The colour map: all are perceptual and colour-blind safe", (v) => {
-    store.colormap.value = v as Colormap;
-  });
   const slider = h("input", { type: "range", min: "0", max: "1", step: "0.005" });
   const number = h("strong");
   // The slider is quadratic: most weights are small, and so are the thresholds that tell them apart.
@@ -120,21 +102,8 @@ export function toolbar(view: View, help: () => void, status: HTMLElement): HTML
       head.update(store.lockedHead.value.head, heads, kept_heads);
     }),
     effect(() => {
-      const domain = store.domain.value;
-      const value = domain ? domain.join() : "auto";
-      const choices: [string, string][] = [
-        ["auto", "auto"],
-        ["0,1", "0 – 1"],
-        ["sight", "fit to sight"],
-      ];
-      if (domain && value !== "0,1") choices.push([value, domain.map(formatEnd).join(" – ")]);
-      range.update(choices, value);
-      scale.update(plain(SCALES), store.scale.value);
-      map.update(plain(COLORMAPS), store.colormap.value);
-    }),
-    effect(() => {
       threshold.hidden = !store.panels.value.includes("lines");
-      number.textContent = formatEnd(store.cut.value);
+      number.textContent = formatEnd(store.cut.value, store.unit.value);
       attr(slider, "aria-valuetext", number.textContent);
       if (store.draft.value === null) slider.value = String(Math.sqrt(store.threshold.value));
     }),
@@ -143,15 +112,6 @@ export function toolbar(view: View, help: () => void, status: HTMLElement): HTML
     "header",
     {},
     h("div", {}, model, stackName, stack.element, layer.element, head.element, example.element, status),
-    h(
-      "div",
-      { className: "controls" },
-      threshold,
-      scale.element,
-      range.element,
-      map.element,
-      findField(view),
-      ask,
-    ),
+    h("div", { className: "controls" }, threshold, findField(view), ask),
   );
 }

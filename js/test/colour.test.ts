@@ -30,16 +30,17 @@ describe("colour maps", () => {
 
 describe("scales", () => {
   it("are what their names say", () => {
-    expect(positions("linear", [0, 0.5])(0.25)).toBe(0.5);
-    expect(positions("sqrt", [0, 1])(0.25)).toBe(0.5);
-    expect(positions("log", [0.01, 1])(0.1)).toBeCloseTo(0.5);
-    expect(positions("log", [0, 1])(1e-2)).toBeCloseTo(0.5);
+    expect(positions({ scale: "linear", range: [0, 0.5] })(0.25)).toBe(0.5);
+    expect(positions({ scale: "sqrt", range: [0, 1] })(0.25)).toBe(0.5);
+    expect(positions({ scale: "log", range: [0.01, 1] })(0.1)).toBeCloseTo(0.5);
+    expect(positions({ scale: "log", range: [0, 1] })(1e-2)).toBeCloseTo(0.5);
   });
 
   it.each(SCALES)("%s clips outside its range and inverts inside", (scale) => {
-    const position = positions(scale, [0.1, 0.6]);
+    const position = positions({ scale, range: [0.1, 0.6] });
     expect([position(0), position(0.1), position(0.6), position(1)]).toEqual([0, 0, 1, 1]);
-    for (const t of [0.1, 0.5, 0.9]) expect(position(weightAt(t, scale, [0.1, 0.6]))).toBeCloseTo(t, 9);
+    for (const t of [0.1, 0.5, 0.9])
+      expect(position(weightAt(t, { scale, range: [0.1, 0.6] }))).toBeCloseTo(t, 9);
   });
 });
 

@@ -44,6 +44,8 @@ export const TRAITS = () => ({
   domain: null,
   colormap: "oslo" as const,
   theme: "light" as const,
+  measure: "weight" as const,
+  diverging: "auto" as const,
 });
 
 export const store = (): Store => createStore(TRAITS());

@@ -114,6 +114,7 @@ export function lines(view: View): Panel {
     context.strokeStyle = ink;
     const gaze = view.gaze.value;
     const cut = store.cut.value;
+    const unit = store.unit.value;
     // A row read from pooled cells would draw a line to every token of a cell for one of them.
     const known = gaze && (gaze.exact || singleCelled(view.picture.value.tile, queries, keys)) ? gaze : null;
     if (gaze) {
@@ -128,7 +129,7 @@ export function lines(view: View): Panel {
         index < from[0] || index >= from[1]
           ? `${side} ${index} is outside of the window`
           : known
-            ? `lines ≥ ${formatEnd(cut)} of ${side} ${index}`
+            ? `lines ≥ ${formatEnd(cut, unit)} of ${side} ${index}`
             : `lines of ${side} ${index} once its exact weights are here`;
       const [first, end] = inSight(g, side === "query" ? g.keys : g.queries, away, height);
       const hidden = known?.exact ? order.filter((i) => i < first || i >= end) : [];
@@ -139,14 +140,14 @@ export function lines(view: View): Panel {
         stroke(all.queries[i]!, all.keys[i]!, weight);
       });
       panel.note.textContent = all
-        ? describe(all, cut, isWhole(window, store.shown.value))
+        ? describe(all, formatEnd(cut, unit), isWhole(window, store.shown.value))
         : view.picture.value.tile
           ? "choose a token to see its lines"
           : "";
       beyond.show(null, [], "");
     }
     context.globalAlpha = 1;
-    if (panel.note.textContent) panel.note.textContent += `, opaque at ${formatEnd(top)}`;
+    if (panel.note.textContent) panel.note.textContent += `, opaque at ${formatEnd(top, unit)}`;
     const locked = store.locked.value;
     const common = { context, g, colours: palette(dark), ink, away, top, height };
     const shade = (side: string) => (gaze && gaze.side !== side ? gaze.values : null);
@@ -203,9 +204,9 @@ export function lines(view: View): Panel {
   return panel;
 }
 
-function describe({ total, weights, whole }: Edges, cut: number, all: boolean): string {
+function describe({ total, weights, whole }: Edges, cut: string, all: boolean): string {
   const n = grouped(total);
   const strongest = total > weights.length ? `strongest ${grouped(weights.length)} of ` : "";
   const where = all ? "" : whole ? " in the window" : " in the part of the window that is here";
-  return `${strongest}${n} ${total === 1 ? "line" : "lines"} ≥ ${formatEnd(cut)}${where}`;
+  return `${strongest}${n} ${total === 1 ? "line" : "lines"} ≥ ${cut}${where}`;
 }
