@@ -72,12 +72,12 @@ export function ends(scale: Scale, [low, high]: Range): Range {
 /** Where weights fall on the ramp, from 0 to 1; a function, so that a table of 65,536 codes costs one set-up. */
 export function positions({ scale, range, ranks }: Mapping): (weight: number) => number {
   const [low, high] = ends(scale, range);
-  const rank = ranks?.positions(range);
+  const place = ranks?.places(range);
+  if (ranks && place) return (weight) => place(ranks.code(weight));
   const span = scale === "log" ? Math.log(high / low) : high - low;
   return (weight) => {
     if (!(weight > low)) return 0;
     if (weight >= high) return 1;
-    if (rank) return rank(weight);
     if (scale === "log") return Math.log(weight / low) / span;
     const t = (weight - low) / span;
     return scale === "sqrt" ? Math.sqrt(t) : t;
@@ -116,8 +116,9 @@ export function lookup(max: number, ramp: Ramp, masked: number, missing: number)
   lut[CODE_MISSING] = missing;
   lut[CODE_ZERO] = colours[0]!;
   const position = positions(ramp);
-  for (let code = CODE_FIRST; code <= max; code++)
-    lut[code] = colours[Math.round(position(weights[code]!) * 255)]!;
+  const place =
+    ramp.ranks?.max === max ? ramp.ranks.places(ramp.range) : (code: number) => position(weights[code]!);
+  for (let code = CODE_FIRST; code <= max; code++) lut[code] = colours[Math.round(place(code) * 255)]!;
   return lut;
 }
 

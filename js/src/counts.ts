@@ -4,19 +4,19 @@ import { CODE_FIRST, type Range } from "./protocol";
 
 /** Adds the codes of a tile up, code by code. */
 export function count({ codes }: Tile, into: Uint32Array): void {
-  for (const code of codes) into[code]!++;
+  for (let i = 0; i < codes.length; i++) into[codes[i]!]!++;
 }
 
 /** The weights of a picture in order, as far as codes tell them apart: from a weight to its rank and back. */
 export class Ranks {
   static #made = 0;
   readonly #id = ++Ranks.#made;
-  readonly #max: number;
+  readonly max: number;
   /** By code, the cells with a weight above zero that have a smaller one. */
   readonly #below: Uint32Array;
 
   constructor(tile: Tile) {
-    this.#max = tile.max;
+    this.max = tile.max;
     const counts = new Uint32Array(tile.max + 1);
     count(tile, counts);
     this.#below = new Uint32Array(tile.max + 1);
@@ -24,29 +24,32 @@ export class Ranks {
       this.#below[code + 1] = this.#below[code]! + counts[code]!;
   }
 
-  /** The share of the weights between the ends that are smaller, from 0 to 1. */
-  positions(range: Range): (weight: number) => number {
-    const [low, high] = this.#ends(range);
-    return (weight) => (this.#of(weight) - low) / (high - low || 1);
+  /** The share of the weights between the ends that are smaller, from 0 to 1, by code. */
+  places(range: Range): (code: number) => number {
+    const [first, last] = range.map((end) => this.code(end)) as Range;
+    const low = this.#below[first]!;
+    const span = this.#below[last]! - low || 1;
+    return (code) => (code >= last ? 1 : code <= first ? 0 : (this.#below[code]! - low) / span);
   }
 
   /** The weight at a place: one that there is, exact to its code. */
   weightAt(t: number, range: Range): number {
-    const [low, high] = this.#ends(range);
-    // A place is a ratio of whole numbers; half of one forgives the rounding.
+    const [low, high] = range.map((end) => this.#below[this.code(end)]!) as Range;
+    // A place is a ratio of whole numbers: what is added forgives its rounding.
     const wanted = low + t * (high - low) + 1e-6;
-    let [first, last] = [CODE_FIRST, this.#max];
+    let [first, last] = [CODE_FIRST, this.max];
     while (first < last) {
       const middle = (first + last + 1) >> 1;
       if (this.#below[middle]! <= wanted) first = middle;
       else last = middle - 1;
     }
-    return decodeTable(this.#max)[first]!;
+    return decodeTable(this.max)[first]!;
   }
 
-  #of = (weight: number) => this.#below[Math.max(CODE_FIRST, encode(weight, this.#max))]!;
-
-  #ends = ([low, high]: Range) => [this.#of(low), this.#of(high)] as const;
+  /** The code of a weight, as if none were zero. */
+  code(weight: number): number {
+    return Math.max(CODE_FIRST, encode(weight, this.max));
+  }
 
   /** Two ramps over the ranks of one picture are the same when written down. */
   toJSON(): number {

@@ -73,7 +73,7 @@ export function legend(view: View): HTMLElement {
         { length: STOPS + 1 },
         (_, i) => `rgb(${colourAt(axis === ramp ? i / STOPS : place(at(i / STOPS)), map, dark)})`,
       );
-      bar.style.background = `linear-gradient(90deg,${colours})`;
+      bar.style.setProperty("--ramp", String(colours));
       const times = unit ?? 1;
       numbers.forEach((number, i) => {
         const weight = i === 0 ? axis.range[0] || at(0) : i === 2 ? axis.range[1] : at(0.5);
@@ -126,8 +126,14 @@ export function legend(view: View): HTMLElement {
 function outline(counts: Uint32Array, place: (weight: number) => number): string {
   const bins = new Float64Array(BINS);
   const weights = decodeTable(counts.length - 1);
-  for (let code = CODE_FIRST; code < counts.length; code++)
-    if (counts[code]) bins[Math.min(BINS - 1, Math.floor(place(weights[code]!) * BINS))]! += counts[code]!;
+  // So near in weight that they have one colour; placing each code for itself would take milliseconds.
+  const near = counts.length >> 11 || 1;
+  for (let code = CODE_FIRST; code < counts.length; code += near) {
+    let sum = 0;
+    for (let i = code; i < Math.min(code + near, counts.length); i++) sum += counts[i]!;
+    const weight = weights[Math.min(code + (near >> 1), counts.length - 1)]!;
+    if (sum) bins[Math.min(BINS - 1, Math.floor(place(weight) * BINS))]! += sum;
+  }
   const top = Math.log1p(Math.max(...bins)) || 1;
   const points = [...bins].flatMap((n, i) => {
     const y = `${(100 - (100 * Math.log1p(n)) / top).toFixed(1)}%`;
@@ -146,7 +152,7 @@ export function sinkWords({ store, picture }: View, { sinks }: HeadRange): strin
   });
   if (!names.length) return "";
   const more = sinks.length - names.length;
-  return `key${sinks.length > 1 ? "s" : ""} ${names.join(", ")}${more ? ` and ${more} more` : ""} left out of the range`;
+  return `key${sinks.length > 1 || width < keys ? "s" : ""} ${names.join(", ")}${more ? ` and ${more} more` : ""} left out of the range`;
 }
 
 function choosers({ store, sight, disposers }: View): HTMLElement[] {
