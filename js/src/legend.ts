@@ -82,16 +82,14 @@ export function legend(view: View): HTMLElement {
       });
       const clipped = head !== null && head.max > high * 1.01;
       above.hidden = !clipped;
-      const most = formatEnd((head?.max ?? 0) * times);
       above.style.background = colours[STOPS]!;
-      above.title = `Above ${formatEnd(high * times)} all share the last colour; the largest is ${most}.`;
       const fixed = store.range.value !== null;
       words.textContent = dots(
         unit === null
           ? `weight after softmax, ${scale} scale`
           : "lift over uniform, log scale: 1 = as much as by chance",
         `${fixed ? "fixed range" : "range of this head"} ${formatEnd(low * times)} – ${formatEnd(high * times)}`,
-        clipped ? `clipped above, up to ${most}` : "",
+        clipped ? `clipped above, up to ${formatEnd(head.max * times)}` : "",
         clipped && !fixed ? sinkWords(view, head) : "",
         view.pooling.value,
       );
