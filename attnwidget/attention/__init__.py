@@ -15,6 +15,7 @@ from attnwidget.attention.errors import AttentionWarning, CaptureError
 from attnwidget.attention.framed import FramedAttention
 from attnwidget.attention.generation import Generation
 from attnwidget.attention.layertable import ranges
+from attnwidget.attention.lift import LiftAttention
 from attnwidget.attention.marginals import Marginals
 from attnwidget.attention.masks import Mask
 from attnwidget.attention.memo import MaskMemo
@@ -42,6 +43,7 @@ __all__ = [
     "FramedAttention",
     "Generation",
     "LayerInfo",
+    "LiftAttention",
     "Marginals",
     "Mask",
     "MaskMemo",

@@ -11,6 +11,7 @@ import numpy as np
 
 from attnwidget.attention.errors import CaptureError
 from attnwidget.attention.from_weights import stack_from_weights
+from attnwidget.attention.lift import LiftAttention
 from attnwidget.attention.memory import check_fits, held_text, not_on_disk
 from attnwidget.attention.pairdetail import pair_detail
 from attnwidget.attention.protocol import Bools, Floats, Index, length_of
@@ -287,6 +288,34 @@ class AttentionCapture(Tiles):
         row, column = self._pair(shown, example, query, key)
         found = self.weights(queries=[row], keys=[column], batch=example, stack=shown.name)
         return found[:, :, 0, 0]
+
+    def lift(
+        self,
+        layer: int | None = None,
+        head: int | None = None,
+        *,
+        queries: Select = None,
+        keys: Select = None,
+        batch: int = 0,
+        stack: str | None = None,
+    ) -> Floats:
+        """Lift over uniform: the weight times the number of keys that its query may look at.
+
+        1 is chance, what a query gives that tells no keys apart; 2 is twice as much. Padding is no key.
+
+        Returns:
+            float32, shaped as `weights`, and raising what it raises: from 0 to the number of keys. 0 where the mask
+            forbids.
+        """
+        shown, example = self._place(batch, stack)
+        start, stop = shown.key_spans[example]
+
+        def question(one: Attention) -> Callable[[int, Index, Index, Index], Any]:
+            return LiftAttention(one, shown.key_spans).weights
+
+        found: Floats = self._gather(question, layer, head, queries, keys, batch, stack, np.float32)
+        found *= stop - start
+        return found
 
     def patterns(
         self, *, rows: int | None = None, window: int = 8, batch: int = 0, stack: str | None = None

@@ -104,14 +104,18 @@ def _mean_entropy(layer: Attention, head: int, example: int, rows: Picks) -> Flo
     for panel in rows.panels(_ROWS):
         places = np.delete(panel.positions.reshape(-1), panel.repeats)
         owners = np.repeat(np.arange(len(panel.counts)), panel.counts) + panel.first
-        if isinstance(layer, KnowsEntropy):
-            entropies = layer.entropies(example, head, places)
-        else:
-            entropies = _entropies(layer, example, head, places)
+        entropies = row_entropies(layer, example, head, places)
         seen = ~np.isnan(entropies)
         np.add.at(sums, owners[seen], entropies[seen])
         np.add.at(counts, owners[seen], 1)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
+
+
+def row_entropies(layer: Attention, example: int, head: int, rows: NDArray[np.intp]) -> Floats:
+    """Entropy of whole rows in bits, (q,); NaN where nothing is allowed, or where a weight is not a number."""
+    if isinstance(layer, KnowsEntropy):
+        return layer.entropies(example, head, rows)
+    return _entropies(layer, example, head, rows)
 
 
 def _entropies(layer: Attention, example: int, head: int, rows: NDArray[np.intp]) -> Floats:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from attnwidget.widget.codes import CodeType, encode
+from attnwidget.widget.measures import measured
 from attnwidget.widget.protocol import EMBED_BUDGET, EXACT_CELLS, PROTOCOL_VERSION, SAMPLE_ROWS, THUMBNAIL, TILE
 
 if TYPE_CHECKING:
@@ -34,7 +35,14 @@ class _Wanted:
 
 
 def pack(
-    capture: AttentionCapture, *, stack: str, batch: int, layer: int, head: int, budget: int = EMBED_BUDGET
+    capture: AttentionCapture,
+    *,
+    stack: str,
+    batch: int,
+    layer: int,
+    head: int,
+    budget: int = EMBED_BUDGET,
+    measure: str = "weight",
 ) -> bytes:
     """Pack the heads of one stack, most useful first, until the budget is used.
 
@@ -45,10 +53,12 @@ def pack(
         layer: the layer of the locked head, the first one packed at full detail.
         head: the locked head.
         budget: the most bytes the result may have.
+        measure: "weight" or "lift".
 
     Returns:
         The `embed` trait: a zlib stream of header and tiles, as the README beside this file says.
     """
+    capture = measured(capture, measure)
     shown = capture.stacks[stack]
     n_queries, n_keys = len(shown.query_tokens[batch]), len(shown.key_tokens[batch])
     tiles: list[dict[str, Any]] = []
@@ -69,6 +79,8 @@ def pack(
             "queries": [0, n_queries], "keys": [0, n_keys], "height": pooled.height, "width": pooled.width,
             "reduce": "max", "dtype": wanted.dtype, "rows": pooled.rows, "offset": offset,
         }  # fmt: skip
+        if measure != "weight":
+            entry["measure"] = measure
         # Each tile compressed alone, with its header entry, costs more than all of them together: an upper bound.
         used += len(zlib.compress(body + json.dumps(entry).encode(), 1))
         if used > budget:

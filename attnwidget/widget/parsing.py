@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from attnwidget.widget.codes import CODE_TYPES, DTYPES, CodeType
-from attnwidget.widget.protocol import MAX_REPLY_BYTES, PANELS, THEMES
+from attnwidget.widget.protocol import MAX_REPLY_BYTES, MEASURES, PANELS, THEMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,10 +34,11 @@ class RequestError(Exception):
 
 @dataclass(frozen=True)
 class Place:
-    """One example of one stack."""
+    """One example of one stack, and what is asked about it."""
 
     stack: str
     batch: int
+    measure: str = "weight"
 
 
 @dataclass(frozen=True)
@@ -188,6 +189,11 @@ def integer(request: Mapping[str, Any], name: str) -> int:
     return value
 
 
+def measure_of(params: Mapping[str, Any]) -> str:
+    """What is asked about: weights, where nothing is said."""
+    return "weight" if params.get("measure") is None else str(_choice(params, "measure", MEASURES))
+
+
 def check_size(n_bytes: int) -> None:
     """Refuse an answer that is too large."""
     if n_bytes > MAX_REPLY_BYTES:
@@ -210,7 +216,7 @@ def parse_place(capture: AttentionCapture, params: Mapping[str, Any]) -> tuple[A
         raise RequestError(
             "invalid", f"example {batch} does not exist: the batch has examples 0 to {stack.n_examples - 1}"
         )
-    return stack, Place(name, batch)
+    return stack, Place(name, batch, measure_of(params))
 
 
 def _block(stack: AttentionStack, place: Place, item: object, what: str = "each item") -> BlockRequest:

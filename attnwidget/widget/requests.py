@@ -17,6 +17,7 @@ from attnwidget.analysis import Finding
 from attnwidget.attention import Refinement
 from attnwidget.widget.codes import encode
 from attnwidget.widget.finder import PatternsRequest, parse_pair, parse_patterns, pattern_rows, pattern_table
+from attnwidget.widget.measures import measured
 from attnwidget.widget.parsing import (
     MARGINAL_ROWS,
     MAX_REFINED_CELLS,
@@ -25,6 +26,7 @@ from attnwidget.widget.parsing import (
     check_size,
     integer,
     mapping,
+    measure_of,
     parse_detail,
     parse_marginals,
     parse_refine,
@@ -51,6 +53,8 @@ SLICE = 0.1
 """Seconds of work on what is made in slices, in one message."""
 _DETAILS = ("dot", "scale", "raw", "softcap", "capped", "modified", "bias", "lse", "log_weight", "weight", "sink_share")
 """Numbers of a `PairDetail` that travel."""
+_MEASURED = {"tiles", "values", "refine", "marginals", "pair"}
+"""What may be asked of another measure than the weight."""
 _BEGUN_CELLS = 4 * MAX_REFINED_CELLS
 """Of what was begun and is kept between messages."""
 
@@ -81,6 +85,7 @@ class Answerer:
         self._commands = commands or {}
         self._capture: AttentionCapture | None = capture
         self._lock = threading.Lock()
+        self._measured: dict[str, AttentionCapture] = {}
         self._cache = TileCache()
         self._begun: LRUCache[TileRequest | PatternsRequest, Refinement | Finding]
         self._begun = LRUCache(_BEGUN_CELLS, getsizeof=attrgetter("cells"))
@@ -123,7 +128,8 @@ class Answerer:
                     raise RequestError("closed", "the capture behind this view has been closed: run the cell again")
                 if request.get("capture", self.number) != self.number:
                     raise RequestError("superseded", f"this view shows capture {self.number} by now: ask anew")
-                reply = self._methods[method](self._capture, params)
+                asked = self._asked(self._capture, params) if method in _MEASURED else self._capture
+                reply = self._methods[method](asked, params)
         except RequestError as error:
             return Reply({"id": request_id, "error": {"code": error.code, "message": str(error)}})
         except Exception as error:  # noqa: BLE001 - whatever went wrong, the page must hear of it
@@ -145,8 +151,15 @@ class Answerer:
 
     def _let_go(self) -> None:
         self._capture = None
+        self._measured.clear()
         self._cache.clear()
         self._begun.clear()
+
+    def _asked(self, capture: AttentionCapture, params: Mapping[str, Any]) -> AttentionCapture:
+        measure = measure_of(params)
+        if measure not in self._measured:
+            self._measured[measure] = measured(capture, measure)
+        return self._measured[measure]
 
     def _tiles(self, capture: AttentionCapture, params: Mapping[str, Any]) -> Reply:
         wanted = parse_tiles(capture, params)

@@ -58,8 +58,9 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
         threshold_kind: `"weight"` draws the weights at or over the threshold. `"mass"` draws, of each query (its whole
             row, also where a window shows a part of it), the fewest strongest keys whose weights add up to the
             threshold; all that are above 0 where they never do, at least one, and of equal weights the first.
-        scale: from weight to colour: `"linear"`, `"sqrt"` or `"log"`.
-        domain: the weights (low, high) at the ends of the colour map; None for each head's own range.
+        scale: from weight to colour: `"linear"`, `"sqrt"`, `"log"`, or `"quantile"`: by rank among the head's weights.
+        domain: the weights (low, high) at the ends of the colour map; None for each head's own range. Of lift it is
+            (1 / c, c) with c > 1.
         colormap: one of `"oslo"`, `"cividis"`, `"magma"`, `"viridis"`.
         components: order of the components in the panel `"detail"`: by the `"size"` of |q * k|, or by `"index"`.
         theme: `"auto"` follows the notebook, or `"light"`, `"dark"`.
@@ -69,6 +70,10 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
         like: a head (layer, head): the grid shows the heads most like it first, whatever `sort` says; None for not.
         filter: (measure, low): the grid shows only heads whose measure, or `"pair"`, is at least low; None for all.
         colour_by: the measure, or `"pair"`, that colours the cells of the grid; None for small pictures of the heads.
+        measure: what is shown: the `"weight"`, or its `"lift"` over uniform, as `AttentionCapture.lift` has it, on a
+            log scale around 1.
+        diverging: the colour map of lift: `"vik"` (white in the middle), `"berlin"` (black), or `"auto"`: whichever is
+            nearer to the page.
 
     Raises:
         TypeError: an unknown trait was given.
@@ -103,6 +108,8 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
     like = t.Tuple(t.Int(), t.Int(), default_value=None, allow_none=True).tag(sync=True)
     filter = t.Tuple(t.Unicode(), t.Float(), default_value=None, allow_none=True).tag(sync=True)
     colour_by = t.Unicode(None, allow_none=True).tag(sync=True)
+    measure = t.Enum(protocol.MEASURES, "weight").tag(sync=True)
+    diverging = t.Enum(protocol.DIVERGING, "auto").tag(sync=True)
 
     text = t.Union([t.Unicode(), t.Tuple(t.Unicode(), t.Unicode())], default_value="").tag(sync=True)
     run = t.Dict(read_only=True).tag(sync=True)
@@ -202,7 +209,7 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
     def _pack(self, capture: AttentionCapture) -> bytes:
         name = self.stack if self.stack in capture.stacks else next(iter(capture.stacks))
         batch = min(self.batch, capture.stacks[name].n_examples - 1)
-        return embed.pack(capture, stack=name, batch=batch, layer=self.layer, head=self.head)
+        return embed.pack(capture, stack=name, batch=batch, layer=self.layer, head=self.head, measure=self.measure)
 
     def _made(self, text: Text, stop: Stop) -> tuple[AttentionCapture, bytes]:
         """What takes long of showing a text."""
@@ -296,8 +303,8 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
     @t.validate("domain")
     def _check_domain(self, proposal: Any) -> tuple[float, float] | None:  # noqa: ANN401 - traitlets' Bunch
         domain: tuple[float, float] | None = proposal["value"]
-        if domain is not None and not 0 <= domain[0] < domain[1] <= 1:
-            raise t.TraitError(f"domain is {domain}: expected (low, high) with 0 <= low < high <= 1, or None")
+        if not _fits(domain, self.measure):
+            raise t.TraitError(f"domain is {domain}: expected {_DOMAINS[self.measure]}, or None")
         return domain
 
     @t.validate("text")
@@ -344,6 +351,12 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
             )
         return head
 
+    @t.observe("measure")
+    def _drop_domain(self, _change: object) -> None:
+        """A range of weights says nothing about lift, nor the other way round."""
+        if not _fits(self.domain, self.measure):
+            self.set_trait("domain", None)
+
     @t.observe("stack", "batch")
     def _keep_in_range(self, _change: object) -> None:
         """Another stack or example may be smaller: what no longer exists in it is released or moved to the last one."""
@@ -380,5 +393,23 @@ _SETTABLE = (
     *("panels", "threshold", "threshold_kind"),
     *("scale", "domain", "colormap"),
     *("sort", "ascending", "like", "filter", "colour_by"),
+    *("measure", "diverging"),
     *("components", "theme", "layout"),
 )
+
+
+def _fits(domain: tuple[float, float] | None, measure: str) -> bool:
+    if domain is None:
+        return True
+    low, high = domain
+    return (
+        0 < low < 1 < high and math.isclose(low * high, 1, rel_tol=1e-6)
+        if measure == "lift"
+        else (0 <= low < high <= 1)
+    )
+
+
+_DOMAINS = {
+    "weight": "(low, high) with 0 <= low < high <= 1",
+    "lift": "(1 / c, c) with c > 1, as far below chance as above it",
+}

@@ -23,6 +23,7 @@ export interface Message {
     tiles?: AnyTile[];
     tile?: AnyTile;
     blocks?: BlockRequest[];
+    measure?: string;
   } & Partial<BlockRequest & { query: number; key: number; height: number; width: number }>;
 }
 
@@ -56,14 +57,24 @@ export function fakeKernel(
   const known = new Map<string, MadeHead>();
   let found = 0;
   const begun = new Map<string, Slices>();
+  let lift = false;
+  /** Lift over uniform as a share of the keys: the weights times the keys that a query may look at, over all. */
+  const lifted = (plain: MadeHead): MadeHead => ({
+    ...plain,
+    row(query, from, to) {
+      const allowed = causal ? Math.floor((query * keys) / queries) + 1 : keys;
+      return plain.row(query, from, to).map((weight) => (weight * allowed) / keys);
+    },
+  });
   const made = (layer: number, index: number) => {
-    const key = `${layer} ${index}`;
+    const key = `${layer} ${index} ${lift}`;
     let head = known.get(key);
     if (!head) {
       head =
         Math.max(queries, keys) <= FULL
           ? fullHead(shortHead(layer, index, queries, keys, causal), queries, keys)
           : longHead(layer, index, queries, keys, causal);
+      if (lift) head = lifted(head);
       known.set(key, head);
     }
     return head;
@@ -95,7 +106,7 @@ export function fakeKernel(
   };
   const refine = (asked: AnyTile) => {
     const [down, across] = bins(asked);
-    const key = JSON.stringify(asked);
+    const key = JSON.stringify([asked, lift]);
     const state = begun.get(key) ?? { codes: new Float32Array(down.count * across.count), bin: 0 };
     begun.set(key, state);
     let looked = 0;
@@ -172,6 +183,7 @@ export function fakeKernel(
     return { ok, buffers: [new DataView(table.buffer)] };
   };
   const answer = ({ method, params }: Message): { ok: unknown; buffers: DataView[] } => {
+    lift = params.measure === "lift";
     if (method === "refine") return refine(params.tile!);
     if (method === "detail") return detail(params as Required<Message["params"]>);
     if (method === "marginals") return marginals(params);

@@ -56,6 +56,8 @@ const traits: Record<string, unknown> = {
   like: query.get("like")?.split(",").map(Number) ?? null,
   filter: query.has("filter") ? [query.get("filter"), number("low", 0)] : null,
   colour_by: query.get("colour_by"),
+  measure: query.get("measure") ?? "weight",
+  diverging: query.get("diverging") ?? "auto",
 };
 
 const listeners = new Map<string, Set<(...args: unknown[]) => void>>();

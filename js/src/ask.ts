@@ -53,13 +53,14 @@ export function ask(wants: readonly Want[], shape: Shape): Batch {
 function askMany(wants: readonly Want[], shape: Shape): Batch {
   const first = wants[0]!;
   const tiles = isTile(first);
+  const place = JSON.stringify(placeOf(first));
   const taken: Want[] = [];
   const requests: object[] = [];
   const readers: ((header: unknown, bytes: Uint8Array) => Item)[] = [];
   let bytes = 0;
   let looked = 0;
   for (const want of wants) {
-    if (want.ref.stack !== first.ref.stack || want.ref.batch !== first.ref.batch) continue;
+    if (JSON.stringify(placeOf(want)) !== place) continue;
     const tile = isTile(want);
     if (tile !== tiles || !(tile || "index" in want || want.kind === "values")) continue;
     const size = shape(want.ref);
@@ -176,7 +177,7 @@ function part(done: unknown): number {
   throw new Error(`a part done, from 0 to 1, was expected, got ${JSON.stringify(done)}`);
 }
 
-const placeOf = ({ ref: { stack, batch } }: Want) => ({ stack, batch });
+const placeOf = ({ ref: { stack, batch, measure } }: Want) => ({ stack, batch, ...(measure && { measure }) });
 
 function tileRequest(want: TileWant, { queries, keys, height, width }: Extent, rows?: number): object {
   const { layer, head } = want.ref;

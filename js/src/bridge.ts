@@ -37,6 +37,8 @@ export const TRAITS = [
   "like",
   "filter",
   "colour_by",
+  "measure",
+  "diverging",
 ] as const satisfies readonly (keyof Traits)[];
 
 type Initial = { [K in keyof Traits]: Traits[K]["value"] };

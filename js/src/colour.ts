@@ -1,32 +1,55 @@
 /** From weight to colour: lookup tables over codes, rebuilt when scale, range, map or theme change. */
 import { decodeTable } from "./codes";
 import { TABLES } from "./colormaps";
+import type { Ranks } from "./counts";
 import {
   CODE_FIRST,
   CODE_MASKED,
   CODE_MISSING,
   CODE_ZERO,
   type Colormap,
+  type Diverging,
   type Range,
   type Scale,
 } from "./protocol";
 
+/**
+ * Sequential maps have zero at one end. A diverging one has its neutral colour in the middle, so it goes with a range that
+ * is symmetric around the neutral value: [-c, c] on the linear scale for differences (`signed`), [x / c, x * c] on the log
+ * scale for ratios, as of lift, whose centre is chance.
+ */
+export type MapName = Colormap | Exclude<Diverging, "auto">;
+
 /** On the log scale a range that starts at 0 starts four decades under its top instead. */
 const LOG_SPAN = 1e-4;
 
-export interface Ramp {
-  map: Colormap;
+/** From weights to places on the ramp. */
+export interface Mapping {
   scale: Scale;
   range: Range;
+  /** With the quantile scale: the weights that are ranked. */
+  ranks?: Ranks;
+}
+
+export interface Ramp extends Mapping {
+  map: MapName;
   dark: boolean;
 }
 
+/** The ramp of differences from -top to top, zero in the middle. */
+export const signed = (map: MapName, top: number, dark: boolean): Ramp => ({
+  map,
+  scale: "linear",
+  range: [-top, top],
+  dark,
+});
+
 export type Rgb = readonly [number, number, number];
 
-const bytes = new Map<Colormap, Uint8Array>();
+const bytes = new Map<MapName, Uint8Array>();
 
 /** The 256 colours of a map, put together from the differences that colormaps.ts holds. */
-function table(map: Colormap): Uint8Array {
+function table(map: MapName): Uint8Array {
   let found = bytes.get(map);
   if (!found) {
     const [first, steps] = TABLES[map] ?? TABLES.oslo;
@@ -34,7 +57,7 @@ function table(map: Colormap): Uint8Array {
     found.set(first);
     for (let i = 0; i < 765; i++) {
       const pair = steps.charCodeAt(i >> 1) - 40;
-      found[i + 3] = found[i]! + (i % 2 ? Math.floor(pair / 7) : pair % 7) - 2;
+      found[i + 3] = found[i]! + (i % 2 ? pair >> 3 : pair & 7) - 3;
     }
     bytes.set(map, found);
   }
@@ -43,12 +66,14 @@ function table(map: Colormap): Uint8Array {
 
 /** The two weights at the ends of the ramp, as the scale takes them. */
 export function ends(scale: Scale, [low, high]: Range): Range {
-  return scale === "log" ? [Math.max(low, high * LOG_SPAN), high] : [low, high];
+  return scale === "log" ? [low || high * LOG_SPAN, high] : [low, high];
 }
 
 /** Where weights fall on the ramp, from 0 to 1; a function, so that a table of 65,536 codes costs one set-up. */
-export function positions(scale: Scale, range: Range): (weight: number) => number {
+export function positions({ scale, range, ranks }: Mapping): (weight: number) => number {
   const [low, high] = ends(scale, range);
+  const place = ranks?.places(range);
+  if (ranks && place) return (weight) => place(ranks.code(weight));
   const span = scale === "log" ? Math.log(high / low) : high - low;
   return (weight) => {
     if (!(weight > low)) return 0;
@@ -59,17 +84,21 @@ export function positions(scale: Scale, range: Range): (weight: number) => numbe
   };
 }
 
-/** The weight at a place of the ramp: the inverse of `positions`. */
-export function weightAt(t: number, scale: Scale, range: Range): number {
+/** The weight at a place of the ramp, or beyond its ends: the inverse of `positions`. */
+export function weightAt(t: number, { scale, range, ranks }: Mapping): number {
+  if (ranks) return ranks.weightAt(t, range);
   const [low, high] = ends(scale, range);
   if (scale === "log") return low * (high / low) ** t;
-  return low + (high - low) * (scale === "sqrt" ? t * t : t);
+  return low + (high - low) * (scale === "sqrt" ? t * Math.abs(t) : t);
 }
 
-/** The colour at a place of the ramp. Maps run dark to light; zero is the end nearest to the page's background. */
-export function colourAt(t: number, map: Colormap, dark: boolean): Rgb {
+/**
+ * The colour at a place of the ramp. Sequential maps run dark to light; zero is the end nearest to the page's background.
+ * Diverging ones are the same on every page: what lies below the centre keeps its hue.
+ */
+export function colourAt(t: number, map: MapName, dark: boolean): Rgb {
   const i = Math.round(t * 255);
-  const j = (dark ? i : 255 - i) * 3;
+  const j = (dark || map === "vik" || map === "berlin" ? i : 255 - i) * 3;
   const rgb = table(map);
   return [rgb[j]!, rgb[j + 1]!, rgb[j + 2]!];
 }
@@ -86,9 +115,10 @@ export function lookup(max: number, ramp: Ramp, masked: number, missing: number)
   lut[CODE_MASKED] = masked;
   lut[CODE_MISSING] = missing;
   lut[CODE_ZERO] = colours[0]!;
-  const position = positions(ramp.scale, ramp.range);
-  for (let code = CODE_FIRST; code <= max; code++)
-    lut[code] = colours[Math.round(position(weights[code]!) * 255)]!;
+  const position = positions(ramp);
+  const place =
+    ramp.ranks?.max === max ? ramp.ranks.places(ramp.range) : (code: number) => position(weights[code]!);
+  for (let code = CODE_FIRST; code <= max; code++) lut[code] = colours[Math.round(place(code) * 255)]!;
   return lut;
 }
 

@@ -2,7 +2,7 @@
 import type { WindowTrait } from "./protocol";
 import { neededLevel, neighbours } from "./pyramid";
 import { effect, signal } from "./signals";
-import { type HeadRef, WHOLE_VALUES } from "./source";
+import { type HeadRef, plain, WHOLE_VALUES } from "./source";
 import { type HeadIndex, type Pair, sameHead } from "./state";
 import type { View } from "./view";
 import { isLong, type TileWant, type Want } from "./wants";
@@ -26,16 +26,15 @@ export function demand(view: View): void {
     const { layers, heads } = store.shown.value.stack;
     return layer >= 0 && head >= 0 && layer < layers && head < heads;
   };
-  const at = ({ layer, head }: HeadIndex): HeadRef => {
-    const { stack, batch } = store.shown.value;
-    return { stack: stack.name, batch, layer, head };
-  };
+  const at = store.refOf;
 
   /** Exact weights: of small heads all, of long ones those of the tokens in focus. */
   const floats = (ref: HeadRef, { query, key }: Pair): Want[] => {
     const { queries, keys } = store.shown.value;
     if (queries * keys <= WHOLE_VALUES)
-      return [store.lockedHead.value, ref].map((each) => ({ kind: "values", ref: each }));
+      return (ref.measure === store.lockedHead.value.measure ? [store.lockedHead.value, ref] : [ref]).map(
+        (each) => ({ kind: "values", ref: each }),
+      );
     const wants: Want[] = [];
     if (query !== null && query < queries) wants.push({ kind: "row", ref, index: query });
     if (key !== null && key < keys) wants.push({ kind: "column", ref, index: key });
@@ -100,6 +99,8 @@ export function demand(view: View): void {
         ...(exists(head) ? [...floats(at(head), focus), ...explained(at(head), focus)] : []),
         ...(looks && store.panels.value.includes("heatmap") ? strips(shown) : []),
         ...small,
+        // Beside a lift stands the weight that it comes from.
+        ...(store.unit.value !== null && exists(head) ? floats(plain(at(head)), focus) : []),
       ],
       [...view.finder.wants(), ...refine(pictures)],
       rests ? next(shown) : [],

@@ -15,7 +15,8 @@ export interface HeadRange {
   range: Range;
   /** The largest weight of the head, which may lie above the range. */
   max: number;
-  masked: boolean;
+  /** Columns of the picture that are sinks: the range is that of the others. */
+  sinks: number[];
 }
 
 const known = new WeakMap<Tile, HeadRange>();
@@ -38,13 +39,11 @@ function measure(tile: Tile): HeadRange {
   const table = decodeTable(tile.max);
   const mass = new Float64Array(width);
   let top = 0;
-  let masked = false;
   for (let i = 0, y = 0; y < height; y++)
     for (let x = 0; x < width; x++, i++) {
       const code = codes[i]!;
       if (code > top) top = code;
-      if (code === 0) masked = true;
-      else if (code > 2) mass[x]! += table[code]!;
+      if (code > 2) mass[x]! += table[code]!;
     }
   const share = Math.max(SINK_SHARE, Math.min(4 / width, 0.9));
   const sink = Array.from(mass, (m) => m / height > share);
@@ -58,12 +57,16 @@ function measure(tile: Tile): HeadRange {
   best.sort((a, b) => a - b);
   const max = top > 2 ? table[top]! : 0;
   const high = best[Math.min(best.length - 1, Math.ceil(best.length * QUANTILE) - 1)] ?? max;
-  return { range: [0, Math.max(high, max * LEAST) || 1], max, masked };
+  return {
+    range: [0, Math.max(high, max * LEAST) || 1],
+    max,
+    sinks: [...sink.keys()].filter((x) => sink[x]),
+  };
 }
 
-/** The range of what is in sight alone, read from the pictures that cover all of it; null where nothing is there. */
-export function rangeInSight({ placed, level: covering }: Sight, window: Window): Range | null {
-  let high = 0;
+/** What is in sight alone, cut from the pictures that cover all of it. */
+export function cutToSight({ placed, level: covering }: Sight, window: Window): Tile[] {
+  const cut: Tile[] = [];
   for (const picture of placed) {
     const { tile, level } = picture;
     if ((level ?? null) !== covering) continue;
@@ -76,7 +79,13 @@ export function rangeInSight({ placed, level: covering }: Sight, window: Window)
       const row = tile.codes.subarray(y * tile.width + left, y * tile.width + right);
       codes.set(row, (y - top) * width);
     }
-    high = Math.max(high, measure({ height: bottom - top, width, codes, max: tile.max }).range[1]);
+    cut.push({ height: bottom - top, width, codes, max: tile.max });
   }
+  return cut;
+}
+
+/** The range of that; null where nothing is there. */
+export function rangeInSight(sight: Sight, window: Window): Range | null {
+  const high = Math.max(0, ...cutToSight(sight, window).map((tile) => measure(tile).range[1]));
   return high ? [0, high] : null;
 }

@@ -74,7 +74,7 @@ export function figure(root: HTMLElement, view: View): HTMLDialogElement {
     }
   };
   const button = (text: string, act: () => Promise<string>) => {
-    const b = h("button", { className: "direction" }, text);
+    const b = h("button", { className: "outlined" }, text);
     on(b, "click", async () => {
       said.textContent = "…";
       line.hidden = true;

@@ -159,7 +159,7 @@ export function createFinder(store: Store, source: DataSource): Finder {
         like.value && `heads like ${like.value.join(".")} first, Esc ends`,
         range &&
           !coming(colour_by.value) &&
-          `colour ${range.map(formatEnd).join(" – ")} ${about(colour_by.value!)[2]}`,
+          `colour ${range.map((end) => formatEnd(end)).join(" – ")} ${about(colour_by.value!)[2]}`,
         found?.rows && measured() && `from ${grouped(found.rows)} of ${grouped(found.queries)} queries`,
         waiting.includes(PAIR) && !pairWant()
           ? "lock a query and a key to see them in every head"

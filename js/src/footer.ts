@@ -1,55 +1,12 @@
-/** Legend, readout and lock: everything that says what the colours and numbers mean. */
+/** Readout and lock: what is in focus, and its number. */
 
-import { colourAt, weightAt } from "./colour";
 import { attr, h } from "./dom";
-import { formatCell, formatEnd } from "./format";
+import { dots, formatCell } from "./format";
 import { on } from "./pointing";
 import { effect } from "./signals";
+import { plain } from "./source";
 import { sameHead } from "./state";
 import type { View } from "./view";
-
-const STOPS = 24;
-
-export function legend(view: View): HTMLElement {
-  const bar = h("span", { className: "bar" });
-  const above = h("span", { className: "above" });
-  const ends = [h("span"), h("span"), h("span")];
-  const words = h("span");
-  const masked = h("span", {}, h("i"), "not allowed by the mask");
-  view.disposers.push(
-    effect(() => {
-      const { ramp, head } = view.picture.value;
-      const { range, scale, map, dark } = ramp;
-      const colours = Array.from({ length: STOPS + 1 }, (_, i) => `rgb(${colourAt(i / STOPS, map, dark)})`);
-      bar.style.background = `linear-gradient(90deg, ${colours})`;
-      ends.forEach((end, i) => {
-        const weight = formatEnd(weightAt(i / 2, scale, range));
-        end.textContent = i === 0 && scale === "log" ? `≤ ${weight}` : weight;
-      });
-      const max = formatEnd(head?.max ?? 0);
-      const top = formatEnd(range[1]);
-      above.hidden = !head || head.max <= range[1] * 1.01;
-      above.style.background = colours[STOPS]!;
-      above.title = `Weights above ${top} share the last colour; the largest is ${max}.`;
-      words.textContent = [
-        `weight, ${scale} scale`,
-        `${view.store.domain.value ? "fixed range" : "range of this head"} ${formatEnd(range[0])} – ${top}`,
-        above.hidden ? "" : `clipped above, up to ${max}`,
-        view.pooling.value,
-      ]
-        .filter(Boolean)
-        .join(" · ");
-      masked.hidden = !head?.masked;
-    }),
-  );
-  return h(
-    "div",
-    { className: "legend" },
-    h("div", {}, h("div", { className: "strip" }, bar, above), h("div", { className: "ends" }, ...ends)),
-    words,
-    masked,
-  );
-}
 
 /** The pair in focus, in words and as a number; what a live region and the eye both read. */
 export function sentence(view: View): { who: string; value: string; how: string } {
@@ -59,10 +16,15 @@ export function sentence(view: View): { who: string; value: string; how: string 
   if (query === null || key === null) return { who, value: "", how: "" };
   const cell = source.cell(store.shownHead.value, query, key);
   const number = cell !== null && cell.value >= 0;
+  const unit = store.unit.value;
+  const weight = unit !== null && number ? source.cell(plain(store.shownHead.value), query, key) : null;
   return {
     who,
-    value: formatCell(cell?.value, cell?.exact ?? false),
-    how: number ? (cell.exact ? "exact" : "read from the colours") : "",
+    value: formatCell(cell?.value, cell?.exact ?? false, unit),
+    how: dots(
+      number ? (cell.exact ? "exact" : "read from the colours") : "",
+      weight ? `weight ${formatCell(weight.value, weight.exact)}` : "",
+    ),
   };
 }
 

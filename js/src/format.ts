@@ -18,17 +18,27 @@ export function formatSigned(value: number): string {
 }
 
 /** A number of a scale or a legend: no trailing zeros. */
-export function formatEnd(value: number): string {
+export function formatEnd(value: number, unit: number | null = null): string {
+  if (unit !== null) return `${formatEnd(value * unit)} × uniform`;
   if (value === 0) return "0";
   return value < 1e-4 ? value.toExponential(0) : String(Number(value.toPrecision(2)));
 }
 
-/** A cell as it is printed: the weight, and how far it can be trusted. */
-export function formatCell(value: number | undefined, exact: boolean): string {
+/** How many times as much as by chance, with three significant digits. */
+function formatLift(lift: number): string {
+  return `${lift < 1000 ? formatWeight(lift) : grouped(Math.round(lift))} × uniform`;
+}
+
+/** A cell as it is printed: the weight, or with a `unit` the lift, and how far it can be trusted. */
+export function formatCell(value: number | undefined, exact: boolean, unit: number | null = null): string {
   if (value === undefined || value === MISSING) return "not known here";
   if (Number.isNaN(value)) return "not allowed by the mask";
-  return exact ? formatWeight(value) : `≈ ${formatWeight(value)}`;
+  const number = unit === null ? formatWeight(value) : formatLift(value * unit);
+  return exact ? number : `≈ ${number}`;
 }
+
+/** What there is to say, in one line. */
+export const dots = (...parts: string[]) => parts.filter(Boolean).join(" · ");
 
 /** A whole number, its thousands set apart. */
 export const grouped = (n: number) => n.toLocaleString("en");

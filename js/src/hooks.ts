@@ -19,7 +19,7 @@ export function showState(root: HTMLElement, view: View): void {
       attr(root, "data-key", key === null ? "" : String(key));
     }),
     effect(() => {
-      attr(root, "data-domain", view.picture.value.range.join());
+      attr(root, "data-domain", view.picture.value.ramp.range.join());
       attr(root, "data-status", view.source.link.value);
     }),
     effect(() => {

@@ -3,11 +3,12 @@
 import { demand } from "./demand";
 import { h } from "./dom";
 import { figure } from "./figure";
-import { legend, readout, sentence } from "./footer";
+import { readout, sentence } from "./footer";
 import { Frames } from "./frames";
 import { help } from "./help";
 import { followReady, showState } from "./hooks";
 import { onKeys } from "./keyboard";
+import { legend } from "./legend";
 import { liveBox } from "./livebox";
 import { detail } from "./panels/detail";
 import { graph } from "./panels/graph";

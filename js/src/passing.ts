@@ -36,11 +36,12 @@ export interface Passing {
 
 export function passing(store: Store, source: DataSource): Passing {
   const numbers: Record<ThresholdKind, number> = { weight: 0, mass: 0.9 };
-  const byWeight = () => store.threshold_kind.value === "weight";
+  // Rows of lift have no mass.
+  const byWeight = () => store.threshold_kind.value === "weight" || store.unit.value !== null;
   const memory = new Map<string, readonly [basis: object, found: unknown]>();
   /** What is found in `basis` with the threshold as it is. */
   const remembered = <T>(what: string, ref: HeadRef, basis: object, find: () => T): T => {
-    const name = `${what} ${store.threshold_kind.value} ${store.cut.value} ${headKey(ref)}`;
+    const name = `${what} ${byWeight()} ${store.cut.value} ${headKey(ref)}`;
     let known = memory.get(name);
     if (known?.[0] !== basis) {
       if (memory.size >= REMEMBERED) memory.clear();
@@ -132,7 +133,9 @@ export function passing(store: Store, source: DataSource): Passing {
     },
     words: computed(() => {
       const cut = store.cut.value;
-      return byWeight() ? `≥ ${formatEnd(cut)}` : `in the top ${formatEnd(cut * 100)} % of each query's mass`;
+      return byWeight()
+        ? `≥ ${formatEnd(cut, store.unit.value)}`
+        : `in the top ${formatEnd(cut * 100)} % of each query's mass`;
     }),
     choose(kind) {
       batch(() => {

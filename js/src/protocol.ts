@@ -18,12 +18,14 @@ export const SAMPLE_ROWS = 2;
 export const MAX_REPLY_BYTES = 16777216;
 export const MAX_IN_FLIGHT = 2;
 export const COLORMAPS = ["oslo", "cividis", "magma", "viridis"] as const;
-export const SCALES = ["linear", "sqrt", "log"] as const;
 export const PANELS = ["grid", "heatmap", "lines", "graph", "text", "detail"] as const;
 export const DIRECTIONS = ["from", "to"] as const;
 export const THEMES = ["auto", "light", "dark"] as const;
 export const COMPONENTS = ["size", "index"] as const;
 export const THRESHOLD_KINDS = ["weight", "mass"] as const;
+export const SCALES = ["linear", "sqrt", "log", "quantile"] as const;
+export const MEASURES = ["weight", "lift"] as const;
+export const DIVERGING = ["auto", "vik", "berlin"] as const;
 
 export type Colormap = (typeof COLORMAPS)[number];
 export type Scale = (typeof SCALES)[number];
@@ -34,6 +36,8 @@ export type Components = (typeof COMPONENTS)[number];
 export type ThresholdKind = (typeof THRESHOLD_KINDS)[number];
 /** A measure or "pair", and the least of it. */
 export type Filter = [string, number];
+export type Measure = (typeof MEASURES)[number];
+export type Diverging = (typeof DIVERGING)[number];
 export type Dtype = "u8" | "u16";
 export type Range = [number, number];
 /** (q0, q1, k0, k1): queries [q0, q1) and keys [k0, k1). */
@@ -145,6 +149,7 @@ export interface EmbeddedTile extends Omit<TileRequest, "dtype"> {
   triangle?: boolean;
   stack: string;
   batch: number;
+  measure?: "lift";
   offset: number;
 }
 

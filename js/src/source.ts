@@ -27,7 +27,12 @@ export interface HeadRef {
   batch: number;
   layer: number;
   head: number;
+  /** Its weights where nothing is said; or their lift, divided by the number of keys. */
+  measure?: "lift";
 }
+
+/** The same head's weights, whatever is asked for. */
+export const plain = ({ measure: _, ...ref }: HeadRef): HeadRef => ref;
 
 export interface HeadShape {
   queries: number;

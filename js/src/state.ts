@@ -4,8 +4,10 @@ import type {
   Colormap,
   Components,
   Direction,
+  Diverging,
   Filter,
   LiveText,
+  Measure,
   Meta,
   PanelName,
   Range,
@@ -90,6 +92,8 @@ export interface Traits {
   like: Signal<[number, number] | null>;
   filter: Signal<Filter | null>;
   colour_by: Signal<string | null>;
+  measure: Signal<Measure>;
+  diverging: Signal<Diverging>;
 }
 
 export interface Store extends Traits {
@@ -110,6 +114,14 @@ export interface Store extends Traits {
   lockedHead: ReadonlySignal<HeadRef>;
   shownHead: ReadonlySignal<HeadRef>;
   cut: ReadonlySignal<number>;
+  /** The range of colours while one of its ends is dragged; committed to `domain` on release. */
+  draftDomain: Signal<Range | null>;
+  /** The range of colours that somebody has said: the drag's, else the trait's. */
+  range: ReadonlySignal<Range | null>;
+  /** What a number that has come is multiplied by to be lift; null where weights are shown. */
+  unit: ReadonlySignal<number | null>;
+  /** A head of the example shown, and which of its numbers are asked for. */
+  refOf(index: HeadIndex): HeadRef;
 }
 
 const clamp = (i: number, n: number) => Math.max(0, Math.min(n - 1, Math.trunc(i) || 0));
@@ -131,7 +143,11 @@ export function stable<T>(make: () => T, equal: (a: T, b: T) => boolean): Readon
 }
 
 export const sameHead = (a: HeadRef, b: HeadRef) =>
-  a.layer === b.layer && a.head === b.head && a.stack === b.stack && a.batch === b.batch;
+  a.layer === b.layer &&
+  a.head === b.head &&
+  a.stack === b.stack &&
+  a.batch === b.batch &&
+  a.measure === b.measure;
 
 export function createStore(initial: { [K in keyof Traits]: Traits[K]["value"] }): Store {
   const traits = Object.fromEntries(
@@ -142,6 +158,7 @@ export function createStore(initial: { [K in keyof Traits]: Traits[K]["value"] }
   const found: Store["found"] = signal(null);
   const draft = signal<number | null>(null);
   const draftWindow = signal<Window | null>(null);
+  const draftDomain = signal<Range | null>(null);
 
   const shown = computed<Shown>(() => {
     const { stacks } = traits.meta.value;
@@ -158,7 +175,13 @@ export function createStore(initial: { [K in keyof Traits]: Traits[K]["value"] }
   });
   const refOf = ({ layer, head }: HeadIndex): HeadRef => {
     const { stack, batch } = shown.value;
-    return { stack: stack.name, batch, layer: clamp(layer, stack.layers), head: clamp(head, stack.heads) };
+    return {
+      stack: stack.name,
+      batch,
+      layer: clamp(layer, stack.layers),
+      head: clamp(head, stack.heads),
+      ...(traits.measure.value === "lift" && { measure: "lift" as const }),
+    };
   };
   const locked = stable(() => inside({ query: traits.query.value, key: traits.key.value }), same);
   const lockedHead = stable(() => refOf({ layer: traits.layer.value, head: traits.head.value }), sameHead);
@@ -179,5 +202,9 @@ export function createStore(initial: { [K in keyof Traits]: Traits[K]["value"] }
     lockedHead,
     shownHead: stable(() => (hoverHead.value ? refOf(hoverHead.value) : lockedHead.value), sameHead),
     cut: computed(() => draft.value ?? traits.threshold.value),
+    draftDomain,
+    range: computed(() => draftDomain.value ?? traits.domain.value),
+    unit: computed(() => (traits.measure.value === "lift" ? shown.value.keys : null)),
+    refOf,
   };
 }

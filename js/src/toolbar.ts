@@ -1,12 +1,9 @@
 /** The controls: which head, and how it is drawn. */
 
 import { h, iconButton } from "./dom";
-import { rangeInSight } from "./domain";
 import { findField } from "./find";
-import { formatEnd } from "./format";
 import { panelMenu } from "./panelmenu";
 import { on } from "./pointing";
-import { COLORMAPS, type Colormap, SCALES, type Scale } from "./protocol";
 import { effect } from "./signals";
 import { preview } from "./tokens";
 import type { View } from "./view";
@@ -53,7 +50,7 @@ function stepper(name: string, keys: string, move: (by: number) => void) {
   };
 }
 
-const plain = (all: readonly string[]) => all.map((value) => [value, value] as const);
+export const plain = (all: readonly string[]) => all.map((value) => [value, value] as const);
 
 export function toolbar(
   view: View,
@@ -71,25 +68,9 @@ export function toolbar(
   });
   const layer = stepper("layer", "{}", (by) => select.step(by, 0));
   const head = stepper("head", "[]", (by) => select.step(0, by));
-  const scale = chooser("scale", "How a weight becomes a place on the colour map", (v) => {
-    store.scale.value = v as Scale;
-  });
-  const ends =
-    "The weights at the two ends of the colour map: per head, fitted to what is in sight, or fixed";
-  const range = chooser("range", ends, (v) => {
-    store.domain.value =
-      v === "auto"
-        ? null
-        : v === "sight"
-          ? rangeInSight(view.sight.value, store.visible.value)
-          : (v.split(",").map(Number) as [number, number]);
-  });
-  const map = chooser("colours", "The colour map: all are perceptual and colour-blind safe", (v) => {
-    store.colormap.value = v as Colormap;
-  });
   const ask = iconButton("?", "Help: keys and mouse, key ?", "step");
   on(ask, "click", () => overlays["?"].showModal());
-  const figure = h("button", { className: "direction", title: "Figure and numbers, key e" }, "figure");
+  const figure = h("button", { className: "outlined", title: "Figure and numbers, key e" }, "figure");
   on(figure, "click", () => overlays.e.showModal());
 
   view.disposers.push(
@@ -109,34 +90,11 @@ export function toolbar(
       layer.update(store.lockedHead.value.layer, layers, kept_layers);
       head.update(store.lockedHead.value.head, heads, kept_heads);
     }),
-    effect(() => {
-      const domain = store.domain.value;
-      const value = domain ? domain.join() : "auto";
-      const choices: [string, string][] = [
-        ["auto", "auto"],
-        ["0,1", "0 – 1"],
-        ["sight", "fit to sight"],
-      ];
-      if (domain && value !== "0,1") choices.push([value, domain.map(formatEnd).join(" – ")]);
-      range.update(choices, value);
-      scale.update(plain(SCALES), store.scale.value);
-      map.update(plain(COLORMAPS), store.colormap.value);
-    }),
   );
   return h(
     "header",
     {},
     h("div", {}, model, stackName, stack.element, layer.element, head.element, example.element, status),
-    h(
-      "div",
-      { className: "controls" },
-      scale.element,
-      range.element,
-      map.element,
-      findField(view),
-      panelMenu(view),
-      figure,
-      ask,
-    ),
+    h("div", { className: "controls" }, findField(view), panelMenu(view), figure, ask),
   );
 }

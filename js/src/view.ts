@@ -7,8 +7,8 @@ import { createFinder, type Finder } from "./finder";
 import type { Frames } from "./frames";
 import { type Sight, sightOf } from "./layers";
 import { type Passing, passing } from "./passing";
-import type { Range } from "./protocol";
 import { neededLevel, tilesOver } from "./pyramid";
+import { rampOf } from "./ramp";
 import type { Selection } from "./select";
 import { computed, type ReadonlySignal, type Signal, signal } from "./signals";
 import type { DataSource, Line } from "./source";
@@ -63,7 +63,6 @@ export interface View {
 export interface Picture {
   tile: Tile | null;
   head: HeadRange | null;
-  range: Range;
   ramp: Ramp;
 }
 
@@ -89,9 +88,7 @@ export function createView(
     const ref = store.shownHead.value;
     const tile = source.detail(ref) ?? source.thumbnail(ref);
     const head = tile && headRange(tile);
-    const range = store.domain.value ?? head?.range ?? [0, 1];
-    const ramp = { map: store.colormap.value, scale: store.scale.value, range, dark: dark.value };
-    return { tile, head, range, ramp };
+    return { tile, head, ramp: rampOf(store, tile, dark.value) };
   }, samePicture);
   const gaze = computed<Gaze | null>(() => {
     const { query, key } = store.focus.value;
@@ -133,9 +130,8 @@ export function createView(
   );
   const missing = computed(() => {
     void source.version.value;
-    const { stack, batch } = store.shown.value;
     const small = (visibleHeads.value ?? []).map(
-      (index) => ({ kind: "thumbnail", ref: { stack: stack.name, batch, ...index } }) as const,
+      (index) => ({ kind: "thumbnail", ref: store.refOf(index) }) as const,
     );
     return [...inSight.value, ...small].some((want) => !source.has(want));
   });

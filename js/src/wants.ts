@@ -52,7 +52,8 @@ export function isTile(want: Want): want is TileWant {
   return want.kind === "thumbnail" || want.kind === "detail" || want.kind === "tile";
 }
 
-export const headKey = ({ stack, batch, layer, head }: HeadRef) => `${batch}|${layer}|${head}|${stack}`;
+export const headKey = ({ stack, batch, layer, head, measure }: HeadRef) =>
+  `${batch}|${layer}|${head}|${measure ?? ""}|${stack}`;
 
 export function wantKey(want: Want): string {
   if (want.kind === "refine") return `refine ${wantKey(want.of)}`;

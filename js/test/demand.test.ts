@@ -82,12 +82,12 @@ describe("what a view wants", () => {
     vi.advanceTimersByTime(200);
     expect(pairs()).toEqual([]);
     store.panels.value = ["heatmap", "detail"];
-    expect(pairs()).toEqual(["pair 4,2 of 1 2"]);
+    expect(pairs()).toEqual(["qk 4,2 of 1 2"]);
     store.hoverPair.value = { query: 7, key: 9, panel: "heatmap" };
     vi.advanceTimersByTime(100);
-    expect(pairs()).toEqual(["pair 4,2 of 1 2"]);
+    expect(pairs()).toEqual(["qk 4,2 of 1 2"]);
     vi.advanceTimersByTime(100);
-    expect(pairs()).toEqual(["pair 7,9 of 1 2"]);
+    expect(pairs()).toEqual(["qk 7,9 of 1 2"]);
     store.hoverPair.value = { query: 7, key: null, panel: "heatmap" };
     vi.advanceTimersByTime(200);
     expect(pairs()).toEqual([]);

@@ -61,7 +61,7 @@ describe("figure and numbers", () => {
     dialog.close();
     root.dispatchEvent(new KeyboardEvent("keydown", { key: "]", bubbles: true }));
     expect(store.head.value).toBe(1);
-    one(".controls select").dispatchEvent(new KeyboardEvent("keydown", { key: "e", bubbles: true }));
+    one(".legend select").dispatchEvent(new KeyboardEvent("keydown", { key: "e", bubbles: true }));
     expect(dialog.open).toBe(false);
     one('[title="Figure and numbers, key e"]').click();
     expect(dialog.open).toBe(true);

@@ -60,6 +60,8 @@ export const TRAITS = () => ({
   like: null as [number, number] | null,
   filter: null as [string, number] | null,
   colour_by: null as string | null,
+  measure: "weight" as const,
+  diverging: "auto" as const,
 });
 
 export const store = (): Store => createStore(TRAITS());

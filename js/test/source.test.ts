@@ -321,3 +321,22 @@ describe("bytes and cache", () => {
     expect([cache.has("huge"), cache.has("small")]).toEqual([false, true]);
   });
 });
+
+describe("the lift of a head", () => {
+  it("is asked for by name, apart from its weights, and kept apart from them", async () => {
+    const { sent, source, frame, answer } = setup();
+    const lift = { ...at(0, 1), measure: "lift" as const };
+    source.want({}, [
+      { kind: "values", ref: lift },
+      { kind: "values", ref: at(0, 1) },
+    ]);
+    frame();
+    expect(sent.map(({ params }) => (params as { measure?: string }).measure)).toEqual(["lift", undefined]);
+    await answer(sent[0]!, 0.5);
+    expect(source.cell(lift, 1, 2)).toEqual({ value: 0.5, exact: true, cells: 1 });
+    expect(source.cell(at(0, 1), 1, 2)).toBeNull();
+    await answer(sent[1]!, 0.25);
+    expect(source.cell(at(0, 1), 1, 2)?.value).toBe(0.25);
+    expect(source.cell(lift, 1, 2)?.value).toBe(0.5);
+  });
+});

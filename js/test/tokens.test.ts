@@ -93,6 +93,12 @@ describe("numbers", () => {
   });
 
   it("are short at the ends of a scale", () => {
-    expect([0, 0.05, 0.6234, 1, 0.00001].map(formatEnd)).toEqual(["0", "0.05", "0.62", "1", "1e-5"]);
+    expect([0, 0.05, 0.6234, 1, 0.00001].map((end) => formatEnd(end))).toEqual([
+      "0",
+      "0.05",
+      "0.62",
+      "1",
+      "1e-5",
+    ]);
   });
 });

@@ -24,7 +24,7 @@ def page_table(name):
     text = (SOURCE / "colormaps.ts").read_text()
     first, steps = re.search(rf"{name}: \[\[([\d, ]+)\], '([^']+)'\]", text).groups()
     pairs = np.array([ord(char) - 40 for char in steps])
-    differences = np.stack([pairs % 7, pairs // 7], axis=1).ravel()[:765] - 2
+    differences = np.stack([pairs % 8, pairs // 8], axis=1).ravel()[:765] - 3
     flat = np.concatenate([np.array(first.split(","), dtype=int), differences]).reshape(256, 3)
     return flat.cumsum(axis=0)
 

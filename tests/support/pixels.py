@@ -16,10 +16,13 @@ if TYPE_CHECKING:
 
 
 def colormap(name: str, *, dark: bool) -> NDArray[np.uint8]:
-    """256 colours, from zero to the top of the range: the end nearest to the page's background comes first."""
-    table = cm.oslo if name == "oslo" else mpl.colormaps[name]
+    """256 colours, from zero to the top of the range: the end nearest to the page's background comes first.
+
+    Diverging maps are the same on every page.
+    """
+    table = getattr(cm, name) if name in ("oslo", "vik", "berlin") else mpl.colormaps[name]
     colours: NDArray[np.uint8] = table(np.arange(256), bytes=True)[:, :3]
-    return colours if dark else colours[::-1]
+    return colours if dark or name in ("vik", "berlin") else colours[::-1]
 
 
 def expected_colours(
@@ -28,7 +31,7 @@ def expected_colours(
     """The colour of each weight: position on the range, scaled, looked up in the published table."""
     low, high = domain
     if scale == "log":
-        low = max(low, high * 1e-4)
+        low = low or high * 1e-4
         with np.errstate(divide="ignore"):
             position = np.log(weights / low) / np.log(high / low)
     else:

@@ -98,3 +98,11 @@ def test_heads_that_fit_are_exact():
     header, _ = unpack(pack(long_capture(60), stack="self", batch=0, layer=0, head=0))
     assert len(header["tiles"]) == 16
     assert {tile["rows"] for tile in header["tiles"]} == {None}
+
+
+def test_a_view_of_lift_travels_as_lift():
+    capture = make_capture(layers=1, heads=2, queries=6, causal=True)
+    header, tiles = unpack(capture.show(measure="lift").embed)
+    assert {tile["measure"] for tile in header["tiles"]} == {"lift"}
+    np.testing.assert_allclose(np.nan_to_num(tiles[0, 1, "u16"]) * 6, capture.lift(0, 1), rtol=2e-4)
+    assert all("measure" not in tile for tile in unpack(capture.show().embed)[0]["tiles"])

@@ -46,6 +46,27 @@ def test_masked_values_are_nan(causal_capture):
     np.testing.assert_array_equal(np.isnan(received), np.triu(np.ones((7, 7), dtype=bool), k=1))
 
 
+def test_lift_travels_as_a_share_of_the_keys(causal_capture):
+    answerer = Answerer(causal_capture)
+    block = {**BLOCK, "queries": [0, 7], "keys": [0, 7]}
+    lift = causal_capture.lift(1, 2)
+    reply = answerer.answer(values(block, measure="lift"))
+    received = np.frombuffer(reply.buffers[0], "<f4").reshape(7, 7)
+    allowed = np.tril(np.ones((7, 7), dtype=bool))
+    np.testing.assert_allclose(received[allowed] * 7, lift[allowed], rtol=1e-6)
+    assert np.isnan(received[~allowed]).all()
+    # The same request for weights is another one, also in what is kept.
+    for measure, expected in (("lift", lift / 7), ("weight", causal_capture.weights(1, 2)), ("lift", lift / 7)):
+        codes = np.frombuffer(answerer.answer(tiles(TILE, measure=measure)).buffers[0], "<u2").reshape(7, 7)
+        np.testing.assert_allclose(decode(codes)[allowed], expected[allowed], rtol=2e-4)
+        assert (codes[~allowed] == 0).all()
+
+
+def test_an_unknown_measure_is_an_error_that_names_the_others(capture):
+    error = Answerer(capture).answer(tiles(TILE, measure="rank")).content["error"]
+    assert error == {"code": "invalid", "message": "'measure' must be one of 'weight', 'lift', got 'rank'"}
+
+
 def test_one_buffer_for_each_tile_in_the_order_asked(capture):
     reply = Answerer(capture).answer(tiles(TILE, {**TILE, "layer": 0, "dtype": "u8"}))
     assert [tile["dtype"] for tile in reply.content["ok"]["tiles"]] == ["u16", "u8"]

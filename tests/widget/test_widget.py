@@ -75,6 +75,8 @@ def test_a_lone_surrogate_does_not_break_the_message():
         ("panels", ["grid", "grid"], "each once"),
         ("domain", (0.5, 0.2), r"domain is (0.5, 0.2): expected (low, high) with 0 <= low < high <= 1, or None"),
         ("scale", "cubic", "scale"),
+        ("measure", "rank", "measure"),
+        ("diverging", "oslo", "diverging"),
         ("threshold", 2.0, "threshold"),
         ("threshold", float("nan"), "threshold is NaN: expected a number from 0 to 1"),
         ("threshold_kind", "share", "threshold_kind"),
@@ -93,6 +95,28 @@ def test_a_bad_value_is_refused_and_changes_nothing(capture, name, value, text):
 def test_a_bad_value_is_refused_at_the_start_too(capture):
     with pytest.raises(traitlets.TraitError, match="layer is 9: stack 'self' has layers 0 to 2"):
         capture.show(layer=9)
+
+
+@pytest.mark.parametrize("domain", [(0, 2), (0.5, 4), (0.25, 0.5), (2, 0.5), (0.5, float("nan"))])
+def test_a_domain_of_lift_is_as_far_below_chance_as_above(capture, domain):
+    view = capture.show(measure="lift", domain=(0.25, 4))
+    with pytest.raises(
+        traitlets.TraitError, match=r"expected \(1 / c, c\) with c > 1, as far below chance as above it"
+    ):
+        view.domain = domain
+    assert view.domain == (0.25, 4)
+
+
+def test_another_measure_lets_go_of_a_domain_that_says_nothing_about_it(capture):
+    view = capture.show(domain=(0, 0.5))
+    view.measure = "lift"
+    assert view.domain is None
+    view.set_state({"domain": [1 / 3, 3]})
+    assert view.domain == (1 / 3, 3)
+    view.set_state({"domain": [0.1, 0.2], "measure": "weight"})
+    assert (view.measure, view.domain) == ("weight", (0.1, 0.2))
+    view.measure, view.domain = "lift", None
+    assert (view.measure, view.domain) == ("lift", None)
 
 
 def test_an_unknown_trait_is_refused_with_the_near_miss(capture):

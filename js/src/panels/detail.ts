@@ -21,7 +21,7 @@ export function componentWords({ q, k, dot }: PairDetail, i: number): string {
 export function detail(view: View): Panel {
   const { store, source, frames } = view;
   const panel = makePanel(view, "detail", "Query · key");
-  const sort = h("button", { className: "direction", title: "The order of the components" });
+  const sort = h("button", { className: "outlined", title: "The order of the components" });
   panel.note.before(sort);
   on(sort, "click", () => {
     store.components.value = store.components.value === "size" ? "index" : "size";

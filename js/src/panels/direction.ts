@@ -14,7 +14,7 @@ export function turn({ direction }: Store): void {
 
 /** The button says what is shown; between two texts it counts only where a pair is locked. */
 export function directionButton({ store }: View, panel: Panel): HTMLElement {
-  const button = h("button", { className: "direction" });
+  const button = h("button", { className: "outlined direction" });
   on(button, "click", () => turn(store));
   panel.onDispose(
     effect(() => {

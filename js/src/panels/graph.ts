@@ -97,8 +97,8 @@ export function graph(view: View): Panel {
     }
     revealed = focus;
     const away = area.x;
-    const { scale, range } = view.picture.value.ramp;
-    const strength = positions(scale, range);
+    const { ramp } = view.picture.value;
+    const strength = positions(ramp);
     const refs = passing.heads.value;
     const inks = refs.map(({ head }) => headColour(head, dark));
     // Under the arcs, which may need the room.

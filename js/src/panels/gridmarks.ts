@@ -30,7 +30,7 @@ export function drawCells(
   const { values, range } = finder.colour.value!;
   const dark = view.dark.value;
   const colours = palette(dark);
-  const position = positions(store.colour_by.value === PAIR ? store.scale.value : "linear", range);
+  const position = positions({ scale: store.colour_by.value === PAIR ? store.scale.value : "linear", range });
   const masked = hatch(context, colours);
   context.textAlign = "center";
   for (const head of heads) {

@@ -116,7 +116,9 @@ export function heatmap(view: View): Panel {
     const side = marginals.value && stripAt(geometry.value!, x, y);
     const { query, key } = store.focus.value;
     const token = side === "keys" ? key : query;
-    return side && token !== null ? stripWords(marginals.value!, side, token, store.shown.value) : "";
+    return side && token !== null
+      ? stripWords(marginals.value!, side, token, store.shown.value, store.unit.value)
+      : "";
   };
 
   pointing<Pair>(stage, frames, {

@@ -123,7 +123,7 @@ export function lines(view: View): Panel {
       beyond.show(null, [], "");
     }
     context.globalAlpha = 1;
-    panel.note.textContent += `, opaque at ${formatEnd(top)}`;
+    panel.note.textContent += `, opaque at ${formatEnd(top, store.unit.value)}`;
     const locked = store.locked.value;
     const common = { context, g, colours: palette(dark), ink, away, top, height };
     const shade = (side: string) => (gaze && gaze.side !== side ? gaze.values : null);

@@ -45,10 +45,10 @@ export function pairButtons(view: View, room: number) {
         const said = [
           String(i),
           (fromQuery ? columns : rows).labels[i]!,
-          formatCell(line.values[i], line.exact),
+          formatCell(line.values[i], line.exact, store.unit.value),
         ];
         said.forEach((text, part) => {
-          button.children[part]!.textContent = text;
+          button.children[part]!.textContent = text.replace(" uniform", "");
         });
         button.title = `${view.name(pair)}, ${said[2]}: lock`;
         attr(button, "aria-label", button.title);

@@ -1,6 +1,6 @@
 /** Along the plot: what each key receives (under it) and how wide each query looks (beside it). */
 import { binOf } from "../codes";
-import { count, formatWeight, grouped } from "../format";
+import { count, formatCell, grouped } from "../format";
 import { axisOf, edgeOf, type HeatGeometry, type Side, tokenAt } from "../heatgeometry";
 import type { Range } from "../protocol";
 import type { HeadShape, Marginals } from "../source";
@@ -72,7 +72,13 @@ export function stripAt(g: HeatGeometry, x: number, y: number): Side | null {
 }
 
 /** What a strip says about a token, in words with number and unit. */
-export function stripWords(m: Marginals, side: Side, token: number, shape: HeadShape): string {
+export function stripWords(
+  m: Marginals,
+  side: Side,
+  token: number,
+  shape: HeadShape,
+  unit: number | null = null,
+): string {
   const found = binAt(m, side, token);
   if (!found) return "";
   const { value, tokens } = found;
@@ -85,5 +91,5 @@ export function stripWords(m: Marginals, side: Side, token: number, shape: HeadS
   if (!(value >= 0)) return `${which}no query that was looked at may see it`;
   const all = `${grouped(shape.queries)} queries`;
   const measured = m.rows === null || m.rows >= shape.queries ? `all ${all}` : `${grouped(m.rows)} of ${all}`;
-  return `${which}receives ${formatWeight(value)}${several ? " each" : ""} on average, measured on ${measured}`;
+  return `${which}receives ${formatCell(value, true, unit)}${several ? " each" : ""} on average, measured on ${measured}`;
 }

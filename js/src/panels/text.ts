@@ -144,8 +144,9 @@ export function text(view: View): Panel {
     const locked = store.locked.value;
     const found = store.found.value;
     const window = store.visible.value;
-    const { scale, range, map, dark } = view.picture.value.ramp;
-    const position = positions(scale, range);
+    const { ramp } = view.picture.value;
+    const { map, dark } = ramp;
+    const position = positions(ramp);
     for (const { role, n, text } of sides) {
       const weights = gaze && role !== gaze.side ? gaze.values : null;
       const [focused, held] = [ends(role, focus), ends(role, locked)];
@@ -175,7 +176,7 @@ export function text(view: View): Panel {
       });
     }
     panel.note.textContent = gaze
-      ? `shaded by the weights ${gaze.side === "query" ? "from query" : "to key"} ${gaze.index}`
+      ? `shaded by the ${store.unit.value === null ? "weights" : "lift"} ${gaze.side === "query" ? "from query" : "to key"} ${gaze.index}`
       : "hover a token, click locks it";
   };
 

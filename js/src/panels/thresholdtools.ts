@@ -26,7 +26,7 @@ export function thresholdTools(view: View, panel: Panel): HTMLElement {
   const slider = h("input", { type: "range", ...range, step: "0.005" });
   const number = h("input", { type: "number", ...range, step: "any" });
   // For weights the slider is quadratic: most are small, and so are the thresholds that tell them apart.
-  const power = () => (store.threshold_kind.peek() === "weight" ? 2 : 1);
+  const power = () => (store.threshold_kind.peek() === "weight" || store.unit.peek() !== null ? 2 : 1);
   on(slider, "input", () => {
     store.draft.value = Number((slider.valueAsNumber ** power()).toPrecision(2));
   });
@@ -35,21 +35,22 @@ export function thresholdTools(view: View, panel: Panel): HTMLElement {
     store.draft.value = null;
   });
   on(number, "change", () => {
-    const typed = number.valueAsNumber;
+    const typed = number.valueAsNumber / (store.unit.value ?? 1);
     if (typed >= 0 && typed <= 1) store.threshold.value = typed;
-    number.value = formatEnd(store.cut.value);
+    number.value = formatEnd(store.cut.value * (store.unit.value ?? 1));
   });
   const element = h("div", { className: "tools" }, kind.element, slider, number);
   panel.onDispose(
     effect(() => {
-      const chosen = store.threshold_kind.value;
-      const said = formatEnd(store.cut.value);
+      const unit = store.unit.value;
+      const chosen = unit === null ? store.threshold_kind.value : "weight";
       kind.update(
-        THRESHOLD_KINDS.map((each) => [each, NAMES[each][0]]),
+        unit === null ? THRESHOLD_KINDS.map((each) => [each, NAMES[each][0]]) : [["weight", "lift ≥"]],
         chosen,
       );
-      number.value = said;
-      attr(slider, "aria-valuetext", said);
+      number.value = formatEnd(store.cut.value * (unit ?? 1));
+      number.max = String(unit ?? 1);
+      attr(slider, "aria-valuetext", formatEnd(store.cut.value, unit));
       slider.title = number.title = NAMES[chosen][1];
       if (store.draft.value === null) slider.value = String(store.threshold.value ** (1 / power()));
     }),

@@ -1,8 +1,8 @@
 /** The small pictures of the grid, each coloured over its own range, kept until something about it changes. */
 import { paint, type Tile } from "../codes";
-import { lookup, pack, type Ramp } from "../colour";
-import { headRange } from "../domain";
+import { lookup, pack } from "../colour";
 import { cornerOf, type GridGeometry, placeOf } from "../gridgeometry";
+import { rampOf } from "../ramp";
 import type { HeadIndex } from "../state";
 import { palette } from "../theme";
 import type { View } from "../view";
@@ -25,25 +25,17 @@ export class Thumbnails {
   ): void {
     const { store, source } = view;
     const ratio = devicePixelRatio || 1;
-    const { stack, batch } = store.shown.value;
     const dark = view.dark.value;
     const colours = palette(dark);
     const [width, height] = [Math.round(g.width * ratio), Math.round(g.height * ratio)];
-    const look = JSON.stringify([
-      store.scale.value,
-      store.colormap.value,
-      store.domain.value,
-      dark,
-      width,
-      height,
-    ]);
+    const look = JSON.stringify([rampOf(store, null, dark), store.range.value, width, height]);
     if (look !== this.#colours) this.#pictures.clear();
     this.#colours = look;
     for (const { layer, head } of heads) {
       const corner = cornerOf(g, placeOf(g, { layer, head }), scrolled);
       const x = Math.round(corner.x * ratio);
       const y = Math.round(corner.y * ratio);
-      const tile = source.thumbnail({ stack: stack.name, batch, layer, head });
+      const tile = source.thumbnail(store.refOf({ layer, head }));
       if (!tile) {
         context.fillStyle = colours.raised;
         context.fillRect(x / ratio, y / ratio, width / ratio, height / ratio);
@@ -52,10 +44,8 @@ export class Thumbnails {
       const key = `${layer}|${head}`;
       let picture = this.#pictures.get(key);
       if (picture?.tile !== tile) {
-        const range = store.domain.value ?? headRange(tile).range;
-        const ramp: Ramp = { map: store.colormap.value, scale: store.scale.value, range, dark };
         const pixels = context.createImageData(width, height);
-        const lut = lookup(tile.max, ramp, pack(colours.masked), pack(colours.missing));
+        const lut = lookup(tile.max, rampOf(store, tile, dark), pack(colours.masked), pack(colours.missing));
         paint(tile, lut, width, height, new Uint32Array(pixels.data.buffer));
         picture = { tile, pixels };
         this.#pictures.set(key, picture);

@@ -48,7 +48,8 @@ export function topKeys(view: View, panel: Panel): HTMLElement {
       if (values !== foundIn) found = strongest(values, TOP);
       foundIn = values;
       const sum = found.reduce((all, i) => all + values[i]!, 0);
-      if (found.length) after = exact && side === "query" ? `together ${formatEnd(sum)}` : "";
+      if (found.length)
+        after = exact && side === "query" && store.unit.value === null ? `together ${formatEnd(sum)}` : "";
       else after = values.every(Number.isNaN) ? `the mask allows no ${others}` : "no weight above 0 is known";
     }
     row.show(
