@@ -2,5 +2,6 @@
 
 from attnwidget.analysis.definitions import MEASURES, Measure
 from attnwidget.analysis.patterns import HeadPattern, Patterns, find_patterns
+from attnwidget.analysis.sinks import Sink, Sinks, find_sinks
 
-__all__ = ["MEASURES", "HeadPattern", "Measure", "Patterns", "find_patterns"]
+__all__ = ["MEASURES", "HeadPattern", "Measure", "Patterns", "Sink", "Sinks", "find_patterns", "find_sinks"]
