@@ -13,6 +13,8 @@ from attnwidget.attention.selection import check_size
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from numpy.typing import NDArray
+
     from attnwidget.attention import AttentionStack
 
 SHARE, EVEN = 0.3, 4
@@ -107,23 +109,40 @@ def find_sinks(stack: AttentionStack, example: int, *, rows: int | None) -> Sink
     """
     if rows is not None:
         check_size("rows", rows)
-    (start, stop), (first, last) = stack.query_spans[example], stack.key_spans[example]
-    n_queries, n_keys = stop - start, last - first
-    picked = sample(n_queries, SAMPLED if rows is None and n_queries > LONG else rows)
+    start, stop = stack.query_spans[example]
+    picked = sample(stop - start, SAMPLED if rows is None and stop - start > LONG else rows)
     heads: dict[int, list[tuple[int, int]]] = {}
     shares: dict[int, list[float]] = {}
-    everything = slice(0, stack.n_heads)
-    for number, layer in enumerate(stack.layers):
-        received = np.zeros((stack.n_heads, n_keys))
-        for block in blocks(picked, stack.n_heads * n_keys):
-            where = example, everything, block + start, slice(first, last)
-            received += mass_received(np.nan_to_num(layer.weights(*where)), layer.allowed(*where))
-        mass = received.sum(axis=1, keepdims=True)
-        share = received / np.where(mass > 0, mass, np.nan)
-        for head, key in np.argwhere(share > least_share(n_keys)).tolist():
+    for number in range(stack.n_layers):
+        share = _shares(stack, number, slice(0, stack.n_heads), example, picked)
+        for head, key in np.argwhere(share > least_share(share.shape[1])).tolist():
             heads.setdefault(key, []).append((number, head))
             shares.setdefault(key, []).append(float(share[head, key]))
     pieces = stack.key_tokens[example].pieces
     found = [Sink(key, pieces[key], float(np.mean(shares[key])), tuple(heads[key])) for key in heads]
     found.sort(key=lambda sink: (-len(sink.heads), sink.key))
-    return Sinks(tuple(found), stack.n_layers * stack.n_heads, len(picked), n_queries)
+    return Sinks(tuple(found), stack.n_layers * stack.n_heads, len(picked), stop - start)
+
+
+def sinks_of_head(stack: AttentionStack, layer: int, head: int, *, example: int) -> list[tuple[int, float]]:
+    """Sinks of one head, each with its share of the mass, the greatest first; of a long head, from 256 of its rows."""
+    start, stop = stack.query_spans[example]
+    picked = sample(stop - start, SAMPLED)
+    share = _shares(stack, layer, slice(head, head + 1), example, picked)[0]
+    found = [(key, float(share[key])) for key in np.flatnonzero(share > least_share(len(share))).tolist()]
+    return sorted(found, key=lambda each: -each[1])
+
+
+def _shares(
+    stack: AttentionStack, layer: int, heads: slice, example: int, rows: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """(h, Tk), of the mass of each head, what its keys receive from these rows."""
+    start, (first, last) = stack.query_spans[example][0], stack.key_spans[example]
+    received = np.zeros((heads.stop - heads.start, last - first))
+    for block in blocks(rows, received.size):
+        where = example, heads, block + start, slice(first, last)
+        weights = np.nan_to_num(stack.layers[layer].weights(*where))
+        received += mass_received(weights, stack.layers[layer].allowed(*where))
+    mass = received.sum(axis=1, keepdims=True)
+    shares: NDArray[np.float64] = received / np.where(mass > 0, mass, np.nan)
+    return shares

@@ -51,7 +51,8 @@ class AttentionCapture(Tiles, Deriving):
         self.generation: Generation | None = None
         self._stacks: Mapping[str, AttentionStack] | None = None
         self._closed = ""  # how it came to be closed
-        self._fed: WeakSet[AttentionCapture] = WeakSet()  # captures made from this one
+        self._fed: WeakSet[AttentionCapture] = WeakSet()  # what was made from this one, and from that again
+        self._feeders = [self._fed]  # of this one and of all it was made from
         if stacks is not None:
             self.fill(stacks)
 
@@ -327,7 +328,9 @@ class AttentionCapture(Tiles, Deriving):
         named = {stack.name: stack for stack in changed}
         made = AttentionCapture([named.get(name, stack) for name, stack in self.stacks.items()], model=self.model)
         made.notes, made.generation = (*self.notes, *notes), self.generation
-        self._fed.add(made)
+        made._feeders += self._feeders
+        for fed in self._feeders:
+            fed.add(made)
         return made
 
     def _place(self, batch: int, stack: str | None) -> tuple[AttentionStack, int]:

@@ -155,7 +155,8 @@ class WithoutKeys(Around):
             share: Floats = self.whole.sink_share(example, head, rows)
         except ValueError:  # only weights are known
             return 0.0
-        return share[0]
+        of_head: Floats = share[0]
+        return of_head
 
 
 def _hidden_text(hidden: Bools) -> str:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from cachetools import LRUCache
 
+from attnwidget.analysis import sinks_of_head
 from attnwidget.widget.codes import encode
 from attnwidget.widget.parsing import (
     MARGINAL_ROWS,
     MAX_REFINED_CELLS,
+    MarginalsRequest,
     RequestError,
     TileRequest,
     check_size,
@@ -26,6 +28,7 @@ from attnwidget.widget.parsing import (
     parse_tiles,
     parse_values,
 )
+from attnwidget.widget.protocol import TILE
 from attnwidget.widget.tilecache import Reply, TileCache
 
 if TYPE_CHECKING:
@@ -48,10 +51,14 @@ class Answerer:
 
     Args:
         capture: what is asked about.
+
+    Attributes:
+        revision: how many times the capture was exchanged.
     """
 
     def __init__(self, capture: AttentionCapture) -> None:
         self._capture: AttentionCapture | None = capture
+        self.revision = 0
         self._lock = threading.Lock()
         self._cache = TileCache()
         self._begun: LRUCache[TileRequest, Refinement] = LRUCache(_BEGUN_CELLS, getsizeof=attrgetter("cells"))
@@ -85,6 +92,8 @@ class Answerer:
                     self._let_go()
                 if self._capture is None:
                     raise RequestError("closed", "the capture behind this view has been closed: run the cell again")
+                if request.get("revision", self.revision) != self.revision:
+                    raise RequestError("stale", "this was asked of what the view showed before, and is not any more")
                 reply = self._methods[method](self._capture, params)
         except RequestError as error:
             return Reply({"id": request_id, "error": {"code": error.code, "message": str(error)}})
@@ -92,6 +101,19 @@ class Answerer:
             text = f"{type(error).__name__}: {error}"
             return Reply({"id": request_id, "error": {"code": "failed", "message": text}})
         return Reply({"id": request_id, "ok": reply.content}, reply.buffers)
+
+    def show(self, capture: AttentionCapture) -> int:
+        """Answer about another capture from now on.
+
+        Returns:
+            Its revision: what the page asks with the number of an earlier one is refused, not answered from this one.
+        """
+        with self._lock:
+            if self._capture is not None:
+                self._let_go()
+                self._capture = capture
+            self.revision += 1
+            return self.revision
 
     def close(self) -> None:
         """Let go of the capture, and of all that came from it."""
@@ -157,7 +179,17 @@ class Answerer:
                 wanted.block.layer, wanted.block.head,
                 **wanted.block.where, height=wanted.height, width=wanted.width, rows=MARGINAL_ROWS,
             )  # fmt: skip
-            content = {"height": wanted.height, "width": wanted.width, "rows": found.rows}
+            content = {"height": wanted.height, "width": wanted.width, "rows": found.rows, **_sinks(capture, wanted)}
             known = Reply(content, [part.astype("<f4").tobytes() for part in (found.received, found.entropy)])
             self._cache.put(wanted, known)
         return known
+
+
+def _sinks(capture: AttentionCapture, wanted: MarginalsRequest) -> dict[str, Any]:
+    """Of a whole head that is longer than its picture: the page cannot read its sinks from there."""
+    block = wanted.block
+    stack = capture.stacks[block.place.stack]
+    shape = len(stack.query_tokens[block.place.batch]), len(stack.key_tokens[block.place.batch])
+    if (block.height, block.width) != shape or max(shape) <= TILE:
+        return {}
+    return {"sinks": sinks_of_head(stack, block.layer, block.head, example=block.place.batch)}

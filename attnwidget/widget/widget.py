@@ -12,6 +12,7 @@ import traitlets as t
 
 from attnwidget.widget import embed, protocol
 from attnwidget.widget.cells import cell_widgets
+from attnwidget.widget.lenses import Lenses, key_count
 from attnwidget.widget.meta import describe
 from attnwidget.widget.requests import Answerer
 
@@ -46,6 +47,10 @@ class AttentionWidget(anywidget.AnyWidget):
         domain: the weights (low, high) at the ends of the colour map; None for each head's own range.
         colormap: one of `"oslo"`, `"cividis"`, `"magma"`, `"viridis"`.
         theme: `"auto"` follows the notebook, or `"light"`, `"dark"`.
+        words: merge sub-words to words: weights are summed over the tokens of a key and averaged over those of a query.
+            `query`, `key` and `window` then count words.
+        hidden_keys: keys left out, each row renormalised over the rest; tokens of the text as it is, also while words
+            are shown. Another stack has other keys, and none are hidden in it.
 
     Raises:
         TypeError: an unknown trait was given.
@@ -73,10 +78,14 @@ class AttentionWidget(anywidget.AnyWidget):
     domain = t.Tuple(t.Float(), t.Float(), default_value=None, allow_none=True).tag(sync=True)
     colormap = t.Enum(protocol.COLORMAPS, "oslo").tag(sync=True)
     theme = t.Enum(protocol.THEMES, "auto").tag(sync=True)
+    words = t.Bool(False).tag(sync=True)
+    hidden_keys = t.List(t.Int()).tag(sync=True)
 
     def __init__(self, capture: AttentionCapture, **traits: Any) -> None:  # noqa: ANN401 - traits check their own types
         # First, because ipywidgets closes even what was never finished.
         self._capture: AttentionCapture | None = capture
+        self._lenses: Lenses | None = Lenses(capture)
+        self._in_words: bool | None = None  # what `query`, `key` and `window` count; None until all is set
         self._answerer = Answerer(capture)
         if not _BUNDLE.exists():
             raise FileNotFoundError(
@@ -92,12 +101,11 @@ class AttentionWidget(anywidget.AnyWidget):
             traits["panels"] = list(traits["panels"])
         first_stack = next(iter(capture.stacks))
         super().__init__(**{"stack": first_stack, **traits})
-        with self.hold_sync():
-            self.set_trait("meta", describe(capture))
-            self.set_trait(
-                "embed",
-                embed.pack(capture, stack=self.stack, batch=self.batch, layer=self.layer, head=self.head),
-            )
+        self._in_words = self.words
+        if self.words or self.hidden_keys:
+            self._show()
+        else:
+            self._describe(capture)
         self.on_msg(AttentionWidget._on_message)
         cells = cell_widgets()
         if cells is not None:
@@ -107,7 +115,7 @@ class AttentionWidget(anywidget.AnyWidget):
         """Take the view off the page and let go of the capture."""
         super().close()
         self._answerer.close()
-        self._capture = None
+        self._capture = self._lenses = None
 
     def __repr__(self) -> str:
         """One line: what is shown, and where the view stands."""
@@ -127,7 +135,30 @@ class AttentionWidget(anywidget.AnyWidget):
         self.send(reply.content, reply.buffers)
 
     def _shown(self) -> AttentionStack | None:
-        return None if self._capture is None else self._capture.stacks.get(self.stack)
+        """The stack as it is shown."""
+        return None if self._lenses is None else self._through(self._lenses).stacks.get(self.stack)
+
+    def _through(self, lenses: Lenses) -> AttentionCapture:
+        return lenses.shown(self.stack, words=self.words, hidden=self.hidden_keys)
+
+    def _show(self) -> None:
+        """Answer about what is to be shown now, and describe it to the page."""
+        if self._lenses is not None:
+            capture = self._through(self._lenses)
+            self._answerer.show(capture)
+            self._describe(capture, haste=_HASTE)
+
+    def _describe(self, capture: AttentionCapture, *, haste: int = 1) -> None:
+        """Send `meta` and `embed`, in one message."""
+        if self._lenses is None:
+            return
+        meta = self._lenses.described(describe(capture), self.stack, words=self.words, hidden=self.hidden_keys)
+        if self._answerer.revision:
+            meta["revision"] = self._answerer.revision
+        with self.hold_sync():
+            self.set_trait("meta", meta)
+            place = {"stack": self.stack, "batch": self.batch, "layer": self.layer, "head": self.head}
+            self.set_trait("embed", embed.pack(capture, **place, haste=haste))  # type: ignore[arg-type]
 
     @t.validate("stack")
     def _check_stack(self, proposal: Any) -> str:  # noqa: ANN401 - traitlets' Bunch
@@ -169,6 +200,20 @@ class AttentionWidget(anywidget.AnyWidget):
             )
         return window
 
+    @t.validate("hidden_keys")
+    def _check_hidden(self, proposal: Any) -> list[int]:  # noqa: ANN401 - traitlets' Bunch
+        hidden: list[int] = proposal["value"]
+        stack = None if self._capture is None else self._capture.stacks.get(self.stack)
+        if stack is None:
+            return hidden
+        count = key_count(stack)
+        odd = any(isinstance(key, bool) or not 0 <= key < count for key in hidden)
+        if odd or len(set(hidden)) != len(hidden):
+            raise t.TraitError(
+                f"hidden_keys is {hidden}: expected keys of stack {stack.name!r}, 0 to {count - 1}, each at most once"
+            )
+        return sorted(hidden)
+
     @t.validate("panels")
     def _check_panels(self, proposal: Any) -> list[str]:  # noqa: ANN401 - traitlets' Bunch
         panels: list[str] = proposal["value"]
@@ -190,8 +235,24 @@ class AttentionWidget(anywidget.AnyWidget):
             raise t.TraitError(f"domain is {domain}: expected (low, high) with 0 <= low < high <= 1, or None")
         return domain
 
+    @t.observe("words", "hidden_keys")
+    def _look_again(self, _change: object) -> None:
+        """What is locked stays locked, as a word or as its first token."""
+        lenses = self._lenses
+        if self._in_words is None or lenses is None or lenses.capture.closed:
+            return
+        with self.hold_sync():
+            if self.words != self._in_words:
+                self._in_words = self.words
+                for side in ("query", "key"):
+                    place = getattr(self, side)
+                    moved = lenses.moved(self.stack, self.batch, side, place, to_words=self.words)
+                    self.set_trait(side, moved)
+                self.set_trait("window", None)
+            self._show()
+
     @t.observe("stack", "batch")
-    def _keep_in_range(self, _change: object) -> None:
+    def _keep_in_range(self, change: Any) -> None:  # noqa: ANN401 - traitlets' Bunch
         """Another stack or example may be smaller: what no longer exists in it is released or moved to the last one."""
         stack = self._shown()
         if stack is None:
@@ -210,9 +271,14 @@ class AttentionWidget(anywidget.AnyWidget):
             self.query = None
         if self.key is not None and self.key >= len(stack.key_tokens[self.batch]):
             self.key = None
+        if change["name"] == "stack" and self._in_words is not None:
+            self.hidden_keys = []  # they are tokens of another text
 
 
+_HASTE = 8
+"""Words and hidden keys are toggled, and waited for: so many times fewer weights are packed, the page asks for more."""
 _PLURAL = {"batch": "examples", "layer": "layers", "head": "heads", "query": "queries", "key": "keys"}
 _SETTABLE = tuple(
-    "stack batch layer head query key window direction panels threshold scale domain colormap theme layout".split()  # noqa: SIM905
+    "stack batch layer head query key window direction panels threshold scale domain colormap theme "  # noqa: SIM905
+    "words hidden_keys layout".split()
 )

@@ -41,6 +41,8 @@ const traits: Record<string, unknown> = {
   domain: query.get("domain")?.split(",").map(Number) ?? null,
   colormap: query.get("map") ?? "oslo",
   theme: query.get("theme") ?? "auto",
+  words: false,
+  hidden_keys: [],
 };
 
 const listeners = new Map<string, Set<(...args: unknown[]) => void>>();

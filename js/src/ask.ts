@@ -10,6 +10,7 @@ import {
   TILE,
   type TileHeader,
 } from "./protocol";
+import type { Sink } from "./sinks";
 import type { HeadRef, HeadShape } from "./source";
 import {
   type Extent,
@@ -132,10 +133,18 @@ function askMarginals(want: MarginalsWant): Batch {
           `strips of ${height} and ${width} bins were asked for, ${ok.height} and ${ok.width} came in ${buffers.length} buffers`,
         );
       const [received, entropy] = [floats(asBytes(buffers[0]), width), floats(asBytes(buffers[1]), height)];
-      return [[want, { queries, keys, received, entropy, rows: (ok.rows as number | undefined) ?? null }]];
+      return [
+        [
+          want,
+          { queries, keys, received, entropy, rows: (ok.rows as number | undefined) ?? null, ...sinksIn(ok) },
+        ],
+      ];
     },
   };
 }
+
+const sinksIn = ({ sinks }: Record<string, unknown>) =>
+  Array.isArray(sinks) ? { sinks: sinks as Sink[] } : {};
 
 const placeOf = ({ ref: { stack, batch } }: Want) => ({ stack, batch });
 

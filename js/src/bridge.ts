@@ -28,6 +28,8 @@ export const TRAITS = [
   "domain",
   "colormap",
   "theme",
+  "words",
+  "hidden_keys",
 ] as const satisfies readonly (keyof Traits)[];
 
 type Initial = { [K in keyof Traits]: Traits[K]["value"] };

@@ -16,7 +16,12 @@ export interface HeadRange {
   /** The largest weight of the head, which may lie above the range. */
   max: number;
   masked: boolean;
+  /** Columns of the tile that the range leaves out. */
+  sinks: readonly boolean[];
 }
+
+/** Of few keys one takes much without being a sink. */
+export const sinkShare = (keys: number) => Math.max(SINK_SHARE, Math.min(4 / keys, 0.9));
 
 const known = new WeakMap<Tile, HeadRange>();
 
@@ -46,7 +51,7 @@ function measure(tile: Tile): HeadRange {
       if (code === 0) masked = true;
       else if (code > 2) mass[x]! += table[code]!;
     }
-  const share = Math.max(SINK_SHARE, Math.min(4 / width, 0.9));
+  const share = sinkShare(width);
   const sink = Array.from(mass, (m) => m / height > share);
   const best: number[] = [];
   for (let y = 0; y < height; y++) {
@@ -58,7 +63,7 @@ function measure(tile: Tile): HeadRange {
   best.sort((a, b) => a - b);
   const max = top > 2 ? table[top]! : 0;
   const high = best[Math.min(best.length - 1, Math.ceil(best.length * QUANTILE) - 1)] ?? max;
-  return { range: [0, Math.max(high, max * LEAST) || 1], max, masked };
+  return { range: [0, Math.max(high, max * LEAST) || 1], max, masked, sinks: sink };
 }
 
 /** The range of what is in sight alone, read from the pictures that cover all of it; null where nothing is there. */

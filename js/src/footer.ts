@@ -3,6 +3,7 @@
 import { colourAt, weightAt } from "./colour";
 import { h } from "./dom";
 import { formatCell, formatEnd } from "./format";
+import { hiddenKeys, hideButton, isHidden, lensNotes } from "./lens";
 import { on } from "./pointing";
 import { effect } from "./signals";
 import { sameHead } from "./state";
@@ -16,6 +17,7 @@ export function legend(view: View): HTMLElement {
   const ends = [h("span"), h("span"), h("span")];
   const words = h("span");
   const masked = h("span", {}, h("i"), "not allowed by the mask");
+  const maskWords = masked.lastChild as Text;
   view.disposers.push(
     effect(() => {
       const { ramp, head } = view.picture.value;
@@ -40,6 +42,7 @@ export function legend(view: View): HTMLElement {
         .filter(Boolean)
         .join(" · ");
       masked.hidden = !head?.masked;
+      maskWords.data = `not allowed by the mask${hiddenKeys(view).length ? ", or hidden" : ""}`;
     }),
   );
   return h(
@@ -47,6 +50,7 @@ export function legend(view: View): HTMLElement {
     { className: "legend" },
     h("div", {}, h("div", { className: "strip" }, bar, above), h("div", { className: "ends" }, ...ends)),
     words,
+    lensNotes(view),
     masked,
   );
 }
@@ -61,7 +65,7 @@ export function sentence(view: View): { who: string; value: string; how: string 
   const number = cell !== null && cell.value >= 0;
   return {
     who,
-    value: formatCell(cell?.value, cell?.exact ?? false),
+    value: isHidden(view, key) ? "hidden" : formatCell(cell?.value, cell?.exact ?? false),
     how: number ? (cell.exact ? "exact" : "read from the colours") : "",
   };
 }
@@ -88,5 +92,5 @@ export function readout(view: View): HTMLElement {
       lock.textContent = `✕ locked: ${words}`;
     }),
   );
-  return h("div", { className: "readout" }, head, who, value, how, lock);
+  return h("div", { className: "readout" }, head, who, value, how, hideButton(view), lock);
 }

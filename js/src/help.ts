@@ -12,6 +12,8 @@ const LINES: readonly (readonly [string, string])[] = [
   ["Shift + arrows", "move by a tenth"],
   ["Enter, Space", "lock what the arrows are on"],
   ["/, ctrl + F", "find a token by its text, or jump to one with #index"],
+  ["w", "merges sub-words to words, and back"],
+  ["h", "hides the key in focus, its rows renormalised over the others; again shows it"],
   ["+ - 0", "on the heatmap: zoom in, zoom out, whole head"],
   ["Ctrl + wheel, pinch", "zooms at the pointer; after a click the wheel alone does, until Esc"],
   ["double click", "zooms in"],

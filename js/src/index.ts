@@ -3,8 +3,9 @@
 import { connect, type Model, readTraits } from "./bridge";
 import { asBytes } from "./bytes";
 import { mount } from "./mount";
-import { metaProblem } from "./protocol";
+import { type Meta, metaProblem } from "./protocol";
 import { Rpc } from "./rpc";
+import { batch } from "./signals";
 import { TileSource } from "./source";
 import { createStore, type Store } from "./state";
 import { countTokens } from "./tokens";
@@ -34,6 +35,7 @@ export default () => {
     const store = createStore(readTraits(model));
     const rpc = new Rpc({
       send: (message) => model.send(message),
+      revision: () => store.meta.peek().revision ?? 0,
       detached: () => [...views].some((el) => el.closest(DISCONNECTED) !== null),
     });
     const source = new TileSource(rpc, {
@@ -47,14 +49,26 @@ export default () => {
     const receive = (content: unknown, buffers: readonly unknown[]) => rpc.receive(content, buffers ?? []);
     /** The kernel was restarted or has come back, says Jupyter. Any answer, or none, tells which. */
     const probe = () => rpc.probe();
+    const readEmbedded = () => {
+      const embedded = model.get("embed");
+      if (embedded && metaProblem(store.meta.peek()) === null) void source.embed(asBytes(embedded));
+    };
+    /** Words, or hidden keys: other tokens and other weights, which came in one message. */
+    const another = () =>
+      batch(() => {
+        source.reset();
+        store.meta.value = model.get("meta") as Meta;
+        readEmbedded();
+      });
+    model.on("change:meta", another);
     model.on("msg:custom", receive);
     model.on("comm_live_update", probe);
-    const embedded = model.get("embed");
-    if (embedded && metaProblem(store.meta.peek()) === null) void source.embed(asBytes(embedded));
+    readEmbedded();
     const disconnect = connect(model, store);
     return {
       widget: { store, source },
       stop() {
+        model.off("change:meta", another);
         model.off("msg:custom", receive);
         model.off("comm_live_update", probe);
         disconnect();

@@ -1,4 +1,5 @@
 /** Keys that work anywhere in the view. Panels answer the arrows, Enter and Space themselves. */
+import { toggleKey, toggleWords } from "./lens";
 import type { View } from "./view";
 
 const STEPS: Record<string, readonly [number, number]> = {
@@ -8,7 +9,8 @@ const STEPS: Record<string, readonly [number, number]> = {
   "}": [1, 0],
 };
 
-export function onKeys(root: HTMLElement, { select }: View, help: HTMLDialogElement): void {
+export function onKeys(root: HTMLElement, view: View, help: HTMLDialogElement): void {
+  const { select } = view;
   root.addEventListener("keydown", (event) => {
     // Notebooks act on bare letters pressed in an output: `b` would insert a cell.
     event.stopPropagation();
@@ -31,6 +33,8 @@ export function onKeys(root: HTMLElement, { select }: View, help: HTMLDialogElem
       select.hoverHead(null, 0);
       select.step(step[0], step[1]);
     } else if (event.key === "Escape") select.release();
+    else if (event.key === "w") toggleWords(view);
+    else if (event.key === "h") toggleKey(view, view.store.focus.peek().key);
     else if (event.key === "?") help.showModal();
     else return;
     event.preventDefault();

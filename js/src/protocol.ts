@@ -44,6 +44,10 @@ export interface Tokens {
 export interface Example {
   queries: Tokens;
   keys: Tokens | null;
+  /** Where words are shown: the token at which each key begins, and how many tokens there are. */
+  key_starts?: number[];
+  /** Keys that are left out, as tokens, and how each reads. */
+  hidden?: [number, string][];
 }
 
 export interface StackMeta {
@@ -59,6 +63,10 @@ export interface StackMeta {
 export interface Meta {
   version: number;
   model: string;
+  /** How many times something else was to be shown; sent along with every question. */
+  revision?: number;
+  /** The tokens are words. */
+  words?: boolean;
   stacks: StackMeta[];
 }
 

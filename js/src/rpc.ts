@@ -29,7 +29,9 @@ interface Waiting {
 }
 
 export interface RpcOptions {
-  send(message: { id: number; method: string; params: unknown }): void;
+  send(message: { id: number; method: string; params: unknown; revision: number }): void;
+  /** Of what is shown: a kernel that shows something else by now refuses to answer. */
+  revision?(): number;
   /** Whether the host says that no kernel is behind this page. */
   detached(): boolean;
 }
@@ -76,7 +78,7 @@ export class Rpc {
       const id = this.#next++;
       this.#waiting.set(id, { resolve, reject, overtaken: 0, weight });
       try {
-        this.options.send({ id, method, params });
+        this.options.send({ id, method, params, revision: this.options.revision?.() ?? 0 });
       } catch {
         // The host's model throws once its comm is closed: the kernel was restarted or has died.
         this.#lose("gone");

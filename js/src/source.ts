@@ -10,6 +10,7 @@ import { Queue } from "./queue";
 import { Refining } from "./refining";
 import { type Link, type Rpc, RpcError } from "./rpc";
 import { computed, effect, type ReadonlySignal, type Signal, signal } from "./signals";
+import type { Sink } from "./sinks";
 import { Strips } from "./strips";
 import { type Item, type TileWant, type Want, wantKey } from "./wants";
 import type { Window } from "./window";
@@ -47,6 +48,8 @@ export interface Marginals extends Window {
   entropy: Float32Array;
   /** Queries that `received` was measured on; null: all of them. */
   rows: number | null;
+  /** Of a long head: keys that take most of its mass, and their share of it, read from a sample of its queries. */
+  sinks?: Sink[];
 }
 
 export interface DataSource {
@@ -103,14 +106,16 @@ export class TileSource implements DataSource {
   readonly problem = signal<string | null>(null);
   readonly progress = signal<number | null>(null);
   readonly link: ReadonlySignal<Link>;
-  readonly #cache = new Cache<Item>(BUDGET, (key) => this.#queue.wanted(key));
+  #cache = new Cache<Item>(BUDGET, (key) => this.#queue.wanted(key));
   /** What travelled with the widget costs no message and is never dropped. */
   readonly #embedded = new Map<string, Tile>();
   readonly #layers: Layers;
-  readonly #refining = new Refining();
-  readonly #strips = new Strips(this.#cache);
+  #refining = new Refining();
+  #strips = new Strips(this.#cache);
   readonly #queue = new Queue((want) => this.has(want));
   #reading = 0;
+  /** What was asked or read before this is of something else. */
+  #epoch = 0;
   #scheduled = false;
 
   constructor(
@@ -127,11 +132,25 @@ export class TileSource implements DataSource {
     });
   }
 
+  /** Something else is shown from now on: forgets all weights, and those that are still to come. */
+  reset(): void {
+    this.#epoch++;
+    this.#cache = new Cache<Item>(BUDGET, (key) => this.#queue.wanted(key));
+    this.#refining = new Refining();
+    this.#strips = new Strips(this.#cache);
+    this.#embedded.clear();
+    this.#queue.pending.clear();
+    this.retry();
+    this.version.value++;
+  }
+
   /** Takes in the `embed` trait. Nothing is asked for until it has been read. */
   async embed(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
     this.#reading++;
+    const epoch = this.#epoch;
     try {
       for (const [t, tile] of await readEmbed(bytes)) {
+        if (epoch !== this.#epoch) break;
         const shape = this.options.shape(t);
         const whole = t.queries[1] - t.queries[0] === shape.queries && t.keys[1] - t.keys[0] === shape.keys;
         if (whole)
@@ -253,12 +272,14 @@ export class TileSource implements DataSource {
 
   #send(rpc: Rpc, batch: Batch): void {
     for (const want of batch.wants) this.#queue.pending.add(wantKey(want));
+    const epoch = this.#epoch;
+    const late = () => epoch !== this.#epoch;
     rpc
       .request(batch.method, batch.params)
-      .then(({ ok, buffers }) => this.#store(batch.take(ok, buffers)))
-      .catch((error: unknown) => this.#fail(batch.wants, error))
+      .then(({ ok, buffers }) => late() || this.#store(batch.take(ok, buffers)))
+      .catch((error: unknown) => late() || this.#fail(batch.wants, error))
       .finally(() => {
-        for (const want of batch.wants) this.#queue.pending.delete(wantKey(want));
+        if (!late()) for (const want of batch.wants) this.#queue.pending.delete(wantKey(want));
         this.#measure();
         this.#schedule();
       });
@@ -299,7 +320,7 @@ export class TileSource implements DataSource {
 
   #fail(wants: readonly Want[], error: unknown): void {
     const code = error instanceof RpcError ? error.code : "malformed";
-    if (code === "static" || code === "gone" || code === "lost") return;
+    if (code === "static" || code === "gone" || code === "lost" || code === "stale") return;
     for (const want of wants) this.#queue.failed.add(wantKey(want));
     const text = error instanceof Error ? error.message : String(error);
     this.problem.value =

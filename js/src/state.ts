@@ -76,6 +76,10 @@ export interface Traits {
   domain: Signal<Range | null>;
   colormap: Signal<Colormap>;
   theme: Signal<Theme>;
+  /** Sub-words are merged. */
+  words: Signal<boolean>;
+  /** Keys left out: tokens of the text as it is, also while words are shown. */
+  hidden_keys: Signal<number[]>;
 }
 
 export interface Store extends Traits {

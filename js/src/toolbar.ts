@@ -4,6 +4,7 @@ import { attr, h, iconButton } from "./dom";
 import { rangeInSight } from "./domain";
 import { findField } from "./find";
 import { formatEnd } from "./format";
+import { lensControls } from "./lens";
 import { on } from "./pointing";
 import { COLORMAPS, type Colormap, SCALES, type Scale } from "./protocol";
 import { effect } from "./signals";
@@ -150,6 +151,7 @@ export function toolbar(view: View, help: () => void, status: HTMLElement): HTML
       scale.element,
       range.element,
       map.element,
+      lensControls(view),
       findField(view),
       ask,
     ),

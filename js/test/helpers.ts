@@ -44,6 +44,8 @@ export const TRAITS = () => ({
   domain: null,
   colormap: "oslo" as const,
   theme: "light" as const,
+  words: false,
+  hidden_keys: [] as number[],
 });
 
 export const store = (): Store => createStore(TRAITS());

@@ -24,8 +24,8 @@ describe("rpc", () => {
     const { sent, rpc } = setup();
     const [a, b] = [rpc.request("tiles", { x: 1 }), rpc.request("values", {})];
     expect(sent).toEqual([
-      { id: 1, method: "tiles", params: { x: 1 } },
-      { id: 2, method: "values", params: {} },
+      { id: 1, method: "tiles", params: { x: 1 }, revision: 0 },
+      { id: 2, method: "values", params: {}, revision: 0 },
     ]);
     expect(rpc.free).toBe(0);
     rpc.receive({ id: 2, ok: { blocks: [] } }, ["buffer"]);
