@@ -136,15 +136,19 @@ function askMarginals(want: MarginalsWant): Batch {
       return [
         [
           want,
-          { queries, keys, received, entropy, rows: (ok.rows as number | undefined) ?? null, ...sinksIn(ok) },
+          {
+            queries,
+            keys,
+            received,
+            entropy,
+            rows: (ok.rows as number | undefined) ?? null,
+            sinks: ok.sinks as Sink[] | undefined,
+          },
         ],
       ];
     },
   };
 }
-
-const sinksIn = ({ sinks }: Record<string, unknown>) =>
-  Array.isArray(sinks) ? { sinks: sinks as Sink[] } : {};
 
 const placeOf = ({ ref: { stack, batch } }: Want) => ({ stack, batch });
 

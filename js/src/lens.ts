@@ -2,14 +2,13 @@
 import { binOf } from "./codes";
 import { attr, h } from "./dom";
 import { on } from "./pointing";
-import { computed, effect } from "./signals";
+import { effect } from "./signals";
 import { sinksOf } from "./sinks";
 import { named, visible } from "./tokens";
 import type { View } from "./view";
 
 /** So many keys are named; the others are counted. */
 const NAMED = 4;
-const SINKS = 2;
 
 const example = ({ store }: View) => {
   const { stack, batch } = store.shown.value;
@@ -23,22 +22,31 @@ export const hiddenKeys = (view: View): readonly (readonly [number, string])[] =
 /** The tokens of a key: of a word, all of them. */
 function tokensOf(view: View, key: number): number[] {
   const starts = example(view).key_starts;
-  const [first, stop] = starts ? [starts[key]!, starts[key + 1]!] : [key, key + 1];
-  return Array.from({ length: stop - first }, (_, i) => first + i);
+  const first = starts ? starts[key]! : key;
+  return Array.from({ length: starts ? starts[key + 1]! - first : 1 }, (_, i) => first + i);
 }
 
 export function isHidden(view: View, key: number): boolean {
-  const hidden = new Set(example(view).hidden?.map(([token]) => token));
-  return tokensOf(view, key).every((token) => hidden.has(token));
+  const hidden = example(view).hidden ?? [];
+  return tokensOf(view, key).every((token) => hidden.some(([other]) => other === token));
 }
 
 const answers = ({ source }: View) => source.link.value === "live" || source.link.value === "busy";
 
-/** A page without a kernel cannot show other weights than those it has. */
-function needsKernel(view: View, button: HTMLButtonElement, title: string): void {
-  const can = answers(view);
-  button.disabled = !can;
-  button.title = can ? title : `${title}. Needs a running kernel: run the cell again`;
+/** A button for what only a kernel can do: another capture is made there. */
+function control(view: View, act: () => void, className = "toggle") {
+  const button = h("button", { className });
+  on(button, "click", act);
+  /** Inside an effect. `title` is the name as well, where the text is not. */
+  const says = (text: string, title: string) => {
+    const can = answers(view);
+    button.disabled = !can;
+    button.title = can ? title : `${title}. Needs a running kernel: run the cell again`;
+    button.replaceChildren(h("bdi", {}, text));
+    attr(button, "aria-label", button.title);
+    return button;
+  };
+  return { button, says };
 }
 
 export function toggleWords(view: View): void {
@@ -48,10 +56,9 @@ export function toggleWords(view: View): void {
 /** Hides a key, or shows it again. */
 export function toggleKey(view: View, key: number | null): void {
   if (key === null || !answers(view)) return;
-  const hidden = new Set(view.store.hidden_keys.value);
-  const show = isHidden(view, key);
-  for (const token of tokensOf(view, key)) show ? hidden.delete(token) : hidden.add(token);
-  setHidden(view, [...hidden]);
+  const tokens = tokensOf(view, key);
+  const rest = view.store.hidden_keys.value.filter((token) => !tokens.includes(token));
+  setHidden(view, isHidden(view, key) ? rest : [...rest, ...tokens]);
 }
 
 function setHidden({ store }: View, keys: number[]): void {
@@ -61,76 +68,56 @@ function setHidden({ store }: View, keys: number[]): void {
 /** In the toolbar: the toggle, and a chip for each hidden key. */
 export function lensControls(view: View): HTMLElement {
   const { store } = view;
-  const words = h("button", { className: "toggle" }, "words");
-  on(words, "click", () => toggleWords(view));
-  const chips = h("span", { className: "chips" });
+  const words = control(view, () => toggleWords(view));
+  const chips = h("span");
   view.disposers.push(
     effect(() => {
-      attr(words, "aria-pressed", String(store.words.value));
-      needsKernel(
-        view,
-        words,
-        "Merge sub-words to words: sums over their keys, means over their queries; key w",
-      );
+      words.says("words", "Merge sub-words to words, key w");
+      attr(words.button, "aria-pressed", String(store.words.value));
     }),
     effect(() => {
       const hidden = hiddenKeys(view);
-      const show = (text: string, title: string, keys: () => number[]) => {
-        const chip = h("button", { className: "chip" }, h("bdi", {}, text), " ✕");
-        needsKernel(view, chip, title);
-        attr(chip, "aria-label", chip.title);
-        on(chip, "click", () => setHidden(view, keys()));
-        return chip;
-      };
+      const chip = (text: string, title: string, left: (key: number) => boolean) =>
+        control(view, () => setHidden(view, store.hidden_keys.peek().filter(left)), "chip").says(text, title);
       chips.hidden = !hidden.length;
       chips.replaceChildren(
         "hidden",
         ...hidden
           .slice(0, NAMED)
-          .map(([key, name]) =>
-            show(name, `Show key ${name} again`, () =>
-              store.hidden_keys.peek().filter((other) => other !== key),
-            ),
-          ),
-        ...(hidden.length > 1 ? [show(`all ${hidden.length}`, "Show all hidden keys again", () => [])] : []),
+          .map(([key, name]) => chip(name, `Show key ${name} again`, (other) => other !== key)),
+        ...(hidden.length > 1 ? [chip(`all ${hidden.length}`, "Show all keys again", () => false)] : []),
       );
     }),
   );
-  return h("span", { className: "lens" }, words, chips);
+  return h("span", { className: "lens" }, words.button, chips);
 }
 
 /** In the legend: what was made of the weights, and which keys take most of them. */
 export function lensNotes(view: View): HTMLElement {
   const made = h("span");
   const sinks = h("span", { className: "sinks" });
-  const found = computed(() => sinksOf(view).slice(0, SINKS));
   view.disposers.push(
     effect(() => {
       const hidden = hiddenKeys(view).map(([, name]) => name);
-      const names = hidden.slice(0, NAMED).join(", ");
-      const more = hidden.length > NAMED ? ` and ${hidden.length - NAMED} more` : "";
+      const more = hidden.length - NAMED;
+      const names = hidden.slice(0, NAMED).join(", ") + (more > 0 ? ` and ${more} more` : "");
       made.textContent = [
         view.store.meta.value.words ? "words: sums over keys, means over queries" : "",
-        hidden.length ? `rows renormalised without key${hidden.length > 1 ? "s" : ""} ${names}${more}` : "",
+        names && `rows renormalised without key${hidden.length > 1 ? "s" : ""} ${names}`,
       ]
         .filter(Boolean)
         .join(" · ");
-      made.hidden = !made.textContent;
     }),
     effect(() => {
       const { columns, keys } = view.store.shown.value;
       const { tile, head } = view.picture.value;
-      sinks.hidden = !found.value.length;
       sinks.replaceChildren(
-        ...found.value.map(([key, share]) => {
+        ...sinksOf(view).map(([key, share]) => {
           const name = named(columns.labels, key);
           const out = !view.store.domain.value && tile && head?.sinks[binOf(key, keys, tile.width)];
-          const hide = h("button", { className: "toggle" }, "hide");
-          needsKernel(view, hide, `Hide key ${name}: its rows are renormalised over the other keys; key h`);
-          attr(hide, "aria-label", `Hide key ${name}`);
-          on(hide, "click", () => toggleKey(view, key));
-          const percent = `about ${Math.round(share * 100)} % of the mass of this head`;
-          return h("span", {}, `sink: key ${name}, ${percent}${out ? ", left out of the range" : ""} `, hide);
+          const words = `sink: key ${name}, about ${Math.round(share * 100)} % of the mass of this head`;
+          const hide = control(view, () => toggleKey(view, key)).says("hide", `Hide key ${name}, key h`);
+          return h("span", {}, `${words}${out ? ", left out of the range" : ""} `, hide);
         }),
       );
     }),
@@ -140,20 +127,14 @@ export function lensNotes(view: View): HTMLElement {
 
 /** Beside the lock: hides the locked key. */
 export function hideButton(view: View): HTMLElement {
-  const button = h("button", { className: "toggle" }, "hide key");
-  on(button, "click", () => toggleKey(view, view.store.locked.peek().key));
+  const { button, says } = control(view, () => toggleKey(view, view.store.locked.peek().key));
   view.disposers.push(
     effect(() => {
       const { key } = view.store.locked.value;
       button.hidden = key === null;
-      if (key === null) return;
-      const hidden = isHidden(view, key);
-      button.textContent = hidden ? "show key" : "hide key";
-      const name = named(view.store.shown.value.columns.labels, key);
-      const what = hidden
-        ? `Show key ${name} again`
-        : `Hide key ${name}, its rows renormalised over the other keys`;
-      needsKernel(view, button, `${what}; key h`);
+      const what = key !== null && isHidden(view, key) ? "show" : "hide";
+      const name = key === null ? "" : named(view.store.shown.value.columns.labels, key);
+      says(`${what} key`, `${what === "hide" ? "Hide" : "Show"} key ${name}, key h`);
     }),
   );
   return button;

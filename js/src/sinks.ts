@@ -9,7 +9,7 @@ export type Sink = readonly [key: number, share: number];
 
 const known = new WeakMap<Tile, Sink[]>();
 
-/** Sinks of a head, the greatest first; `cap.sinks()` says the same. None while they are not known. */
+/** Sinks of the head shown; `cap.sinks()` says the same. None while they are not known. */
 export function sinksOf({ store, source, picture }: View): readonly Sink[] {
   const { tile } = picture.value;
   const shape = store.shown.value;
@@ -43,7 +43,7 @@ function measure({ height, width, codes, max }: Tile): Sink[] {
       total += table[code]!;
     });
   }
-  return Array.from(mass, (m, key) => [key, m / total] as const)
-    .filter(([, share]) => share > sinkShare(width))
-    .sort((a, b) => b[1] - a[1]);
+  return Array.from(mass, (m, key) => [key, m / total] as const).filter(
+    ([, share]) => share > sinkShare(width),
+  );
 }

@@ -49,7 +49,7 @@ export interface Marginals extends Window {
   /** Queries that `received` was measured on; null: all of them. */
   rows: number | null;
   /** Of a long head: keys that take most of its mass, and their share of it, read from a sample of its queries. */
-  sinks?: Sink[];
+  sinks?: readonly Sink[] | undefined;
 }
 
 export interface DataSource {
