@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 SHARE, EVEN = 0.3, 4
 """The share of a head's mass from which a key is a sink; of few keys, so many times what an even head gives each."""
-LONG, SAMPLED = 4096, 256
+LONG, SAMPLED = 1024, 256
 """Queries up to which all rows are looked at unless a number of rows is given; rows looked at in longer heads."""
 _CERTAIN = 0.9
 _SHOWN = 8
@@ -99,7 +99,7 @@ def find_sinks(stack: AttentionStack, example: int, *, rows: int | None) -> Sink
     Args:
         stack: whose heads.
         example: of the batch.
-        rows: look at no more than so many rows of each head; None: all of them, or 256 where there are more than 4096.
+        rows: look at no more than so many rows of each head; None: all of them, or 256 where there are more than 1024.
 
     Returns:
         One per key.

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 class AttentionCapture(Tiles, Deriving):
     """Every head of every layer of one run. Indices count from 0, padding is cut off, nothing is rescaled.
 
+    `without_keys` and `in_words` make captures of the same run that leave keys out or have words for tokens.
+
     `notes` tells what one should know of the run, where there is anything; `repr` prints it. `generation` says what was
     given and what was generated, where generate() ran; None elsewhere.
 

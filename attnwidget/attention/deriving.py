@@ -129,7 +129,7 @@ class Deriving(ABC):
 
         Args:
             rows: look at no more than so many queries of each head, spread over all of them; None: all of them, or 256
-                where there are more than 4096.
+                where there are more than 1024.
             batch: which example.
             stack: name of a stack; the first one if None.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _PAIR_BYTES = 24
 """What a pair of tokens takes while it is added up: its weight twice, its sum in double precision, masks."""
 _NEAR = 128
+_LONG_WORD = 16
 
 
 class WordAttention(Around):
@@ -81,8 +82,7 @@ class WordAttention(Around):
         for rows, owners in self._blocks(example, result.shape[0], queries, columns):
             weights = self.whole.weights(example, heads, rows, columns)
             weights = np.where(self.whole.allowed(example, heads, rows, columns), weights, np.float32(0))
-            sums = np.add.reduceat(weights, firsts, axis=2, dtype=np.float64) if len(firsts) else weights
-            _add(result, owners, sums)
+            _add(result, owners, _over_keys(np.add, weights, firsts))
             _add(counts, owners, self._actives(example, heads, rows))
         mean: Floats = (result / np.maximum(counts, 1)[:, :, None]).astype(np.float32)
         return mean
@@ -111,8 +111,8 @@ class WordAttention(Around):
         parts: list[tuple[Places, Bools]] = []
         for rows, owners in self._blocks(example, shape[0], queries, columns):
             found = self.whole.allowed(example, heads, rows, columns)
-            if found.shape[-1] > 1 and len(firsts):
-                found = np.logical_or.reduceat(found, firsts, axis=2)
+            if found.shape[-1] > 1:
+                found = _over_keys(np.logical_or, found, firsts)
             parts.append((owners, found))
         several = max((found.shape[0] for _, found in parts), default=1)
         wide = max((found.shape[2] for _, found in parts), default=1)
@@ -197,4 +197,21 @@ def _begins(owners: Places) -> Places:
 def _add(result: NDArray[np.float64], owners: Places, rows: NDArray[np.floating]) -> None:
     """Add rows, along the second axis, to those of their owners, which come in order."""
     begins = _begins(owners)
-    result[:, owners[begins]] += np.add.reduceat(rows, begins, axis=1)
+    result[:, owners[begins]] += np.add.reduceat(rows, begins, axis=1, dtype=np.float64)
+
+
+def _over_keys(merge: np.ufunc, values: NDArray[Any], firsts: Places) -> NDArray[Any]:
+    """Merge along the last axis, from each of these places up to the next."""
+    lengths = np.diff(firsts, append=values.shape[-1])
+    longest = int(lengths.max(initial=1))
+    if longest > _LONG_WORD:
+        merged: NDArray[Any] = merge.reduceat(
+            values, firsts, axis=-1, dtype=None if values.dtype == bool else np.float64
+        )
+        return merged
+    # Words are short: a few additions of whole columns take half the time.
+    merged = values[..., firsts]
+    for step in range(1, longest):
+        longer = np.flatnonzero(lengths > step)
+        merged[..., longer] = merge(merged[..., longer], values[..., firsts[longer] + step])
+    return merged

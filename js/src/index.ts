@@ -60,6 +60,10 @@ export default () => {
         store.meta.value = model.get("meta") as Meta;
         readEmbedded();
       });
+    /** Making another capture takes a while: a question behind it shows that the kernel is busy. */
+    const ask = () => setTimeout(probe);
+    model.on("change:words", ask);
+    model.on("change:hidden_keys", ask);
     model.on("change:meta", another);
     model.on("msg:custom", receive);
     model.on("comm_live_update", probe);
@@ -68,6 +72,8 @@ export default () => {
     return {
       widget: { store, source },
       stop() {
+        model.off("change:words", ask);
+        model.off("change:hidden_keys", ask);
         model.off("change:meta", another);
         model.off("msg:custom", receive);
         model.off("comm_live_update", probe);

@@ -204,6 +204,21 @@ describe("another capture behind the view", () => {
     expect(root.querySelector<HTMLElement>(".problem")!.hidden).toBe(true);
   });
 
+  it("asks at once for a sign of life, so that a kernel that is busy making it is seen to be", async () => {
+    const { model, root } = start();
+    await frame();
+    const signs = () => asked(model).filter(({ params }) => JSON.stringify(params) === '{"tiles":[]}').length;
+    expect(signs()).toBe(0);
+    root.querySelector<HTMLElement>(".lens button")!.click();
+    await turn();
+    await turn();
+    expect([model.traits.words, model.saved, signs()]).toEqual([true, 1, 1]);
+    model.arrive("hidden_keys", [1]);
+    await turn();
+    await turn();
+    expect(signs()).toBe(2);
+  });
+
   it("keeps quiet when the kernel refuses what is stale", async () => {
     const { model, root } = start();
     await frame();
