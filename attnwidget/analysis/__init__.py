@@ -3,5 +3,17 @@
 from attnwidget.analysis.definitions import MEASURES, Measure
 from attnwidget.analysis.finding import Finding, find_patterns
 from attnwidget.analysis.patterns import HeadPattern, Patterns
+from attnwidget.analysis.sinks import Sink, Sinks, find_sinks, sinks_of_head
 
-__all__ = ["MEASURES", "Finding", "HeadPattern", "Measure", "Patterns", "find_patterns"]
+__all__ = [
+    "MEASURES",
+    "Finding",
+    "HeadPattern",
+    "Measure",
+    "Patterns",
+    "Sink",
+    "Sinks",
+    "find_patterns",
+    "find_sinks",
+    "sinks_of_head",
+]

@@ -135,10 +135,10 @@ def stream(found: Found, layer: Attention, example: int, side: Side, rows: int |
         The share of these rows that was looked at, after each block.
     """
     n_heads, (start, stop), (first, last) = layer.n_heads, side.queries, side.keys
-    picked = _sample(stop - start, rows)
+    picked = sample(stop - start, rows)
     found.share = len(picked) / max(1, stop - start)
     looked = 0
-    for block in _blocks(picked, n_heads * (last - first)):
+    for block in blocks(picked, n_heads * (last - first)):
         at = block + start
         weights = layer.weights(example, slice(0, n_heads), at, slice(first, last))
         allowed = layer.allowed(example, slice(0, n_heads), at, slice(first, last))
@@ -149,15 +149,14 @@ def stream(found: Found, layer: Attention, example: int, side: Side, rows: int |
 
 def _take(found: Found, weights: Floats, allowed: Bools, rows: NDArray[np.intp], side: Side) -> None:
     """Add a block of rows: weights (H, r, Tk), allowed broadcastable to it, rows counted within the queries."""
-    n_heads, n_rows, n_keys = weights.shape
-    choices = np.broadcast_to(allowed, (allowed.shape[0], n_rows, n_keys)).sum(axis=-1)  # (H | 1, r)
-    choices = np.broadcast_to(choices, (n_heads, n_rows))
+    _, n_rows, n_keys = weights.shape
+    choices = _choices(allowed, weights.shape)
     counts = choices > 1
 
     def add(name: str, values: NDArray[np.floating], among: Bools = counts) -> None:
         found.means[name].add(values, among)
 
-    found.received += np.einsum("hrk,hr->hk", weights, counts.astype(np.float32))
+    found.received += mass_received(weights, allowed)
     logs = np.log2(weights, out=np.zeros_like(weights), where=weights > 0)
     entropy = -np.einsum("hrk,hrk->hr", weights, logs)
     add("entropy", entropy)
@@ -187,7 +186,21 @@ def _take(found: Found, weights: Floats, allowed: Bools, rows: NDArray[np.intp],
         add(name, share, counts & can)
 
 
-def _sample(n: int, rows: int | None) -> NDArray[np.intp]:
+def mass_received(weights: Floats, allowed: Bools) -> Floats:
+    """What each key receives, (H, Tk), from rows (H, r, Tk) that may look at two keys at least."""
+    counts = _choices(allowed, weights.shape) > 1
+    received: Floats = np.einsum("hrk,hr->hk", weights, counts.astype(np.float32))
+    return received
+
+
+def _choices(allowed: Bools, shape: tuple[int, ...]) -> NDArray[np.intp]:
+    """(H, r), how many keys each row may look at; allowed is broadcastable to the shape."""
+    n_heads, n_rows, n_keys = shape
+    choices = np.broadcast_to(allowed, (allowed.shape[0], n_rows, n_keys)).sum(axis=-1)  # (H | 1, r)
+    return np.broadcast_to(choices, (n_heads, n_rows))
+
+
+def sample(n: int, rows: int | None) -> NDArray[np.intp]:
     """All of n rows, or one of each of `rows` equal parts, always the same ones."""
     if rows is None or rows >= n:
         return np.arange(n, dtype=np.intp)
@@ -195,7 +208,8 @@ def _sample(n: int, rows: int | None) -> NDArray[np.intp]:
     return panel.positions[:, 0]
 
 
-def _blocks(rows: NDArray[np.intp], numbers_a_row: int) -> Iterator[NDArray[np.intp]]:
+def blocks(rows: NDArray[np.intp], numbers_a_row: int) -> Iterator[NDArray[np.intp]]:
+    """So many rows at a time as memory for a block allows."""
     # Weights, their logarithms and products with them are held at a time. Whoever works in slices waits for the end of
     # a block, so that it is not as large as memory allows.
     step = max(1, min(_MOST_NUMBERS, limits.block_bytes // (4 * 4)) // max(1, numbers_a_row))

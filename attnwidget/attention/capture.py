@@ -6,9 +6,11 @@ from collections import Counter
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 
+from attnwidget.attention.deriving import Deriving
 from attnwidget.attention.errors import CaptureError
 from attnwidget.attention.from_weights import stack_from_weights
 from attnwidget.attention.lift import LiftAttention
@@ -32,8 +34,10 @@ if TYPE_CHECKING:
     from attnwidget.attention.tokens import TokenNames
 
 
-class AttentionCapture(Tiles):
+class AttentionCapture(Tiles, Deriving):
     """Every head of every layer of one run. Indices count from 0, padding is cut off, nothing is rescaled.
+
+    `without_keys` and `in_words` make captures of the same run that leave keys out or have words for tokens.
 
     `notes` tells what one should know of the run, where there is anything; `repr` prints it. `generation` says what was
     given and what was generated, where generate() ran; None elsewhere.
@@ -54,7 +58,9 @@ class AttentionCapture(Tiles):
         self.notes: tuple[str, ...] = ()
         self.generation: Generation | None = None
         self._stacks: Mapping[str, AttentionStack] | None = None
-        self._closed = False
+        self._closed = ""  # how it came to be closed
+        self._fed: WeakSet[AttentionCapture] = WeakSet()  # what was made from this one, and from that again
+        self._feeders = [self._fed]  # of this one and of all it was made from
         if stacks is not None:
             self.fill(stacks)
 
@@ -105,7 +111,7 @@ class AttentionCapture(Tiles):
     def stacks(self) -> Mapping[str, AttentionStack]:
         """Stacks by name, in the order they ran."""
         if self._closed:
-            raise CaptureError("this capture was closed, and holds nothing any more: capture the model again")
+            raise CaptureError(f"{self._closed}, and holds nothing any more: capture the model again")
         if self._stacks is None:
             raise CaptureError(
                 "this capture is not filled: it is when the `with` block ends without an exception; use it after the "
@@ -116,7 +122,7 @@ class AttentionCapture(Tiles):
     @property
     def closed(self) -> bool:
         """Whether `close` was called."""
-        return self._closed
+        return bool(self._closed)
 
     @property
     def tokens(self) -> list[str]:
@@ -137,8 +143,16 @@ class AttentionCapture(Tiles):
         return not_on_disk(self.held)
 
     def close(self) -> None:
-        """Let go of everything: memory, and files on disk. Without it that happens when nobody holds the capture."""
-        self._stacks, self._closed = None, True
+        """Let go of everything: memory, and files on disk. Without it that happens when nobody holds the capture.
+
+        Captures made from this one, as `without_keys` and `in_words` do, are closed with it.
+        """
+        self._close("this capture was closed")
+
+    def _close(self, how: str) -> None:
+        self._stacks, self._closed = None, self._closed or how
+        for made in list(self._fed):
+            made._close("the capture that this one was made from was closed")  # noqa: SLF001 - of its own class
 
     def weights(
         self,
@@ -420,6 +434,15 @@ class AttentionCapture(Tiles):
         if name not in self.stacks:
             raise KeyError(f"stack {name!r} does not exist: this capture has {', '.join(map(repr, self.stacks))}")
         return self.stacks[name]
+
+    def _derive(self, changed: Iterable[AttentionStack], *notes: str) -> AttentionCapture:
+        named = {stack.name: stack for stack in changed}
+        made = AttentionCapture([named.get(name, stack) for name, stack in self.stacks.items()], model=self.model)
+        made.notes, made.generation = (*self.notes, *notes), self.generation
+        made._feeders += self._feeders
+        for fed in self._feeders:
+            fed.add(made)
+        return made
 
     def _place(self, batch: int, stack: str | None) -> tuple[AttentionStack, int]:
         shown = self._stack(stack)

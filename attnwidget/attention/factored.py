@@ -81,6 +81,7 @@ class FactoredAttention:
         self.softcap = softcap
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._lse = lse
+        self._mask_words = "" if mask is None else mask.describe()
         self._total: torch.Tensor | None = None  # of q and k: finite if all numbers are
         # (B, H): whose denominators are known; of heads where only some are, (Tq,): which. Read without a lock: an
         # entry turns true only after what it stands for is written.
@@ -150,8 +151,8 @@ class FactoredAttention:
     def detail(self) -> str:
         """In a few words, how this layer is kept."""
         words = [f"q k {str(self.q.dtype).removeprefix('torch.')}"]
-        if self.mask is not None and self.mask.describe():
-            words.append(self.mask.describe())
+        if self._mask_words:
+            words.append(self._mask_words)
         if self.softcap:
             words.append(f"soft cap {self.softcap:g}")
         if self.modifier is not None:
@@ -260,6 +261,19 @@ class FactoredAttention:
             if known.all():
                 self._known[example, head] = True
                 del self._known_rows[example, head]
+
+    def under(self, mask: Mask, words: str) -> FactoredAttention:
+        """The same factors under another mask; what the run left to check by does not go with them.
+
+        Args:
+            mask: the other one.
+            words: what it does that this one's does not, as `detail` says it.
+        """
+        twin = FactoredAttention(
+            self.q, self.k, scale=self.scale, softcap=self.softcap, sinks=self.sinks, mask=mask, modifier=self.modifier
+        )
+        twin._mask_words = ", ".join(filter(None, [self._mask_words, words]))
+        return twin
 
     def pool(self, example: int, head: int, rows: Picks, keys: Picks, reduce: Reduce) -> Iterator[Block]:
         """Pool a rectangle of one head, block by block."""

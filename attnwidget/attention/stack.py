@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
+from attnwidget.attention.around import Around
 from attnwidget.attention.layertable import layer_table
 from attnwidget.attention.memory import MEMORY, held_text, not_on_disk
 from attnwidget.attention.tokens import Tokens
@@ -153,6 +154,8 @@ def held_by(layers: Iterable[Attention]) -> Counter[str]:
     met: set[int] = set()
     for layer in layers:
         held.update(layer.held)
+        while isinstance(layer, Around):
+            layer = layer.whole  # noqa: PLW2901 - what it shares with others is what it was made from
         if layer.mask is not None:
             if id(layer.mask) in met:
                 held[MEMORY] -= layer.mask.nbytes

@@ -43,6 +43,7 @@ def pack(
     head: int,
     budget: int = EMBED_BUDGET,
     measure: str = "weight",
+    haste: int = 1,
 ) -> bytes:
     """Pack the heads of one stack, most useful first, until the budget is used.
 
@@ -54,19 +55,20 @@ def pack(
         head: the locked head.
         budget: the most bytes the result may have.
         measure: "weight" or "lift".
+        haste: so many times fewer weights are looked at, for a view that is waited for.
 
     Returns:
         The `embed` trait: a zlib stream of header and tiles, as the README beside this file says.
     """
     capture = measured(capture, measure)
-    shown = capture.stacks[stack]
+    shown, most = capture.stacks[stack], MAX_PAIRS // haste
     n_queries, n_keys = len(shown.query_tokens[batch]), len(shown.key_tokens[batch])
     tiles: list[dict[str, Any]] = []
     bodies: list[bytes] = []
     offset = used = pairs = 0
-    for wanted in _wanted((shown.n_layers, shown.n_heads), (n_queries, n_keys), layer, head):
+    for wanted in _wanted((shown.n_layers, shown.n_heads), (n_queries, n_keys), layer, head, most):
         pairs += wanted.pairs
-        if pairs > MAX_PAIRS:
+        if pairs > most:
             break
         pooled = capture.tile(
             wanted.layer, wanted.head,
@@ -97,7 +99,7 @@ def seal(tiles: Sequence[dict[str, Any]], bodies: Iterable[bytes], level: int = 
     return zlib.compress(struct.pack("<I", len(header)) + header + b"".join(bodies), level)
 
 
-def _wanted(counts: tuple[int, int], shape: tuple[int, int], layer: int, head: int) -> Iterator[_Wanted]:
+def _wanted(counts: tuple[int, int], shape: tuple[int, int], layer: int, head: int, most: int) -> Iterator[_Wanted]:
     n_layers, n_heads = counts
     nearest = sorted(
         ((other_layer, other_head) for other_layer in range(n_layers) for other_head in range(n_heads)),
@@ -108,7 +110,7 @@ def _wanted(counts: tuple[int, int], shape: tuple[int, int], layer: int, head: i
     locked = _rows(shape, TILE, SAMPLE_ROWS) if whole > EXACT_CELLS else None
     yield _Wanted(layer, head, TILE, "u16", locked, _pairs(shape, TILE, locked))
     # All thumbnails share half of the work, so that each of them is looked at alike.
-    share = MAX_PAIRS // 2 // len(nearest)
+    share = most // 2 // len(nearest)
     thumbnail = None
     if whole > share:
         thumbnail = _rows(shape, THUMBNAIL, max(1, share // (min(THUMBNAIL, shape[0]) * shape[1])))

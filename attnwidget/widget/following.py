@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from attnwidget.attention.aligning import places
 
 if TYPE_CHECKING:
-    from attnwidget.attention import AttentionStack
+    from collections.abc import Sequence
+
+    from attnwidget.attention import AttentionCapture, AttentionStack
 
 Window: TypeAlias = "tuple[int, int, int, int] | None"
 
@@ -51,3 +53,18 @@ def follow(
         None if key is None else keys.get(key),
         ends,
     )
+
+
+def follow_keys(before: AttentionCapture, after: AttentionCapture, stack: str, keys: Sequence[int]) -> list[int]:
+    """Find keys of one text in another, as `follow` does; those that do not stand there any more are left out.
+
+    Args:
+        before: the capture shown so far.
+        after: the one that takes its place.
+        stack: whose keys they are.
+        keys: of its first example.
+    """
+    if not keys or stack not in before.stacks or stack not in after.stacks:
+        return []
+    found = places(before.stacks[stack].key_tokens[0], after.stacks[stack].key_tokens[0])
+    return sorted(found[key] for key in keys if key in found)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from cachetools import LRUCache
 
-from attnwidget.analysis import Finding
+from attnwidget.analysis import Finding, sinks_of_head
 from attnwidget.attention import Refinement
 from attnwidget.widget.codes import encode
 from attnwidget.widget.finder import PatternsRequest, parse_pair, parse_patterns, pattern_rows, pattern_table
@@ -21,6 +21,7 @@ from attnwidget.widget.measures import measured
 from attnwidget.widget.parsing import (
     MARGINAL_ROWS,
     MAX_REFINED_CELLS,
+    MarginalsRequest,
     RequestError,
     TileRequest,
     check_size,
@@ -33,6 +34,7 @@ from attnwidget.widget.parsing import (
     parse_tiles,
     parse_values,
 )
+from attnwidget.widget.protocol import TILE
 from attnwidget.widget.tilecache import Reply, TileCache
 
 if TYPE_CHECKING:
@@ -220,7 +222,7 @@ class Answerer:
                 wanted.block.layer, wanted.block.head,
                 **wanted.block.where, height=wanted.height, width=wanted.width, rows=MARGINAL_ROWS,
             )  # fmt: skip
-            content = {"height": wanted.height, "width": wanted.width, "rows": found.rows}
+            content = {"height": wanted.height, "width": wanted.width, "rows": found.rows, **_sinks(capture, wanted)}
             known = Reply(content, [part.astype("<f4").tobytes() for part in (found.received, found.entropy)])
             self._cache.put(wanted, known)
         return known
@@ -268,3 +270,13 @@ def _as_sent(weights: NDArray[np.float32], allowed: NDArray[np.bool_]) -> bytes:
     """Weights as exact numbers travel: NaN where masked, `NOT_A_NUMBER` where an overflow left none."""
     weights = np.where(np.isfinite(weights), weights, NOT_A_NUMBER)
     return np.where(allowed, weights, np.nan).astype("<f4").tobytes()
+
+
+def _sinks(capture: AttentionCapture, wanted: MarginalsRequest) -> dict[str, Any]:
+    """Of a whole head that is longer than its picture: the page cannot read its sinks from there."""
+    block = wanted.block
+    stack = capture.stacks[block.place.stack]
+    shape = len(stack.query_tokens[block.place.batch]), len(stack.key_tokens[block.place.batch])
+    if (block.height, block.width) != shape or max(shape) <= TILE:
+        return {}
+    return {"sinks": sinks_of_head(stack, block.layer, block.head, example=block.place.batch)}

@@ -15,7 +15,8 @@ from attnwidget.widget import embed, protocol
 from attnwidget.widget.cells import cell_widgets
 from attnwidget.widget.exporting import Exporting
 from attnwidget.widget.finder import FINDS
-from attnwidget.widget.following import follow
+from attnwidget.widget.following import follow, follow_keys
+from attnwidget.widget.lenses import Lenses, Prepared, key_count
 from attnwidget.widget.live import Live, Runner, State, Stop, Text, commands, words_of
 from attnwidget.widget.meta import describe
 from attnwidget.widget.requests import Answerer
@@ -74,6 +75,10 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
             log scale around 1.
         diverging: the colour map of lift: `"vik"` (white in the middle), `"berlin"` (black), or `"auto"`: whichever is
             nearer to the page.
+        words: merge sub-words to words: weights are summed over the tokens of a key and averaged over those of a query.
+            `query`, `key` and `window` then count words.
+        hidden_keys: keys left out, each row renormalised over the rest; tokens of the text as it is, also while words
+            are shown. Another stack has other keys, and none are hidden in it.
 
     Raises:
         TypeError: an unknown trait was given.
@@ -110,6 +115,8 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
     colour_by = t.Unicode(None, allow_none=True).tag(sync=True)
     measure = t.Enum(protocol.MEASURES, "weight").tag(sync=True)
     diverging = t.Enum(protocol.DIVERGING, "auto").tag(sync=True)
+    words = t.Bool(False).tag(sync=True)
+    hidden_keys = t.List(t.Int()).tag(sync=True)
 
     text = t.Union([t.Unicode(), t.Tuple(t.Unicode(), t.Unicode())], default_value="").tag(sync=True)
     run = t.Dict(read_only=True).tag(sync=True)
@@ -123,6 +130,8 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
     ) -> None:
         # First, because ipywidgets closes even what was never finished.
         self._capture: AttentionCapture | None = capture
+        self._lenses: Lenses | None = Lenses(capture)
+        self._in_words: bool | None = None  # what `query`, `key` and `window` count; None until all is set
         self._live = live
         self._ran: Text = "" if live is None else live.text
         self._arriving: Text | None = None
@@ -143,8 +152,12 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
             traits["panels"] = list(traits["panels"])
         first_stack = next(iter(capture.stacks))
         super().__init__(**{"stack": first_stack, **traits})
+        self._in_words = self.words
         with self.hold_sync():
-            self._send_capture(capture)
+            if self.words or self.hidden_keys:
+                self._show()
+            else:
+                self._describe(capture)
             if live is not None:
                 self.text = live.text
                 self.set_trait("run", _run_state("idle", live.text, seconds=live.seconds))
@@ -159,7 +172,7 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
             self._runner.close()
         super().close()
         self._answerer.close()
-        self._capture = None
+        self._capture = self._lenses = None
 
     @property
     def capture(self) -> AttentionCapture:
@@ -188,49 +201,71 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
     def _settable(self) -> tuple[str, ...]:
         return _SETTABLE
 
-    def _show_capture(self, capture: AttentionCapture, packed: bytes | None = None) -> None:
-        """Have the page show another capture, in one message; the answers to what it asked before it drops.
+    def _shown(self) -> AttentionStack | None:
+        """The stack as it is shown."""
+        return None if self._lenses is None else self._through(self._lenses).stacks.get(self.stack)
+
+    def _through(self, lenses: Lenses) -> AttentionCapture:
+        return lenses.shown(self.stack, words=self.words, hidden=self.hidden_keys)
+
+    def _show(self, packed: bytes | None = None, *, haste: int = 1) -> None:
+        """Have the page show what is to be shown now, in one message; the answers to what it asked before it drops.
 
         Args:
-            capture: with the stacks that traits are checked against.
             packed: the `embed` trait, where it has been made already.
+            haste: so many times fewer weights are packed, for a view that is waited for.
         """
+        lenses = self._lenses
+        if lenses is None:
+            return
         with self.hold_sync():
+            if self.stack not in lenses.capture.stacks:
+                self.stack = next(iter(lenses.capture.stacks))
+            capture = self._through(lenses)
             self._answerer.show(capture)
-            if self.stack not in capture.stacks:
-                self.stack = next(iter(capture.stacks))
             self._keep_in_range(None)
-            self._send_capture(capture, packed)
+            self._describe(capture, packed, haste=haste)
 
-    def _send_capture(self, capture: AttentionCapture, packed: bytes | None = None) -> None:
-        self.set_trait("meta", {**describe(capture), "capture": self._answerer.number})
-        self.set_trait("embed", self._pack(capture) if packed is None else packed)
+    def _describe(self, capture: AttentionCapture, packed: bytes | None = None, *, haste: int = 1) -> None:
+        if self._lenses is None:
+            return
+        meta = self._lenses.described(describe(capture), self.stack, words=self.words, hidden=self.hidden_keys)
+        self.set_trait("meta", {**meta, "capture": self._answerer.number})
+        self.set_trait("embed", self._pack(capture, haste=haste) if packed is None else packed)
 
-    def _pack(self, capture: AttentionCapture) -> bytes:
+    def _pack(self, capture: AttentionCapture, *, haste: int = 1) -> bytes:
         name = self.stack if self.stack in capture.stacks else next(iter(capture.stacks))
         batch = min(self.batch, capture.stacks[name].n_examples - 1)
-        return embed.pack(capture, stack=name, batch=batch, layer=self.layer, head=self.head, measure=self.measure)
+        return embed.pack(
+            capture, stack=name, batch=batch, layer=self.layer, head=self.head, measure=self.measure, haste=haste
+        )
 
-    def _made(self, text: Text, stop: Stop) -> tuple[AttentionCapture, bytes]:
+    def _made(self, text: Text, stop: Stop) -> Prepared:
         """What takes long of showing a text."""
-        if self._live is None:
+        if self._live is None or self._lenses is None:
             raise RuntimeError("a view without a text box runs nothing")
         capture = self._live.run(text, stop)
-        return capture, self._pack(capture)
+        hidden = follow_keys(self._lenses.capture, capture, self.stack, self.hidden_keys)
+        lenses = Lenses(capture)
+        shown = lenses.shown(self.stack, words=self.words, hidden=hidden)
+        return Prepared(lenses, hidden, self.words, self._pack(shown))
 
-    def _show_text(self, text: Text, made: tuple[AttentionCapture, bytes], seconds: float) -> None:
-        capture, packed = made
-        before, after = self._shown(), capture.stacks.get(self.stack)
+    def _show_text(self, text: Text, made: Prepared, seconds: float) -> None:
+        before = self._shown()
         with self.hold_sync():
-            self._capture, self._arriving, self._ran = capture, text, text
+            self._capture, self._arriving, self._ran = made.lenses.capture, text, text
             try:
                 # Observers hear of it when all of it is there.
                 with self.hold_trait_notifications():
+                    self._lenses, self._in_words = made.lenses, None
+                    self.hidden_keys = made.hidden
+                    self._in_words = self.words
+                    after = self._shown()
                     if before is not None and after is not None:
                         place = {name: getattr(self, name) for name in ("query", "key", "window")}
                         self.query, self.key, window = follow(before, after, self.batch, **place)
                         self.set_trait("window", window)
-                    self._show_capture(capture, packed)
+                    self._show(made.packed if made.words == self.words else None)
                     self.text = text
                     self.set_trait("run", {**self.run, "seconds": seconds})
             except Exception:
@@ -242,9 +277,6 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
     def _tell(self, state: State, text: Text, message: str) -> None:
         if self._capture is not None:
             self.set_trait("run", _run_state(state, text, message, self.run.get("seconds", 0.0)))
-
-    def _shown(self) -> AttentionStack | None:
-        return None if self._capture is None else self._capture.stacks.get(self.stack)
 
     @t.validate("stack")
     def _check_stack(self, proposal: Any) -> str:  # noqa: ANN401 - traitlets' Bunch
@@ -285,6 +317,20 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
                 f"0 <= k0 < k1 <= {ends[1]} keys, or None"
             )
         return window
+
+    @t.validate("hidden_keys")
+    def _check_hidden(self, proposal: Any) -> list[int]:  # noqa: ANN401 - traitlets' Bunch
+        hidden: list[int] = proposal["value"]
+        stack = None if self._capture is None else self._capture.stacks.get(self.stack)
+        if stack is None:
+            return hidden
+        count = key_count(stack)
+        odd = any(isinstance(key, bool) or not 0 <= key < count for key in hidden)
+        if odd or len(set(hidden)) != len(hidden):
+            raise t.TraitError(
+                f"hidden_keys is {hidden}: expected keys of stack {stack.name!r}, 0 to {count - 1}, each at most once"
+            )
+        return sorted(hidden)
 
     @t.validate("panels")
     def _check_panels(self, proposal: Any) -> list[str]:  # noqa: ANN401 - traitlets' Bunch
@@ -357,8 +403,24 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
         if not _fits(self.domain, self.measure):
             self.set_trait("domain", None)
 
+    @t.observe("words", "hidden_keys")
+    def _look_again(self, _change: object) -> None:
+        """What is locked stays locked, as a word or as its first token."""
+        lenses = self._lenses
+        if self._in_words is None or lenses is None or lenses.capture.closed:
+            return
+        with self.hold_sync():
+            if self.words != self._in_words:
+                self._in_words = self.words
+                for side in ("query", "key"):
+                    place = getattr(self, side)
+                    moved = lenses.moved(self.stack, self.batch, side, place, to_words=self.words)
+                    self.set_trait(side, moved)
+                self.set_trait("window", None)
+            self._show(haste=_HASTE)
+
     @t.observe("stack", "batch")
-    def _keep_in_range(self, _change: object) -> None:
+    def _keep_in_range(self, change: Any) -> None:  # noqa: ANN401 - traitlets' Bunch
         """Another stack or example may be smaller: what no longer exists in it is released or moved to the last one."""
         stack = self._shown()
         if stack is None:
@@ -379,12 +441,16 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
             self.query = None
         if self.key is not None and self.key >= len(stack.key_tokens[self.batch]):
             self.key = None
+        if change is not None and change["name"] == "stack" and self._in_words is not None:
+            self.hidden_keys = []  # they are tokens of another text
 
 
 def _run_state(state: State, text: Text, message: str = "", seconds: float = 0.0) -> dict[str, Any]:
     return {"state": state, "text": text, "message": message, "seconds": seconds}
 
 
+_HASTE = 8
+"""Words and hidden keys are toggled, and waited for: so many times fewer weights are packed, the page asks for more."""
 _BY = [name for name, _, _ in FINDS]
 _PLURAL = {"batch": "examples", "layer": "layers", "head": "heads", "query": "queries", "key": "keys"}
 _SETTABLE = (
@@ -393,7 +459,7 @@ _SETTABLE = (
     *("panels", "threshold", "threshold_kind"),
     *("scale", "domain", "colormap"),
     *("sort", "ascending", "like", "filter", "colour_by"),
-    *("measure", "diverging"),
+    *("measure", "diverging", "words", "hidden_keys"),
     *("components", "theme", "layout"),
 )
 

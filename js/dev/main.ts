@@ -58,6 +58,8 @@ const traits: Record<string, unknown> = {
   colour_by: query.get("colour_by"),
   measure: query.get("measure") ?? "weight",
   diverging: query.get("diverging") ?? "auto",
+  words: false,
+  hidden_keys: [],
 };
 
 const listeners = new Map<string, Set<(...args: unknown[]) => void>>();

@@ -11,6 +11,7 @@ import {
   TILE,
   type TileHeader,
 } from "./protocol";
+import type { Sink } from "./sinks";
 import type { HeadRef, HeadShape } from "./source";
 import {
   type Extent,
@@ -136,7 +137,19 @@ function askMarginals(want: MarginalsWant): Batch {
           `strips of ${height} and ${width} bins were asked for, ${ok.height} and ${ok.width} came in ${buffers.length} buffers`,
         );
       const [received, entropy] = [floats(asBytes(buffers[0]), width), floats(asBytes(buffers[1]), height)];
-      return [[want, { queries, keys, received, entropy, rows: (ok.rows as number | undefined) ?? null }]];
+      return [
+        [
+          want,
+          {
+            queries,
+            keys,
+            received,
+            entropy,
+            rows: (ok.rows as number | undefined) ?? null,
+            sinks: ok.sinks as Sink[] | undefined,
+          },
+        ],
+      ];
     },
   };
 }

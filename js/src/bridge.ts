@@ -39,6 +39,8 @@ export const TRAITS = [
   "colour_by",
   "measure",
   "diverging",
+  "words",
+  "hidden_keys",
 ] as const satisfies readonly (keyof Traits)[];
 
 type Initial = { [K in keyof Traits]: Traits[K]["value"] };

@@ -19,6 +19,9 @@ export interface HeadRange {
   sinks: number[];
 }
 
+/** Of few keys one takes much without being a sink. */
+export const sinkShare = (keys: number) => Math.max(SINK_SHARE, Math.min(4 / keys, 0.9));
+
 const known = new WeakMap<Tile, HeadRange>();
 
 /**
@@ -45,7 +48,7 @@ function measure(tile: Tile): HeadRange {
       if (code > top) top = code;
       if (code > 2) mass[x]! += table[code]!;
     }
-  const share = Math.max(SINK_SHARE, Math.min(4 / width, 0.9));
+  const share = sinkShare(width);
   const sink = Array.from(mass, (m) => m / height > share);
   const best: number[] = [];
   for (let y = 0; y < height; y++) {

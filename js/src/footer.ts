@@ -2,6 +2,7 @@
 
 import { attr, h } from "./dom";
 import { dots, formatCell } from "./format";
+import { hideButton, isHidden } from "./lens";
 import { on } from "./pointing";
 import { effect } from "./signals";
 import { plain } from "./source";
@@ -20,7 +21,7 @@ export function sentence(view: View): { who: string; value: string; how: string 
   const weight = unit !== null && number ? source.cell(plain(store.shownHead.value), query, key) : null;
   return {
     who,
-    value: formatCell(cell?.value, cell?.exact ?? false, unit),
+    value: isHidden(view, key) ? "hidden" : formatCell(cell?.value, cell?.exact ?? false, unit),
     how: dots(
       number ? (cell.exact ? "exact" : "read from the colours") : "",
       weight ? `weight ${formatCell(weight.value, weight.exact)}` : "",
@@ -61,5 +62,5 @@ export function readout(view: View): HTMLElement {
       explain.disabled = shown && panels.length === 1;
     }),
   );
-  return h("div", { className: "readout" }, head, facts, who, value, how, explain, lock);
+  return h("div", { className: "readout" }, head, facts, who, value, how, explain, hideButton(view), lock);
 }

@@ -14,6 +14,8 @@ const LINES: readonly (readonly [string, string])[] = [
   ["s", "heads like the locked one first; Esc: no longer"],
   ["/, ctrl + F", "find a token by its text, or jump to one with #index"],
   ["Ctrl or ⌘ + Enter", "in the text box: runs the model on the text; Esc there cancels"],
+  ["w", "merges sub-words to words, and back"],
+  ["h", "hides the key in focus, its rows renormalised over the others; again shows it"],
   ["+ - 0", "on the heatmap: zoom in, zoom out, whole head"],
   ["Ctrl + wheel, pinch", "zooms at the pointer; after a click the wheel alone does, until Esc"],
   ["double click", "zooms in"],

@@ -48,6 +48,10 @@ export default () => {
     const receive = (content: unknown, buffers: readonly unknown[]) => rpc.receive(content, buffers ?? []);
     /** The kernel was restarted or has come back, says Jupyter. Any answer, or none, tells which. */
     const probe = () => rpc.probe();
+    /** Making another capture takes a while: a question behind it shows that the kernel is busy. */
+    const ask = () => setTimeout(probe);
+    model.on("change:words", ask);
+    model.on("change:hidden_keys", ask);
     model.on("msg:custom", receive);
     model.on("comm_live_update", probe);
     const unpack = () => {
@@ -72,6 +76,8 @@ export default () => {
     return {
       widget: { store, source },
       stop() {
+        model.off("change:words", ask);
+        model.off("change:hidden_keys", ask);
         model.off("msg:custom", receive);
         model.off("comm_live_update", probe);
         model.off("change:meta", swap);

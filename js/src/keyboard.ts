@@ -1,4 +1,6 @@
 /** Keys that work anywhere in the view. Panels answer the arrows, Enter and Space themselves. */
+
+import { toggleKey, toggleWords } from "./lens";
 import { turn } from "./panels/direction";
 import type { View } from "./view";
 
@@ -10,12 +12,11 @@ const STEPS: Record<string, readonly [number, number]> = {
 };
 
 /** `overlays`: the dialogs by the keys that open them. */
-export function onKeys(
-  root: HTMLElement,
-  { select, store, finder }: View,
-  overlays: Record<string, HTMLDialogElement>,
-): void {
+export function onKeys(root: HTMLElement, view: View, overlays: Record<string, HTMLDialogElement>): void {
+  const { select, store, finder } = view;
   const actions: Record<string, () => void> = {
+    w: () => toggleWords(view),
+    h: () => toggleKey(view, store.focus.peek().key),
     d: () => select.togglePanel("detail"),
     s: () => finder.toggleLike(),
     r: () => turn(store),

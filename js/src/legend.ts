@@ -1,10 +1,11 @@
 /** The legend: what the colours mean, how many cells have them, and every control that changes them. */
-import { binStart, decodeTable } from "./codes";
+import { decodeTable } from "./codes";
 import { colourAt, positions, weightAt } from "./colour";
 import { count } from "./counts";
 import { h, iconButton } from "./dom";
-import { cutToSight, type HeadRange, rangeInSight } from "./domain";
+import { cutToSight, rangeInSight } from "./domain";
 import { dots, formatEnd } from "./format";
+import { hiddenKeys, lensNotes } from "./lens";
 import { on } from "./pointing";
 import {
   CODE_FIRST,
@@ -25,7 +26,6 @@ import { asDomain } from "./ramp";
 import { rangeEnds } from "./rangeends";
 import { batch, computed, effect } from "./signals";
 import { palette } from "./theme";
-import { named } from "./tokens";
 import { chooser, plain } from "./toolbar";
 import type { View } from "./view";
 
@@ -90,7 +90,6 @@ export function legend(view: View): HTMLElement {
           : "lift over uniform, log scale: 1 = as much as by chance",
         `${fixed ? "fixed range" : "range of this head"} ${formatEnd(low * times)} – ${formatEnd(high * times)}`,
         clipped ? `clipped above, up to ${formatEnd(head.max * times)}` : "",
-        clipped && !fixed ? sinkWords(view, head) : "",
         view.pooling.value,
       );
       reset.hidden = !fixed;
@@ -101,6 +100,7 @@ export function legend(view: View): HTMLElement {
       const found = counts.value;
       zero.hidden = !found[CODE_ZERO];
       masked.hidden = !found[CODE_MASKED];
+      masked.lastChild!.textContent = `not allowed by the mask${hiddenKeys(view).length ? ", or hidden" : ""}`;
       missing.hidden = !found[CODE_MISSING];
       shape.style.clipPath = outline(found, positions(ends.axis.value));
     }),
@@ -115,7 +115,7 @@ export function legend(view: View): HTMLElement {
       h("div", { className: "strip" }, bar, above, ...ends.handles),
       h("div", { className: "ends" }, ...numbers),
     ),
-    h("div", { className: "said" }, words, zero, masked, missing),
+    h("div", { className: "said" }, words, lensNotes(view), zero, masked, missing),
     h("div", { className: "choices" }, ...choosers(view), reset),
   );
 }
@@ -138,19 +138,6 @@ function outline(counts: Uint32Array, place: (weight: number) => number): string
     return [i, i + 1].map((x) => `${((100 * x) / BINS).toFixed(2)}% ${y}`);
   });
   return `polygon(0 100%,${points},100% 100%)`;
-}
-
-/** Which keys the range of a head leaves out, because they would flatten all others: named, where they are few. */
-export function sinkWords({ store, picture }: View, { sinks }: HeadRange): string {
-  const { columns, keys } = store.shown.value;
-  const width = picture.value.tile?.width ?? keys;
-  const names = sinks.slice(0, 2).map((column) => {
-    const [first, end] = [binStart(column, keys, width), binStart(column + 1, keys, width)];
-    return end - first > 1 ? `${first} – ${end - 1}` : named(columns.labels, first);
-  });
-  if (!names.length) return "";
-  const more = sinks.length - names.length;
-  return `key${sinks.length > 1 || width < keys ? "s" : ""} ${names.join(", ")}${more ? ` and ${more} more` : ""} left out of the range`;
 }
 
 function choosers({ store, sight, disposers }: View): HTMLElement[] {

@@ -56,6 +56,10 @@ export interface Tokens {
 export interface Example {
   queries: Tokens;
   keys: Tokens | null;
+  /** Where words are shown: the token at which each key begins, and how many tokens there are. */
+  key_starts?: number[];
+  /** Keys that are left out, as tokens, and how each reads. */
+  hidden?: [number, string][];
 }
 
 export interface StackMeta {
@@ -92,6 +96,8 @@ export interface Meta {
   model: string;
   /** What heads are measured by: name, title and unit; "" for a share from 0 to 1. */
   measures?: [string, string, string][];
+  /** The tokens are words. */
+  words?: boolean;
   stacks: StackMeta[];
 }
 

@@ -10,6 +10,7 @@ import { Queue } from "./queue";
 import { Refining } from "./refining";
 import { type Answer, type Link, type Rpc, RpcError } from "./rpc";
 import { computed, effect, type ReadonlySignal, type Signal, signal } from "./signals";
+import type { Sink } from "./sinks";
 import { Strips } from "./strips";
 import {
   type HeadsWant,
@@ -60,6 +61,8 @@ export interface Marginals extends Window {
   entropy: Float32Array;
   /** Queries that `received` was measured on; null: all of them. */
   rows: number | null;
+  /** Of a long head: keys that take most of its mass, and their share of it, read from a sample of its queries. */
+  sinks?: readonly Sink[] | undefined;
 }
 
 /** How one weight came about, with the query and key that the kernel received. */
@@ -139,7 +142,7 @@ export class TileSource implements DataSource {
   readonly #embedded = new Map<string, Tile>();
   readonly #layers: Layers;
   #refining = new Refining();
-  readonly #strips = new Strips(this.#cache);
+  #strips = new Strips(this.#cache);
   readonly #queue = new Queue((want) => this.has(want));
   #reading = 0;
   /** Goes up with each other capture: what was asked for about the ones before is not taken any more. */
@@ -189,6 +192,7 @@ export class TileSource implements DataSource {
     this.#cache.clear();
     this.#embedded.clear();
     this.#refining = new Refining();
+    this.#strips = new Strips(this.#cache);
     this.#queue.pending.clear();
     this.retry();
     this.version.value++;

@@ -94,6 +94,10 @@ export interface Traits {
   colour_by: Signal<string | null>;
   measure: Signal<Measure>;
   diverging: Signal<Diverging>;
+  /** Sub-words are merged. */
+  words: Signal<boolean>;
+  /** Keys left out: tokens of the text as it is, also while words are shown. */
+  hidden_keys: Signal<number[]>;
 }
 
 export interface Store extends Traits {

@@ -2,6 +2,7 @@
 
 import { h, iconButton } from "./dom";
 import { findField } from "./find";
+import { lensControls } from "./lens";
 import { panelMenu } from "./panelmenu";
 import { on } from "./pointing";
 import { effect } from "./signals";
@@ -95,6 +96,6 @@ export function toolbar(
     "header",
     {},
     h("div", {}, model, stackName, stack.element, layer.element, head.element, example.element, status),
-    h("div", { className: "controls" }, findField(view), panelMenu(view), figure, ask),
+    h("div", { className: "controls" }, lensControls(view), findField(view), panelMenu(view), figure, ask),
   );
 }

@@ -76,10 +76,10 @@ describe("the panel of scores and query-key detail", () => {
 
   it("sorts components by size, or as they are numbered, and remembers that in a trait", async () => {
     const { part, store } = await show(() => detail(), locked);
-    part(".direction").click();
+    part(".outlined").click();
     await frame();
-    expect([store.components.value, part(".direction").textContent]).toEqual(["index", "in order"]);
-    part(".direction").click();
+    expect([store.components.value, part(".outlined").textContent]).toEqual(["index", "in order"]);
+    part(".outlined").click();
     await frame();
     expect(store.components.value).toBe("size");
   });

@@ -62,6 +62,8 @@ export const TRAITS = () => ({
   colour_by: null as string | null,
   measure: "weight" as const,
   diverging: "auto" as const,
+  words: false,
+  hidden_keys: [] as number[],
 });
 
 export const store = (): Store => createStore(TRAITS());

@@ -2,13 +2,9 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { encode, type Tile } from "../src/codes";
 import { colourAt } from "../src/colour";
 import * as counting from "../src/counts";
-import type { HeadRange } from "../src/domain";
-import { sinkWords } from "../src/legend";
 import { CODE_MAX_U16 } from "../src/protocol";
 import type { HeadRef } from "../src/source";
-import { createStore } from "../src/state";
-import type { View } from "../src/view";
-import { TRAITS, words } from "./helpers";
+import { words } from "./helpers";
 import { frame, madeUp, screen, view } from "./screen";
 
 const N = 10;
@@ -26,12 +22,6 @@ const sunk = (q: number, k: number) =>
   k > q ? Number.NaN : k === 0 ? 0.8 : k === q - 1 ? 0.1 : k % 2 ? 0 : 0.001;
 
 const NAMES = Array.from({ length: N }, (_, i) => (i ? `w${i}` : "[CLS]"));
-
-function shownStore() {
-  const traits = TRAITS();
-  traits.meta.stacks[0]!.examples[0]!.queries = words(NAMES);
-  return createStore(traits);
-}
 
 const unmounts: (() => void)[] = [];
 
@@ -76,28 +66,14 @@ afterEach(() => {
 });
 
 describe("the words of the legend", () => {
-  it("name scale, range, what is clipped, and the sink that the range leaves out", async () => {
+  it("name scale, range and what is clipped", async () => {
     const { said, numbers, swatches, one } = await legend();
     expect(said()).toBe(
-      'weight after softmax, sqrt scale · range of this head 0 – 0.1 · clipped above, up to 0.8 · key 0 "[CLS]" left out of the range',
+      "weight after softmax, sqrt scale · range of this head 0 – 0.1 · clipped above, up to 0.8",
     );
     expect(numbers()).toEqual(["0", "0.025", "0.1"]);
     expect(swatches()).toEqual(["zero", "not allowed by the mask"]);
     expect(one(".above").hidden).toBe(false);
-  });
-
-  it("count the sinks where they are many, and name the keys that share a cell by their numbers", () => {
-    const store = shownStore();
-    const words = (width: number, sinks: number[]) =>
-      sinkWords(
-        { store, picture: { value: { tile: { width } } } } as unknown as View,
-        { sinks } as unknown as HeadRange,
-      );
-    expect(words(N, [])).toBe("");
-    expect(words(N, [3])).toBe('key 3 "w3" left out of the range');
-    expect(words(N, [0, 3])).toBe('keys 0 "[CLS]", 3 "w3" left out of the range');
-    expect(words(N, [0, 3, 4, 5])).toBe('keys 0 "[CLS]", 3 "w3" and 2 more left out of the range');
-    expect(words(N / 2, [1])).toBe("keys 2 – 3 left out of the range");
   });
 
   it("say that a range is fixed, and then leave nothing out", async () => {
@@ -261,8 +237,7 @@ describe("lift", () => {
     expect(asked.at(-1)!.measure).toBe("lift");
     // The range of the head, 0.1, times ten keys is 1: as little as 2 would flatten nothing.
     expect(said()).toBe(
-      "lift over uniform, log scale: 1 = as much as by chance · range of this head 0.5 – 2 · clipped above, up to 8 · " +
-        'key 0 "[CLS]" left out of the range',
+      "lift over uniform, log scale: 1 = as much as by chance · range of this head 0.5 – 2 · clipped above, up to 8",
     );
     expect(numbers()).toEqual(["≤ 0.5", "1", "2"]);
     expect(one(".bar").style.getPropertyValue("--ramp")).toContain(`rgb(${colourAt(0.5, "vik", false)})`);

@@ -23,7 +23,7 @@ def page_table(name):
     """A colour map as the page unpacks it."""
     text = (SOURCE / "colormaps.ts").read_text()
     first, steps = re.search(rf"{name}: \[\[([\d, ]+)\], '([^']+)'\]", text).groups()
-    pairs = np.array([ord(char) - 40 for char in steps])
+    pairs = np.array([ord(char) - 40 for char in steps.replace("\\\\", "\\")])
     differences = np.stack([pairs % 8, pairs // 8], axis=1).ravel()[:765] - 3
     flat = np.concatenate([np.array(first.split(","), dtype=int), differences]).reshape(256, 3)
     return flat.cumsum(axis=0)
