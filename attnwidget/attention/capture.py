@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attnwidget.attention.aggregate import aggregate_stack
 from attnwidget.attention.errors import CaptureError
 from attnwidget.attention.from_weights import stack_from_weights
 from attnwidget.attention.memory import check_fits, held_text, not_on_disk
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from attnwidget.analysis import Patterns
+    from attnwidget.attention.aggregate import Aggregation
     from attnwidget.attention.generation import Generation
     from attnwidget.attention.protocol import Attention
     from attnwidget.attention.stack import AttentionStack
@@ -281,6 +283,48 @@ class AttentionCapture(Tiles):
 
         shown, example = self._place(batch, stack)
         return find_patterns(shown, example, rows=rows, window=window)
+
+    def aggregate(
+        self,
+        reduce: Aggregation = "mean",
+        *,
+        layers: Sequence[int] | None = None,
+        heads: Sequence[int] | None = None,
+        stack: str | None = None,
+    ) -> AttentionCapture:
+        """Many heads as one: a capture of one layer and one head that asks this one, and holds nothing of its own.
+
+        Its weights are the mean, or the largest, of those of the chosen heads, pair by pair, worked out where they are
+        looked at. A pair is allowed where any of the heads allows it; a head that forbids it counts with a weight of
+        0. So a row of the mean sums to 1 as the rows of its heads do (less, with a sink); a row of maxima sums to more
+        than 1, and has neither an entropy nor the share of a sink. Every question costs what it costs of all the heads.
+
+        Args:
+            reduce: "mean" or "max".
+            layers: which layers; all of them if None.
+            heads: which heads of each of these layers; all of them if None.
+            stack: name of a stack; the first one if None.
+
+        Returns:
+            A capture with that stack alone: `weights(0, 0)`, `tile(0, 0)`, `refine`, `marginals`, `pair`, `show` ...
+            Its `notes` say what it is.
+
+        Raises:
+            IndexError: no such layer or head.
+            KeyError: no such stack.
+            TypeError: layers or heads are no lists of whole numbers.
+            ValueError: no layers or heads, one that is named twice, or another way to reduce.
+
+        Examples:
+            >>> import numpy as np
+            >>> cap = AttentionCapture.from_weights(np.full((2, 4, 3, 3), 1 / 3))
+            >>> cap.aggregate("max", layers=[1]).weights(0, 0).shape
+            (3, 3)
+        """
+        made, note = aggregate_stack(self._stack(stack), reduce, layers, heads)
+        derived = AttentionCapture(model=self.model)
+        derived.fill([made], notes=[*self.notes, note])
+        return derived
 
     def show(self, **kwargs: Any) -> Any:  # noqa: ANN401 - see below
         """An `AttentionWidget` for the last line of a cell; keyword arguments set its traits (layer=3, head=5)."""

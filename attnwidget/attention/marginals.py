@@ -107,15 +107,15 @@ def _mean_entropy(layer: Attention, head: int, example: int, rows: Picks) -> Flo
         if isinstance(layer, KnowsEntropy):
             entropies = layer.entropies(example, head, places)
         else:
-            entropies = _entropies(layer, example, head, places)
+            entropies = entropies_by_weights(layer, example, head, places)
         seen = ~np.isnan(entropies)
         np.add.at(sums, owners[seen], entropies[seen])
         np.add.at(counts, owners[seen], 1)
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan).astype(np.float32)
 
 
-def _entropies(layer: Attention, example: int, head: int, rows: NDArray[np.intp]) -> Floats:
-    """Through the weights."""
+def entropies_by_weights(layer: Attention, example: int, head: int, rows: NDArray[np.intp]) -> Floats:
+    """Entropy of whole rows in bits, (q,), through their weights; NaN where nothing is allowed."""
     heads, keys = slice(head, head + 1), slice(0, layer.n_keys)
     entropies = np.full(len(rows), np.nan, dtype=np.float32)
     step = max(1, min(_MOST_PAIRS, limits.block_bytes // _PAIR_BYTES) // max(1, layer.n_keys))

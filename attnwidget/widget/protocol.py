@@ -40,3 +40,6 @@ DIRECTIONS: Final = ("from", "to")
 SCALES: Final = ("linear", "sqrt", "log")
 COLORMAPS: Final = ("oslo", "cividis", "magma", "viridis")
 THEMES: Final = ("auto", "light", "dark")
+AGGREGATES: Final = ("mean", "max")
+OVER: Final = ("heads", "layer", "layers")
+"""Of which heads an aggregate is: those selected in the layer, all of the layer, all of all layers."""

@@ -16,6 +16,8 @@ from attnwidget.widget.codes import encode
 from attnwidget.widget.parsing import (
     MARGINAL_ROWS,
     MAX_REFINED_CELLS,
+    Aggregate,
+    BlockRequest,
     RequestError,
     TileRequest,
     check_size,
@@ -37,6 +39,8 @@ NOT_A_NUMBER = -1
 """What `values` sends for a weight that an overflow in the model left without one; NaN there means masked."""
 SLICE = 0.1
 """Seconds of work on a tile that is refined, in one message."""
+_AGGREGATES = 8
+"""Captures of many heads as one that are kept: they hold next to nothing."""
 _BEGUN_CELLS = 4 * MAX_REFINED_CELLS
 """Of tiles that were begun and are kept between messages."""
 
@@ -55,6 +59,7 @@ class Answerer:
         self._lock = threading.Lock()
         self._cache = TileCache()
         self._begun: LRUCache[TileRequest, Refinement] = LRUCache(_BEGUN_CELLS, getsizeof=attrgetter("cells"))
+        self._aggregates: LRUCache[Aggregate, AttentionCapture] = LRUCache(_AGGREGATES)
         self._methods: dict[str, Callable[[AttentionCapture, Mapping[str, Any]], Reply]] = {
             "tiles": self._tiles,
             "values": self._values,
@@ -102,6 +107,18 @@ class Answerer:
         self._capture = None
         self._cache.clear()
         self._begun.clear()
+        self._aggregates.clear()
+
+    def _asked(self, capture: AttentionCapture, block: BlockRequest) -> AttentionCapture:
+        """The capture itself, or many of its heads as one."""
+        wanted = block.aggregate
+        if wanted is None:
+            return capture
+        made: AttentionCapture | None = self._aggregates.get(wanted)
+        if made is None:
+            made = capture.aggregate(wanted.reduce, layers=wanted.layers, heads=wanted.heads, stack=wanted.stack)
+            self._aggregates[wanted] = made
+        return made
 
     def _tiles(self, capture: AttentionCapture, params: Mapping[str, Any]) -> Reply:
         wanted = parse_tiles(capture, params)
@@ -114,7 +131,7 @@ class Answerer:
     def _tile(self, capture: AttentionCapture, wanted: TileRequest) -> Reply:
         # What is known exactly answers whoever would be content with a sample.
         known = self._cache.get(wanted.exact) or self._cache.get(wanted)
-        return known or self._kept(wanted, capture.tile(**wanted.arguments))
+        return known or self._kept(wanted, self._asked(capture, wanted.block).tile(**wanted.arguments))
 
     def _refine(self, capture: AttentionCapture, params: Mapping[str, Any]) -> Reply:
         wanted = parse_refine(capture, params)
@@ -123,7 +140,7 @@ class Answerer:
         if known is None:
             work = self._begun.get(wanted)
             if work is None:
-                work = capture.refine(**wanted.arguments)
+                work = self._asked(capture, wanted.block).refine(**wanted.arguments)
                 self._begun[wanted] = work
             if not work.step(SLICE) or work.tile is None:
                 return Reply({"done": work.done})
@@ -142,8 +159,9 @@ class Answerer:
         check_size(sum(block.height * block.width * 4 for block in wanted))
         results, buffers = [], []
         for block in wanted:
-            weights = capture.weights(block.layer, block.head, **block.where)
-            allowed = capture.allowed(block.layer, block.head, **block.where)
+            asked = self._asked(capture, block)
+            weights = asked.weights(block.layer, block.head, **block.where)
+            allowed = asked.allowed(block.layer, block.head, **block.where)
             results.append({"height": block.height, "width": block.width})
             weights = np.where(np.isfinite(weights), weights, NOT_A_NUMBER)
             buffers.append(np.where(allowed, weights, np.nan).astype("<f4").tobytes())
@@ -153,9 +171,12 @@ class Answerer:
         wanted = parse_marginals(capture, params)
         known = self._cache.get(wanted)
         if known is None:
-            found = capture.marginals(
+            # Of many heads fewer rows are looked at, so that nobody waits much longer.
+            heads = wanted.block.aggregate.count if wanted.block.aggregate else 1
+            found = self._asked(capture, wanted.block).marginals(
                 wanted.block.layer, wanted.block.head,
-                **wanted.block.where, height=wanted.height, width=wanted.width, rows=MARGINAL_ROWS,
+                **wanted.block.where, height=wanted.height, width=wanted.width,
+                rows=max(MARGINAL_ROWS // 8, MARGINAL_ROWS // heads),
             )  # fmt: skip
             content = {"height": wanted.height, "width": wanted.width, "rows": found.rows}
             known = Reply(content, [part.astype("<f4").tobytes() for part in (found.received, found.entropy)])

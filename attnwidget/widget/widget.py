@@ -46,6 +46,12 @@ class AttentionWidget(anywidget.AnyWidget):
         domain: the weights (low, high) at the ends of the colour map; None for each head's own range.
         colormap: one of `"oslo"`, `"cividis"`, `"magma"`, `"viridis"`.
         theme: `"auto"` follows the notebook, or `"light"`, `"dark"`.
+        heads: the heads of this layer that are drawn together in the line view; [] for just `head`. The other panels
+            show `head`.
+        aggregate: `"mean"` or `"max"` shows many heads as one in every panel but the grid, as `capture.aggregate` does;
+            None shows heads as they are.
+        over: which heads those are: `"heads"` of this layer, `"layer"` for all of this layer, `"layers"` for all of all
+            layers.
 
     Raises:
         TypeError: an unknown trait was given.
@@ -73,6 +79,9 @@ class AttentionWidget(anywidget.AnyWidget):
     domain = t.Tuple(t.Float(), t.Float(), default_value=None, allow_none=True).tag(sync=True)
     colormap = t.Enum(protocol.COLORMAPS, "oslo").tag(sync=True)
     theme = t.Enum(protocol.THEMES, "auto").tag(sync=True)
+    heads = t.List(t.Int()).tag(sync=True)
+    aggregate = t.Enum(protocol.AGGREGATES, None, allow_none=True).tag(sync=True)
+    over = t.Enum(protocol.OVER, "layer").tag(sync=True)
 
     def __init__(self, capture: AttentionCapture, **traits: Any) -> None:  # noqa: ANN401 - traits check their own types
         # First, because ipywidgets closes even what was never finished.
@@ -176,6 +185,20 @@ class AttentionWidget(anywidget.AnyWidget):
             raise t.TraitError(f"panels is {panels}: expected one or more of {', '.join(protocol.PANELS)}, each once")
         return panels
 
+    @t.validate("heads")
+    def _check_heads(self, proposal: Any) -> list[int]:  # noqa: ANN401 - traitlets' Bunch
+        heads: list[int] = proposal["value"]
+        stack = self._shown()
+        if stack is None:
+            return heads
+        known = all(type(head) is int and 0 <= head < stack.n_heads for head in heads)
+        if not known or len(set(heads)) < len(heads):
+            raise t.TraitError(
+                f"heads is {heads}: expected some of the heads 0 to {stack.n_heads - 1} of stack {stack.name!r}, each "
+                "once, or [] for just `head`"
+            )
+        return sorted(heads)
+
     @t.validate("threshold")
     def _check_threshold(self, proposal: Any) -> float:  # noqa: ANN401 - traitlets' Bunch
         threshold: float = proposal["value"]
@@ -199,6 +222,7 @@ class AttentionWidget(anywidget.AnyWidget):
         self.batch = min(self.batch, stack.n_examples - 1)
         self.layer = min(self.layer, stack.n_layers - 1)
         self.head = min(self.head, stack.n_heads - 1)
+        self.heads = [head for head in self.heads if head < stack.n_heads]
         if self.window is not None:
             q0, q1, k0, k1 = self.window
             ends = len(stack.query_tokens[self.batch]), len(stack.key_tokens[self.batch])
@@ -214,5 +238,6 @@ class AttentionWidget(anywidget.AnyWidget):
 
 _PLURAL = {"batch": "examples", "layer": "layers", "head": "heads", "query": "queries", "key": "keys"}
 _SETTABLE = tuple(
-    "stack batch layer head query key window direction panels threshold scale domain colormap theme layout".split()  # noqa: SIM905
+    "stack batch layer head query key window direction panels threshold scale domain colormap theme "  # noqa: SIM905
+    "heads aggregate over layout".split()
 )

@@ -20,12 +20,16 @@ export const SCALES = ["linear", "sqrt", "log"] as const;
 export const PANELS = ["grid", "heatmap", "lines", "text"] as const;
 export const DIRECTIONS = ["from", "to"] as const;
 export const THEMES = ["auto", "light", "dark"] as const;
+export const AGGREGATES = ["mean", "max"] as const;
+export const OVER = ["heads", "layer", "layers"] as const;
 
 export type Colormap = (typeof COLORMAPS)[number];
 export type Scale = (typeof SCALES)[number];
 export type PanelName = (typeof PANELS)[number];
 export type Direction = (typeof DIRECTIONS)[number];
 export type Theme = (typeof THEMES)[number];
+export type Reduce = (typeof AGGREGATES)[number];
+export type Over = (typeof OVER)[number];
 export type Dtype = "u8" | "u16";
 export type Range = [number, number];
 /** (q0, q1, k0, k1): queries [q0, q1) and keys [k0, k1). */

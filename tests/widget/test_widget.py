@@ -10,7 +10,7 @@ import transformers
 from captures import make_capture
 
 from attnwidget import AttentionCapture, AttentionModel, AttentionWidget
-from attnwidget.attention import Tokens
+from attnwidget.attention import AttentionStack, Tokens
 
 
 def test_it_starts_with_the_traits_given(capture):
@@ -77,6 +77,10 @@ def test_a_lone_surrogate_does_not_break_the_message():
         ("scale", "cubic", "scale"),
         ("threshold", 2.0, "threshold"),
         ("threshold", float("nan"), "threshold is NaN: expected a weight from 0 to 1"),
+        ("heads", [4], "heads is [4]: expected some of the heads 0 to 3 of stack 'self', each once, or []"),
+        ("heads", [1, 1], "heads is [1, 1]: expected some of the heads"),
+        ("aggregate", "sum", "aggregate"),
+        ("over", "all", "over"),
         ("query", True, "query is True: expected a whole number"),
     ],
 )
@@ -92,6 +96,18 @@ def test_a_bad_value_is_refused_and_changes_nothing(capture, name, value, text):
 def test_a_bad_value_is_refused_at_the_start_too(capture):
     with pytest.raises(traitlets.TraitError, match="layer is 9: stack 'self' has layers 0 to 2"):
         capture.show(layer=9)
+
+
+def test_heads_are_in_order_and_stay_in_range_when_the_stack_changes():
+    wide, narrow = make_capture(heads=4), make_capture(heads=2)
+    capture = AttentionCapture()
+    capture.fill([wide.stacks["self"], AttentionStack("narrow", narrow.stacks["self"].layers)])
+    view = capture.show(heads=[3, 1], aggregate="mean", over="heads")
+    assert view.heads == [1, 3]
+    view.layer = 2
+    assert view.heads == [1, 3]
+    view.stack = "narrow"
+    assert (view.heads, view.aggregate, view.over) == ([1], "mean", "heads")
 
 
 def test_an_unknown_trait_is_refused_with_the_near_miss(capture):
