@@ -9,10 +9,16 @@ import {
   type TileRequest,
 } from "../src/protocol";
 import { head } from "./heads";
-import { fullHead, longHead, type MadeHead } from "./longheads";
+import { asOne, fullHead, longHead, type MadeHead } from "./longheads";
 import { binsOf, poolRow, strips } from "./pool";
 
-type AnyTile = TileRequest | LevelRequest;
+/** Which head, or many as one. */
+type Which = Partial<Pick<TileRequest, "layer" | "head">> & {
+  aggregate?: "mean" | "max";
+  layers?: number[];
+  heads?: number[];
+};
+type AnyTile = (TileRequest | LevelRequest) & Which;
 
 export interface Message {
   id: number;
@@ -20,8 +26,9 @@ export interface Message {
   params: {
     tiles?: AnyTile[];
     tile?: AnyTile;
-    blocks?: BlockRequest[];
-  } & Partial<BlockRequest & { height: number; width: number }>;
+    blocks?: (BlockRequest & Which)[];
+  } & Which &
+    Partial<BlockRequest & { height: number; width: number }>;
 }
 
 export interface Reply {
@@ -47,7 +54,7 @@ interface Slices {
 export function fakeKernel(queries: number, keys: number, causal: boolean, slice = SLICE): FakeKernel {
   const heads = new Map<string, MadeHead>();
   const begun = new Map<string, Slices>();
-  const made = (layer: number, index: number) => {
+  const one = (layer: number, index: number) => {
     const key = `${layer} ${index}`;
     let found = heads.get(key);
     if (!found) {
@@ -59,6 +66,13 @@ export function fakeKernel(queries: number, keys: number, causal: boolean, slice
     }
     return found;
   };
+  const made = ({ aggregate, layers = [], heads: chosen = [], layer, head: index }: Which): MadeHead =>
+    aggregate
+      ? asOne(
+          layers.flatMap((each) => chosen.map((other) => one(each, other))),
+          aggregate,
+        )
+      : one(layer!, index!);
   const bins = (asked: AnyTile) => {
     const level = "level" in asked ? asked.level : undefined;
     const [height, width] = "height" in asked ? [asked.height, asked.width] : [];
@@ -79,7 +93,7 @@ export function fakeKernel(queries: number, keys: number, causal: boolean, slice
     let sampled = false;
     for (let y = 0; y < down.count; y++) {
       sampled ||= down.start(y + 1) - down.start(y) > most;
-      out.set(poolRow(made(asked.layer, asked.head), down, across, y, most), y * across.count);
+      out.set(poolRow(made(asked), down, across, y, most), y * across.count);
     }
     const header = { height: down.count, width: across.count, dtype: asked.dtype };
     return { header: { ...header, rows: sampled ? most : null }, buffer: coded(out, asked.dtype) };
@@ -91,7 +105,7 @@ export function fakeKernel(queries: number, keys: number, causal: boolean, slice
     begun.set(key, state);
     let looked = 0;
     while (state.bin < down.count && looked < slice) {
-      const row = poolRow(made(asked.layer, asked.head), down, across, state.bin, Number.POSITIVE_INFINITY);
+      const row = poolRow(made(asked), down, across, state.bin, Number.POSITIVE_INFINITY);
       state.codes.set(row, state.bin * across.count);
       looked += (down.start(state.bin + 1) - down.start(state.bin)) * (asked.keys[1] - asked.keys[0]);
       state.bin++;
@@ -100,16 +114,18 @@ export function fakeKernel(queries: number, keys: number, causal: boolean, slice
     const header = { height: down.count, width: across.count, dtype: asked.dtype, rows: null };
     return { ok: { done: 1, tile: header }, buffers: [coded(state.codes, asked.dtype)] };
   };
-  const block = ({ layer, head: index, queries: [a, b], keys: [c, d] }: BlockRequest) => {
+  const block = (asked: BlockRequest & Which) => {
+    const [[a, b], [c, d]] = [asked.queries, asked.keys];
+    const head = made(asked);
     const out = new Float32Array((b - a) * (d - c));
-    for (let q = a; q < b; q++) out.set(made(layer, index).row(q, c, d), (q - a) * (d - c));
+    for (let q = a; q < b; q++) out.set(head.row(q, c, d), (q - a) * (d - c));
     return { header: { height: b - a, width: d - c }, buffer: new DataView(out.buffer) };
   };
   const marginals = (asked: Message["params"]) => {
     const size = { height: asked.height!, width: asked.width! };
     const down = binsOf(asked.queries as Range, { count: size.height });
     const across = binsOf(asked.keys as Range, { count: size.width });
-    const { received, entropy } = strips(made(asked.layer!, asked.head!), down, across, STRIP_ROWS);
+    const { received, entropy } = strips(made(asked), down, across, STRIP_ROWS);
     const rows = queries > STRIP_ROWS ? STRIP_ROWS : null;
     return { ok: { ...size, rows }, buffers: [received, entropy].map((strip) => new DataView(strip.buffer)) };
   };

@@ -41,6 +41,9 @@ const traits: Record<string, unknown> = {
   domain: query.get("domain")?.split(",").map(Number) ?? null,
   colormap: query.get("map") ?? "oslo",
   theme: query.get("theme") ?? "auto",
+  heads: query.get("drawn")?.split(",").filter(Boolean).map(Number) ?? [],
+  aggregate: query.get("aggregate"),
+  over: query.get("over") ?? "layer",
 };
 
 const listeners = new Map<string, Set<(...args: unknown[]) => void>>();

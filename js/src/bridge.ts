@@ -28,6 +28,9 @@ export const TRAITS = [
   "domain",
   "colormap",
   "theme",
+  "heads",
+  "aggregate",
+  "over",
 ] as const satisfies readonly (keyof Traits)[];
 
 type Initial = { [K in keyof Traits]: Traits[K]["value"] };

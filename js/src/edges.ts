@@ -9,6 +9,8 @@ export interface Edges {
   queries: Uint32Array;
   keys: Uint32Array;
   weights: Float32Array;
+  /** Of which head each is: its place among those that were asked about. */
+  heads: Uint16Array;
   /** How many are at or over the threshold; the arrays hold the strongest of them, weakest first. */
   total: number;
   /** Whether all of the window was known. */
@@ -73,8 +75,33 @@ export function strongestEdges(
     queries: Uint32Array.from(found, ([, query]) => query),
     keys: Uint32Array.from(found, ([, , key]) => key),
     weights: Float32Array.from(found, ([code]) => weights[code]!),
+    heads: new Uint16Array(found.length),
     total,
     whole,
+  };
+}
+
+/** The strongest pairs of several heads together; null where nothing of any is known pair by pair. */
+export function strongestOfHeads(
+  placed: readonly (readonly Placed[])[],
+  window: Window,
+  threshold: number,
+  limit: number,
+): Edges | null {
+  const found = placed.map((each) => strongestEdges(each, window, threshold, limit));
+  const known = found.filter((edges) => edges !== null);
+  if (found.length === 1 || !known.length) return found[0] ?? null;
+  const all = found.flatMap((edges, head) =>
+    Array.from(edges?.weights ?? [], (weight, i) => ({ edges: edges!, head, i, weight })),
+  );
+  const kept = all.sort((a, b) => a.weight - b.weight).slice(-limit);
+  return {
+    queries: Uint32Array.from(kept, ({ edges, i }) => edges.queries[i]!),
+    keys: Uint32Array.from(kept, ({ edges, i }) => edges.keys[i]!),
+    weights: Float32Array.from(kept, ({ weight }) => weight),
+    heads: Uint16Array.from(kept, ({ head }) => head),
+    total: known.reduce((sum, { total }) => sum + total, 0),
+    whole: found.every((edges) => edges?.whole),
   };
 }
 

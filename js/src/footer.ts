@@ -32,8 +32,9 @@ export function legend(view: View): HTMLElement {
       above.style.background = colours[STOPS]!;
       above.title = `Weights above ${top} share the last colour; the largest is ${max}.`;
       words.textContent = [
+        view.store.shownHead.value.aggregate ? view.headWords.value : "",
         `weight, ${scale} scale`,
-        `${view.store.domain.value ? "fixed range" : "range of this head"} ${formatEnd(range[0])} – ${top}`,
+        `${view.store.domain.value ? "fixed range" : view.store.shownHead.value.aggregate ? "range of these heads" : "range of this head"} ${formatEnd(range[0])} – ${top}`,
         above.hidden ? "" : `clipped above, up to ${max}`,
         view.pooling.value,
       ]
@@ -77,8 +78,8 @@ export function readout(view: View): HTMLElement {
   view.disposers.push(
     effect(() => {
       const said = sentence(view);
-      const { layer, head: index } = store.shownHead.value;
-      head.textContent = `layer ${layer} head ${index}${sameHead(store.shownHead.value, store.lockedHead.value) ? "" : ", preview"}`;
+      const preview = store.hoverHead.value && !sameHead(store.shownHead.value, store.lockedHead.value);
+      head.textContent = view.headWords.value + (preview ? ", preview" : "");
       who.textContent = who.title = said.who || "point at a cell or a token";
       who.classList.toggle("idle", !said.who);
       value.textContent = said.value;

@@ -11,6 +11,7 @@ const LINES: readonly (readonly [string, string])[] = [
   ["arrows", "move inside the panel that has the focus"],
   ["Shift + arrows", "move by a tenth"],
   ["Enter, Space", "lock what the arrows are on"],
+  ["on a head's square", "click draws its lines too or not, double click or Enter alone, or all again"],
   ["/, ctrl + F", "find a token by its text, or jump to one with #index"],
   ["+ - 0", "on the heatmap: zoom in, zoom out, whole head"],
   ["Ctrl + wheel, pinch", "zooms at the pointer; after a click the wheel alone does, until Esc"],

@@ -1,5 +1,6 @@
 /** Where weights come from: a cache in front of what travelled with the widget and of the kernel. */
 
+import type { Aggregate } from "./aggregates";
 import { ask, type Batch } from "./ask";
 import { Cache } from "./cache";
 import { shrunk, type Tile } from "./codes";
@@ -19,6 +20,8 @@ export interface HeadRef {
   batch: number;
   layer: number;
   head: number;
+  /** Many heads in the place of this one. */
+  aggregate?: Aggregate;
 }
 
 export interface HeadShape {

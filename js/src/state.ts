@@ -1,11 +1,14 @@
 /** What a widget shows: one signal per trait, the hover that never travels, and what follows from them. */
 
+import { aggregateOf } from "./aggregates";
 import type {
   Colormap,
   Direction,
   Meta,
+  Over,
   PanelName,
   Range,
+  Reduce,
   Scale,
   StackMeta,
   Theme,
@@ -15,6 +18,7 @@ import type {
 import { computed, type ReadonlySignal, type Signal, signal } from "./signals";
 import type { HeadRef, HeadShape } from "./source";
 import { wordsOf } from "./tokens";
+import { headKey } from "./wants";
 import { clampWindow, fromTrait, sameWindow, type Window } from "./window";
 
 export interface Pair {
@@ -76,6 +80,9 @@ export interface Traits {
   domain: Signal<Range | null>;
   colormap: Signal<Colormap>;
   theme: Signal<Theme>;
+  heads: Signal<number[]>;
+  aggregate: Signal<Reduce | null>;
+  over: Signal<Over>;
 }
 
 export interface Store extends Traits {
@@ -94,7 +101,12 @@ export interface Store extends Traits {
   locked: ReadonlySignal<Pair>;
   focus: ReadonlySignal<Pair>;
   lockedHead: ReadonlySignal<HeadRef>;
+  /** What is shown: a head passed over in the grid, else the aggregate, else the locked head. */
   shownHead: ReadonlySignal<HeadRef>;
+  /** The heads of the layer that are drawn, together or as one, in order: at least one. */
+  active: ReadonlySignal<readonly number[]>;
+  /** What the line view draws together: the selected heads, or what is shown. */
+  drawnHeads: ReadonlySignal<readonly HeadRef[]>;
   cut: ReadonlySignal<number>;
 }
 
@@ -116,8 +128,7 @@ export function stable<T>(make: () => T, equal: (a: T, b: T) => boolean): Readon
   });
 }
 
-export const sameHead = (a: HeadRef, b: HeadRef) =>
-  a.layer === b.layer && a.head === b.head && a.stack === b.stack && a.batch === b.batch;
+export const sameHead = (a: HeadRef, b: HeadRef) => headKey(a) === headKey(b);
 
 export function createStore(initial: { [K in keyof Traits]: Traits[K]["value"] }): Store {
   const traits = Object.fromEntries(
@@ -148,6 +159,27 @@ export function createStore(initial: { [K in keyof Traits]: Traits[K]["value"] }
   };
   const locked = stable(() => inside({ query: traits.query.value, key: traits.key.value }), same);
   const lockedHead = stable(() => refOf({ layer: traits.layer.value, head: traits.head.value }), sameHead);
+  const active = stable<readonly number[]>(
+    () => {
+      const all = traits.aggregate.value !== null && traits.over.value !== "heads";
+      const { heads } = shown.value.stack;
+      if (all) return Array.from({ length: heads }, (_, i) => i);
+      const chosen = traits.heads.value.filter((head) => head < heads);
+      return chosen.length ? chosen : [lockedHead.value.head];
+    },
+    (a, b) => a.join() === b.join(),
+  );
+  const shownHead = stable<HeadRef>(() => {
+    if (hoverHead.value) return refOf(hoverHead.value);
+    const locked = lockedHead.value;
+    const reduce = traits.aggregate.value;
+    if (!reduce) return locked;
+    const { stack } = shown.value;
+    return {
+      ...locked,
+      aggregate: aggregateOf(reduce, traits.over.value, locked.layer, active.value, stack),
+    };
+  }, sameHead);
   return {
     ...traits,
     hoverPair,
@@ -163,7 +195,15 @@ export function createStore(initial: { [K in keyof Traits]: Traits[K]["value"] }
     locked,
     focus: stable(() => (hoverPair.value ? inside(hoverPair.value) : locked.value), same),
     lockedHead,
-    shownHead: stable(() => (hoverHead.value ? refOf(hoverHead.value) : lockedHead.value), sameHead),
+    shownHead,
+    active,
+    drawnHeads: stable<readonly HeadRef[]>(
+      () =>
+        hoverHead.value || traits.aggregate.value
+          ? [shownHead.value]
+          : active.value.map((head) => ({ ...lockedHead.value, head })),
+      (a, b) => a.map(headKey).join() === b.map(headKey).join(),
+    ),
     cut: computed(() => draft.value ?? traits.threshold.value),
   };
 }

@@ -11,7 +11,7 @@ import { preview } from "./tokens";
 import type { View } from "./view";
 
 /** A label and a select; `update` takes [value, text] pairs and hides what leaves no choice. */
-function chooser(name: string, title: string, pick: (value: string) => void) {
+export function chooser(name: string, title: string, pick: (value: string) => void) {
   const select = h("select");
   let shown = "";
   on(select, "change", () => {

@@ -44,6 +44,9 @@ export const TRAITS = () => ({
   domain: null,
   colormap: "oslo" as const,
   theme: "light" as const,
+  heads: [] as number[],
+  aggregate: null as "mean" | "max" | null,
+  over: "layer" as "heads" | "layer" | "layers",
 });
 
 export const store = (): Store => createStore(TRAITS());

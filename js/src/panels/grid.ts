@@ -83,7 +83,8 @@ export function grid(view: View): Panel {
     };
     outline(store.lockedHead.value, colours.accent, 2);
     const { layer, head } = store.shownHead.value;
-    const preview = !sameHead(store.shownHead.value, store.lockedHead.value);
+    const preview =
+      store.hoverHead.value !== null && !sameHead(store.shownHead.value, store.lockedHead.value);
     if (preview) outline(store.shownHead.value, colours.ink, 1);
     current.textContent = `layer ${layer} head ${head}`;
     panel.note.textContent = preview

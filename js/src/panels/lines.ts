@@ -1,18 +1,21 @@
 /** Two columns of tokens, one line per pair: opacity is the weight over the top of the range, hue is the head. */
 
+import { headWords } from "../aggregates";
 import { headColour } from "../colour";
-import { type Edges, singleCelled, strongestEdges } from "../edges";
-import { formatEnd, grouped } from "../format";
+import { headRange } from "../domain";
+import { type Edges, singleCelled, strongestOfHeads } from "../edges";
+import { count, formatEnd, grouped } from "../format";
 import { indexAt } from "../heatgeometry";
 import { moved, pointing } from "../pointing";
 import { scroller } from "../scroller";
 import { computed } from "../signals";
 import type { HeadRef } from "../source";
-import type { Pair } from "../state";
+import { type Pair, sameHead, stable } from "../state";
 import { strongest } from "../strongest";
 import { palette } from "../theme";
-import type { View } from "../view";
+import { type Gaze, gazeOf, type View } from "../view";
 import { isWhole } from "../window";
+import { headToggles } from "./headtoggles";
 import { drawColumn, inSight, type LinesGeometry, linesGeometry } from "./linecolumns";
 import { pairButtons } from "./pairs";
 import { makePanel, type Panel } from "./panel";
@@ -23,35 +26,75 @@ const LABEL = "Lines from queries to keys. Arrows move over the tokens, Enter lo
 
 const ROOM = 24;
 
+/** A line of the focused token: its head's place among those drawn, the token at the other end, the weight. */
+interface Line {
+  head: number;
+  other: number;
+  weight: number;
+}
+
 export function lines(view: View): Panel {
   const { store, source, select, frames } = view;
   const panel = makePanel(view, "lines", "Query → key");
   const area = scroller("lines", LABEL, () => redraw());
   const beyond = pairButtons(view, 3);
+  const [tools, letGo] = headToggles(view);
+  panel.onDispose(letGo);
+  panel.body.before(tools);
   panel.body.append(area.element, beyond.element);
   let geometry: LinesGeometry | null = null;
   let edges: Edges | null = null;
-  let edgesOf: HeadRef | null = null;
-  let ranked: { values: Float32Array; cut: number; order: number[] } | null = null;
+  let edgesOf: readonly HeadRef[] | null = null;
   let revealed: Pair = { query: null, key: null };
 
-  const placed = computed(() => source.placed(store.shownHead.value, store.visible.value, 1));
-  const strongestPairs = computed(() =>
-    strongestEdges(placed.value, store.visible.value, store.cut.value, MAX_LINES),
+  const placed = stable(
+    () => store.drawnHeads.value.map((ref) => source.placed(ref, store.visible.value, 1)),
+    (a, b) => a.length === b.length && a.every((each, i) => each === b[i]),
   );
+  const strongestPairs = computed(() =>
+    strongestOfHeads(placed.value, store.visible.value, store.cut.value, MAX_LINES),
+  );
+  const pictureOf = (ref: HeadRef) => source.detail(ref) ?? source.thumbnail(ref);
+  /** What the focused token looks at, or what looks at it, in each head drawn; null where that is not known pair by pair. */
+  const gazes = computed<readonly (Gaze | null)[]>(() => {
+    const { queries, keys } = store.shown.value;
+    return store.drawnHeads.value.map((ref) => {
+      const shown = sameHead(ref, store.shownHead.value);
+      const gaze = shown ? view.gaze.value : gazeOf(store, source, ref);
+      // A row read from pooled cells would draw a line to every token of a cell for one of them.
+      return gaze && (gaze.exact || singleCelled(pictureOf(ref), queries, keys)) ? gaze : null;
+    });
+  });
+  /** The lines of the focused token at or over the threshold, strongest first. */
+  const focused = computed<readonly Line[]>(() => {
+    const lines = gazes.value.flatMap((gaze, head) =>
+      gaze
+        ? strongest(gaze.values, MAX_LINES, store.cut.value).map((other) => ({
+            head,
+            other,
+            weight: gaze.values[other]!,
+          }))
+        : [],
+    );
+    return gazes.value.length > 1 ? lines.sort((a, b) => b.weight - a.weight).slice(0, MAX_LINES) : lines;
+  });
+  /**
+   * The weight that is opaque. Of hundreds of tokens the raw weights are too faint to see: it is the top of the range that
+   * the legend prints, or of the widest range of the heads that are drawn together.
+   */
+  const opaque = computed(() => {
+    const heads = store.drawnHeads.value;
+    const { range } = view.picture.value.ramp;
+    if (heads.length === 1 || store.domain.value) return range[1];
+    const tops = heads.map(pictureOf).map((tile) => (tile ? headRange(tile).range[1] : 0));
+    return Math.max(...tops) || range[1];
+  });
   /** The lines of the window; in a gesture those from before move along, and new ones are found when it rests. */
   const allEdges = (): Edges | null => {
-    const head = store.shownHead.value;
-    if (store.draftWindow.value === null || head !== edgesOf) edges = strongestPairs.value;
-    edgesOf = head;
+    const heads = store.drawnHeads.value;
+    if (store.draftWindow.value === null || heads !== edgesOf) edges = strongestPairs.value;
+    edgesOf = heads;
     return edges;
-  };
-
-  /** The tokens at or over the threshold, strongest first. */
-  const rank = (values: Float32Array, cut: number): number[] => {
-    if (ranked?.values !== values || ranked.cut !== cut)
-      ranked = { values, cut, order: strongest(values, MAX_LINES, cut) };
-    return ranked.order;
   };
 
   const reveal = (g: LinesGeometry, key: boolean, index: number) => {
@@ -63,7 +106,7 @@ export function lines(view: View): Panel {
   const sweeping = () => store.hoverHead.peek() !== null;
 
   const redraw = panel.painting(() => {
-    const { rows, columns, queries, keys } = store.shown.value;
+    const { rows, columns, stack } = store.shown.value;
     const window = store.visible.value;
     const dark = view.dark.value;
     const most = view.panelHeight.value;
@@ -78,8 +121,8 @@ export function lines(view: View): Panel {
     );
     beyond.element.hidden = !scrolls;
     g.right = width - g.left;
-    // Where the window has moved, the tokens that were on top stay there.
-    if (geometry && geometry.queries[0] !== g.queries[0])
+    // Where the window or the distance of the tokens has changed, the tokens that were on top stay there.
+    if (geometry && (geometry.queries[0] !== g.queries[0] || geometry.pitch !== g.pitch))
       area.down((geometry.queries[0] + area.y / geometry.pitch - g.queries[0]) * g.pitch);
     geometry = g;
     const focus = store.focus.value;
@@ -95,14 +138,17 @@ export function lines(view: View): Panel {
     const yKey = (i: number) => g.pad + (i - g.keys[0] + 0.5) * g.pitch - away;
     const within = (q: number, k: number) =>
       q >= g.queries[0] && q < g.queries[1] && k >= g.keys[0] && k < g.keys[1];
-    // Of hundreds of tokens the raw weights are too faint to see; the range is the one the legend prints.
-    const top = view.picture.value.ramp.range[1];
+    const top = opaque.value;
     const [start, end] = [g.left + 3, g.right - 3];
     const bend = (end - start) * 0.45;
-    const stroke = (q: number, k: number, weight: number, strong = false) => {
-      if (!within(q, k)) return;
+    const drawn = store.drawnHeads.value;
+    const inks = drawn.map((ref) => (ref.aggregate ? palette(dark).ink : headColour(ref.head, dark)));
+    const stroke = (head: number, q: number, k: number, weight: number, strong = false) => {
+      // Fainter than one step of a screen's colours.
+      if (!within(q, k) || weight / top < 1 / 512) return;
       const [a, b] = [yQuery(q), yKey(k)];
       if ((a < 0 && b < 0) || (a > height && b > height)) return;
+      context.strokeStyle = inks[head]!;
       context.globalAlpha = Math.min(1, weight / top);
       context.lineWidth = strong ? 2.5 : 1.4;
       context.beginPath();
@@ -110,57 +156,79 @@ export function lines(view: View): Panel {
       context.bezierCurveTo(start + bend, a, end - bend, b, end, b);
       context.stroke();
     };
-    const ink = headColour(store.shownHead.value.head, dark);
-    context.strokeStyle = ink;
-    const gaze = view.gaze.value;
+    const gaze = gazes.value.find((each) => each !== null) ?? view.gaze.value;
     const cut = store.cut.value;
-    // A row read from pooled cells would draw a line to every token of a cell for one of them.
-    const known = gaze && (gaze.exact || singleCelled(view.picture.value.tile, queries, keys)) ? gaze : null;
+    const { aggregate } = store.shownHead.value;
+    const of = aggregate
+      ? ` of the ${view.headWords.value}`
+      : drawn.length > 1
+        ? ` of ${count(drawn.length, "head")}`
+        : "";
     if (gaze) {
       const { index, other, side } = gaze;
-      const order = known ? rank(known.values, cut) : [];
-      for (const i of order.toReversed()) {
-        const [q, k] = side === "query" ? [index, i] : [i, index];
-        stroke(q, k, gaze.values[i]!, i === other);
+      for (const line of focused.value.toReversed()) {
+        const [q, k] = side === "query" ? [index, line.other] : [line.other, index];
+        stroke(line.head, q, k, line.weight, line.other === other);
       }
       const from = side === "query" ? g.queries : g.keys;
+      const here = gazes.value.filter((each) => each !== null).length;
       panel.note.textContent =
         index < from[0] || index >= from[1]
           ? `${side} ${index} is outside of the window`
-          : known
-            ? `lines ≥ ${formatEnd(cut)} of ${side} ${index}`
+          : here
+            ? `lines ≥ ${formatEnd(cut)} of ${side} ${index}${here < drawn.length ? ` of ${here} of ${drawn.length} heads` : of}`
             : `lines of ${side} ${index} once its exact weights are here`;
+      // The buttons are about the head that the other panels show.
+      const main = drawn.findIndex((ref) => sameHead(ref, store.shownHead.value));
+      const known = gazes.value[main] ?? null;
       const [first, end] = inSight(g, side === "query" ? g.keys : g.queries, away, height);
-      const hidden = known?.exact ? order.filter((i) => i < first || i >= end) : [];
-      beyond.show(known, hidden, hidden.length ? `${grouped(hidden.length)} more out of sight:` : "");
+      const hidden = known?.exact
+        ? focused.value.filter((line) => line.head === main && (line.other < first || line.other >= end))
+        : [];
+      const whose = drawn.length > 1 ? ` of head ${store.shownHead.value.head}` : "";
+      beyond.show(
+        known,
+        hidden.map((line) => line.other),
+        hidden.length ? `${grouped(hidden.length)} more${whose} out of sight:` : "",
+      );
     } else {
       const all = allEdges();
       all?.weights.forEach((weight, i) => {
-        stroke(all.queries[i]!, all.keys[i]!, weight);
+        stroke(all.heads[i]!, all.queries[i]!, all.keys[i]!, weight);
       });
+      const alone = source.link.value === "static" || source.link.value === "gone";
       panel.note.textContent = all
-        ? describe(all, cut, isWhole(window, store.shown.value))
+        ? describe(all, cut, isWhole(window, store.shown.value), of)
         : view.picture.value.tile
           ? "choose a token to see its lines"
-          : "";
+          : alone
+            ? `lines of the ${headWords(drawn[0]!, stack)} need a running kernel`
+            : "";
       beyond.show(null, [], "");
     }
     context.globalAlpha = 1;
     if (panel.note.textContent) panel.note.textContent += `, opaque at ${formatEnd(top)}`;
     const locked = store.locked.value;
-    const common = { context, g, colours: palette(dark), ink, away, top, height };
-    const shade = (side: string) => (gaze && gaze.side !== side ? gaze.values : null);
+    const common = { context, g, colours: palette(dark), away, top, height };
+    // Pooled cells are no lines, but a shade may stand for all of their tokens.
+    const shade = (side: string) =>
+      gaze && gaze.side !== side
+        ? inks.map((ink, i) => ({
+            ink,
+            values: (gazes.value[i] ?? (drawn.length > 1 ? null : view.gaze.value))?.values ?? null,
+          }))
+        : [];
     const left = {
       left: true,
       labels: rows.labels,
-      shade: shade("query"),
+      stripes: shade("query"),
       focus: query,
       locked: locked.query,
     };
     const right = {
       left: false,
       labels: columns.labels,
-      shade: shade("key"),
+      stripes: shade("key"),
       focus: key,
       locked: locked.key,
     };
@@ -203,9 +271,10 @@ export function lines(view: View): Panel {
   return panel;
 }
 
-function describe({ total, weights, whole }: Edges, cut: number, all: boolean): string {
+function describe({ total, weights, whole }: Edges, cut: number, all: boolean, of: string): string {
   const n = grouped(total);
   const strongest = total > weights.length ? `strongest ${grouped(weights.length)} of ` : "";
-  const where = all ? "" : whole ? " in the window" : " in the part of the window that is here";
-  return `${strongest}${n} ${total === 1 ? "line" : "lines"} ≥ ${formatEnd(cut)}${where}`;
+  const part = all ? " in what is here of them" : " in the part of the window that is here";
+  const where = !whole ? part : all ? "" : " in the window";
+  return `${strongest}${n} ${total === 1 ? "line" : "lines"} ≥ ${formatEnd(cut)}${of}${where}`;
 }

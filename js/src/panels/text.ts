@@ -187,7 +187,7 @@ export function text(view: View): Panel {
     [toggle.textContent, toggle.title] = WORDS[store.direction.value];
     attr(toggle, "aria-pressed", String(store.direction.value === "to"));
     panel.note.textContent = gaze
-      ? `shaded by the weights ${gaze.side === "query" ? "from query" : "to key"} ${gaze.index}`
+      ? `shaded by the weights ${gaze.side === "query" ? "from query" : "to key"} ${gaze.index}${store.shownHead.value.aggregate ? `, ${view.headWords.value}` : ""}`
       : "hover a token, click locks it";
   };
 
