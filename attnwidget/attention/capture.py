@@ -297,7 +297,8 @@ class AttentionCapture(Tiles):
         Its weights are the mean, or the largest, of those of the chosen heads, pair by pair, worked out where they are
         looked at. A pair is allowed where any of the heads allows it; a head that forbids it counts with a weight of
         0. So a row of the mean sums to 1 as the rows of its heads do (less, with a sink); a row of maxima sums to more
-        than 1, and has neither an entropy nor the share of a sink. Every question costs what it costs of all the heads.
+        than 1, and has neither an entropy nor the share of a sink, and shares of its mass, as `patterns` finds them,
+        can be more than 1. Every question costs what it costs of all the heads.
 
         Args:
             reduce: "mean" or "max".

@@ -1,4 +1,4 @@
-/** The widget on a bare page, over a fake kernel; options in the address: ?tokens=13&layers=6&heads=12&theme=dark ... */
+/** The widget on a bare page, over a fake kernel; options in the address: ?tokens=13&layers=6&heads=12&drawn=1,4&aggregate=mean&theme=dark ... */
 import type { Model } from "../src/bridge";
 import factory from "../src/index";
 import { PROTOCOL_VERSION } from "../src/protocol";

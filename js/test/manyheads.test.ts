@@ -281,14 +281,15 @@ describe("the squares of the heads", () => {
     squares()[0]!.focus();
     expect([press("ArrowRight"), active()]).toEqual([true, squares()[1]]);
     expect(squares().map((square) => square.tabIndex)).toEqual([-1, 0, -1, -1]);
-    press("End");
+    press("ArrowDown");
+    press("ArrowRight");
     press("ArrowRight");
     expect(active()).toBe(squares()[3]);
     expect(press(" "), "a button answers Space itself").toBe(false);
     expect(press("Enter")).toBe(true);
     expect([s.heads.value, s.head.value]).toEqual([[], 3]);
-    press("Home");
-    expect(active()).toBe(squares()[0]);
+    press("ArrowLeft");
+    expect(active()).toBe(squares()[2]);
   });
 
   it("have names, say which head the other panels show, and keep their hue when they are off", async () => {
@@ -302,7 +303,7 @@ describe("the squares of the heads", () => {
       "true",
       null,
     ]);
-    expect(squares()[1]!.title).toContain("double click draws all heads");
+    expect(squares()[1]!.title).toContain("head 1: click draws it or not");
     expect(squares()[3]!.style.getPropertyValue("--hue")).toBe(headColour(3, false));
     expect(one(".heads").getAttribute("role")).toBe("toolbar");
   });

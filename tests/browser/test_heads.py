@@ -59,7 +59,7 @@ def test_the_lines_of_a_long_head_stay_where_they_are_when_the_theme_changes(lab
     attribute(view, "data-query", "2300")
 
     def first_token():
-        """The query under the pointer at the top of the column, as the panel sees it: it must be what is drawn there."""
+        """The query that the panel finds under the pointer at the top of its column."""
         lines.hover(position={"x": 40, "y": 8})
         page.wait_for_timeout(300)
         return int(view.get_attribute("data-query"))

@@ -1,7 +1,7 @@
 /** Which heads are drawn together: a square for each head of the layer, and whether they are drawn as one. */
 import { headColour } from "../colour";
 import { attr, h } from "../dom";
-import { on } from "../pointing";
+import { ARROWS, on } from "../pointing";
 import { AGGREGATES, OVER, type Over, type Reduce } from "../protocol";
 import { batch, effect } from "../signals";
 import { chooser } from "../toolbar";
@@ -9,15 +9,6 @@ import type { View } from "../view";
 
 const LABEL =
   "Heads of this layer. Arrows move, Space draws a head or not, Enter draws it alone, or all again.";
-const STEPS: Record<string, number> = {
-  ArrowLeft: -1,
-  ArrowUp: -1,
-  ArrowRight: 1,
-  ArrowDown: 1,
-  Home: Number.NEGATIVE_INFINITY,
-  End: Number.POSITIVE_INFINITY,
-};
-
 /** The second function lets go of the state. */
 export function headToggles(view: View): [HTMLElement, () => void] {
   const { store, select } = view;
@@ -40,8 +31,8 @@ export function headToggles(view: View): [HTMLElement, () => void] {
     if (headOf(event) >= 0) select.isolateHead(headOf(event));
   });
   on(squares, "keydown", (event) => {
-    const by = STEPS[event.key];
-    if (by !== undefined) buttons[Math.max(0, Math.min(buttons.length - 1, stop + by))]!.focus();
+    const by = ARROWS[event.key];
+    if (by) buttons[stop + by[0] + by[1]]?.focus();
     else if (event.key === "Enter") select.isolateHead(headOf(event));
     else return;
     event.preventDefault();
@@ -70,11 +61,10 @@ export function headToggles(view: View): [HTMLElement, () => void] {
       attr(button, "aria-pressed", String(drawn));
       attr(button, "aria-label", `head ${head}`);
       attr(button, "aria-current", head === current ? "true" : null);
-      const alone = drawn && active.length === 1;
-      button.title = `head ${head}: ${alone ? "double click draws all heads" : `click to ${drawn ? "leave it out" : "draw it too"}, double click for it alone`}`;
+      button.title = `head ${head}: click draws it or not, double click draws it alone, or all again`;
     });
     stopAt(Math.min(stop, stack.heads - 1));
-    const { aggregate, over } = { aggregate: store.aggregate.value, over: store.over.value };
+    const aggregate = store.aggregate.value;
     const which = { heads: "the selected heads", layer: `layer ${layer}`, layers: "all layers" };
     asOne.update(
       [
@@ -85,7 +75,7 @@ export function headToggles(view: View): [HTMLElement, () => void] {
           ),
         ),
       ],
-      aggregate ? `${aggregate} ${over}` : "each",
+      aggregate ? `${aggregate} ${store.over.value}` : "each",
     );
   });
   return [row, end];
