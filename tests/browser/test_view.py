@@ -319,6 +319,9 @@ def test_a_failed_request_is_said_in_the_cell_and_can_be_tried_again(notebook):
 @cells("make_capture(layers=32, heads=32, queries=512, seed=2).show(layer=20, head=20)")
 def test_many_long_heads_ask_only_for_what_is_on_screen_and_a_hover_asks_for_nothing(notebook):
     view = notebook.ready(timeout=60_000)
+    hover(view, 99, 9)  # the way there leads over the grid, which previews heads
+    notebook.page.wait_for_timeout(1500)
+    notebook.ready()
     notebook.page.evaluate(
         """() => {
             window.sentMessages = [];
