@@ -10,7 +10,7 @@ import numpy as np
 from attnwidget.attention.limits import limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -57,12 +57,41 @@ def pool_by_weights(
     Yields:
         What each block adds.
     """
-    most = max(1, min(_MOST_PAIRS, limits.block_bytes // _PAIR_BYTES))
+    return pool_blocks(
+        lambda queries, columns: iter((_block(layer, example, head, queries, columns),)), rows, keys, reduce
+    )
+
+
+def pool_blocks(
+    make: Callable[[Index, Index], Iterator[Floats | None]],
+    rows: Picks,
+    keys: Picks,
+    reduce: str,
+    most: int = _MOST_PAIRS,
+) -> Iterator[Block]:
+    """Pool a rectangle, whatever its weights come from.
+
+    Args:
+        make: the weights (q, k) of some queries and keys, -infinity where masked, as the last of what it yields; None
+            before that, whenever some of the work is done.
+        rows: of queries.
+        keys: of keys; all of them are looked at.
+        reduce: "max" or "mean".
+        most: pairs of a block.
+
+    Yields:
+        What each block adds, and parts that took time and add nothing.
+    """
+    most = max(1, min(most, limits.block_bytes // _PAIR_BYTES))
     columns = min(most, keys.total)
     for row_panel in rows.panels(max(1, most // columns)):
         for key_panel in keys.panels(columns):
             places, width = key_panel.index, key_panel.shape[1]
-            block = _block(layer, example, head, row_panel.index, places)
+            block = None
+            for block in make(row_panel.index, places):
+                if block is None:
+                    yield Block(0)
+            assert block is not None  # noqa: S101 - the last one always is; this is for the type checker
             # Repeated positions change no maximum, and count for nothing in a sum.
             block[row_panel.repeats] = -np.inf
             block[:, key_panel.repeats] = -np.inf

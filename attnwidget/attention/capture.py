@@ -10,6 +10,7 @@ from weakref import WeakSet
 
 import numpy as np
 
+from attnwidget.attention.aggregate import aggregate_stack
 from attnwidget.attention.deriving import Deriving
 from attnwidget.attention.errors import CaptureError
 from attnwidget.attention.from_weights import stack_from_weights
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from attnwidget.analysis import Patterns
+    from attnwidget.attention.aggregate import Aggregation
     from attnwidget.attention.generation import Generation
     from attnwidget.attention.pairdetail import PairDetail
     from attnwidget.attention.protocol import Attention
@@ -405,6 +407,47 @@ class AttentionCapture(Tiles, Deriving):
             view.close()
         return written
 
+    def aggregate(
+        self,
+        reduce: Aggregation = "mean",
+        *,
+        layers: Sequence[int] | None = None,
+        heads: Sequence[int] | None = None,
+        stack: str | None = None,
+    ) -> AttentionCapture:
+        """Many heads as one: a capture of one layer and one head that asks this one, and holds nothing of its own.
+
+        Its weights are the mean, or the largest, of those of the chosen heads, pair by pair, worked out where they are
+        looked at. A pair is allowed where any of the heads allows it; a head that forbids it counts with a weight of
+        0. So a row of the mean sums to 1 as the rows of its heads do (less, with a sink); a row of maxima sums to more
+        than 1, and has neither an entropy nor the share of a sink, and shares of its mass, as `patterns` finds them,
+        can be more than 1. Every question costs what it costs of all the heads.
+
+        Args:
+            reduce: "mean" or "max".
+            layers: which layers; all of them if None.
+            heads: which heads of each of these layers; all of them if None.
+            stack: name of a stack; the first one if None.
+
+        Returns:
+            A capture with that stack alone: `weights(0, 0)`, `tile(0, 0)`, `refine`, `marginals`, `pair`, `show` ...
+            Its `notes` say what it is.
+
+        Raises:
+            IndexError: no such layer or head.
+            KeyError: no such stack.
+            TypeError: layers or heads are no lists of whole numbers.
+            ValueError: no layers or heads, one that is named twice, or another way to reduce.
+
+        Examples:
+            >>> import numpy as np
+            >>> cap = AttentionCapture.from_weights(np.full((2, 4, 3, 3), 1 / 3))
+            >>> cap.aggregate("max", layers=[1]).weights(0, 0).shape
+            (3, 3)
+        """
+        made, note = aggregate_stack(self._stack(stack), reduce, layers, heads)
+        return self._derive([made], note, alone=True)
+
     def show(self, **kwargs: Any) -> Any:  # noqa: ANN401 - see below
         """An `AttentionWidget` for the last line of a cell; keyword arguments set its traits (layer=3, head=5)."""
         # The one arrow that points up: `cap.show()` is what people write, and data must load without a widget library.
@@ -435,9 +478,10 @@ class AttentionCapture(Tiles, Deriving):
             raise KeyError(f"stack {name!r} does not exist: this capture has {', '.join(map(repr, self.stacks))}")
         return self.stacks[name]
 
-    def _derive(self, changed: Iterable[AttentionStack], *notes: str) -> AttentionCapture:
+    def _derive(self, changed: Iterable[AttentionStack], *notes: str, alone: bool = False) -> AttentionCapture:
         named = {stack.name: stack for stack in changed}
-        made = AttentionCapture([named.get(name, stack) for name, stack in self.stacks.items()], model=self.model)
+        stacks = named if alone else {**self.stacks, **named}
+        made = AttentionCapture(stacks.values(), model=self.model)
         made.notes, made.generation = (*self.notes, *notes), self.generation
         made._feeders += self._feeders
         for fed in self._feeders:

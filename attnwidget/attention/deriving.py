@@ -43,8 +43,8 @@ class Deriving(ABC):
         """The stack and the example, checked."""
 
     @abstractmethod
-    def _derive(self, changed: Iterable[AttentionStack], *notes: str) -> AttentionCapture:
-        """A capture with some stacks in the place of those of their name."""
+    def _derive(self, changed: Iterable[AttentionStack], *notes: str, alone: bool = False) -> AttentionCapture:
+        """A capture with some stacks in the place of those of their name, or of all."""
 
     def without_keys(self, keys: Iterable[int], *, stack: str | None = None) -> AttentionCapture:
         """The same attention without some keys: their weights are left out, and each row is renormalised over the rest.

@@ -115,11 +115,11 @@ def row_entropies(layer: Attention, example: int, head: int, rows: NDArray[np.in
     """Entropy of whole rows in bits, (q,); NaN where nothing is allowed, or where a weight is not a number."""
     if isinstance(layer, KnowsEntropy):
         return layer.entropies(example, head, rows)
-    return _entropies(layer, example, head, rows)
+    return entropies_by_weights(layer, example, head, rows)
 
 
-def _entropies(layer: Attention, example: int, head: int, rows: NDArray[np.intp]) -> Floats:
-    """Through the weights."""
+def entropies_by_weights(layer: Attention, example: int, head: int, rows: NDArray[np.intp]) -> Floats:
+    """Entropy of whole rows in bits, (q,), through their weights; NaN where nothing is allowed."""
     heads, keys = slice(head, head + 1), slice(0, layer.n_keys)
     entropies = np.full(len(rows), np.nan, dtype=np.float32)
     step = max(1, min(_MOST_PAIRS, limits.block_bytes // _PAIR_BYTES) // max(1, layer.n_keys))

@@ -111,9 +111,9 @@ class AttentionStack:
         self.query_tokens = _trim("tokens", query_tokens, self.query_spans, n_queries, name)
         self.key_tokens = _trim("key_tokens", key_tokens, self.key_spans, n_keys, name)
 
-    def with_layers(self, layers: Sequence[Attention]) -> AttentionStack:
-        """The same tokens and places, with other layers."""
-        twin = AttentionStack(self.name, layers, infos=self.infos)
+    def with_layers(self, layers: Sequence[Attention], infos: Sequence[LayerInfo] | None = None) -> AttentionStack:
+        """The same tokens, with other layers; at the same places, unless `infos` says where."""
+        twin = AttentionStack(self.name, layers, infos=self.infos if infos is None else infos)
         twin.query_tokens, twin.key_tokens = self.query_tokens, self.key_tokens
         twin.query_spans, twin.key_spans = self.query_spans, self.key_spans
         return twin

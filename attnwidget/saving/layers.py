@@ -100,14 +100,13 @@ class LayerReader:
             return self._framed(part)
         if isinstance(part, SegmentedPart):
             parts = [self._factored(each) for each in part.parts]
-            segmented = SegmentedAttention(parts, probe=self._probe(part.probe))
-            segmented.mask = self._mask(part.mask, segmented)
-            return self._checked(segmented)
+            for each in parts:
+                self._checked(each)
+            return self._checked(SegmentedAttention(parts, self._mask(part.mask), self._probe(part.probe)))
         if isinstance(part, DensePart):
             weights = self._reader.read(part.arrays, "weights")
-            dense = DenseAttention(weights, probe=self._probe(part.probe), dropped=part.dropped)
-            dense.mask = self._mask(part.mask, dense)
-            return self._checked(dense)
+            mask, probe = self._mask(part.mask), self._probe(part.probe)
+            return self._checked(DenseAttention(weights, mask, probe, dropped=part.dropped))
         return self._checked(self._factored(part))
 
     def _factored(self, part: FactoredPart) -> FactoredAttention:
@@ -119,17 +118,16 @@ class LayerReader:
             raise CaptureError(f"q is of type {q.dtype} and k of {k.dtype}; expected floating point")
         if not math.isfinite(part.scale):
             raise CaptureError(f"a scale is {part.scale}")
-        layer = FactoredAttention(
+        return FactoredAttention(
             q,
             k,
             read(part.arrays, "lse"),
             scale=part.scale,
             softcap=part.softcap,
             sinks=read(part.arrays, "sinks"),
+            mask=self._mask(part.mask),
             probe=self._probe(part.probe),
         )
-        layer.mask = self._mask(part.mask, layer)
-        return layer
 
     def _framed(self, part: FramedPart) -> FramedAttention:
         # These numbers alone decide how much memory a frame takes.
@@ -147,18 +145,12 @@ class LayerReader:
             windows, *places, n_examples=part.n_examples, n_queries=part.n_queries, n_keys=part.n_keys
         )
 
-    def _mask(self, number: int | None, layer: Attention) -> Mask | None:
+    def _mask(self, number: int | None) -> Mask | None:
         if number is None:
             return None
         if not 0 <= number < len(self._masks):
             raise CaptureError(f"mask {number} does not exist: the header has {len(self._masks)}")
-        mask = self._masks[number]
-        if (mask.n_queries, mask.n_keys) != (layer.n_queries, layer.n_keys):
-            raise CaptureError(
-                f"a mask is {mask.n_queries} x {mask.n_keys} and its layer {layer.n_queries} x {layer.n_keys}"
-            )
-        check_broadcast(mask, layer.n_examples, layer.n_heads)
-        return mask
+        return self._masks[number]
 
     def _probe(self, part: ProbePart | None) -> Probe | None:
         if part is None:
@@ -170,6 +162,13 @@ class LayerReader:
         return Probe(values, rows.astype(np.intp), outputs, part.epsilon, part.kept)
 
     def _checked(self, layer: Attention) -> Attention:
+        mask = layer.mask
+        if mask is not None:
+            if (mask.n_queries, mask.n_keys) != (layer.n_queries, layer.n_keys):
+                raise CaptureError(
+                    f"a mask is {mask.n_queries} x {mask.n_keys} and its layer {layer.n_queries} x {layer.n_keys}"
+                )
+            check_broadcast(mask, layer.n_examples, layer.n_heads)
         if layer.probe is not None and not _fits(layer.probe, layer):
             raise CaptureError("what a layer can be checked by does not fit its shape")
         return layer

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from attnwidget.widget.codes import CODE_TYPES, DTYPES, CodeType
-from attnwidget.widget.protocol import MAX_REPLY_BYTES, MEASURES, PANELS, THEMES
+from attnwidget.widget.protocol import AGGREGATES, MAX_REPLY_BYTES, MEASURES, PANELS, THEMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,14 +42,30 @@ class Place:
 
 
 @dataclass(frozen=True)
+class Aggregate:
+    """Several heads as one, as `AttentionCapture.aggregate` makes it; every layer and head named, in order."""
+
+    stack: str
+    reduce: Any
+    layers: tuple[int, ...]
+    heads: tuple[int, ...]
+
+    @property
+    def count(self) -> int:
+        """Heads that are made one."""
+        return len(self.layers) * len(self.heads)
+
+
+@dataclass(frozen=True)
 class BlockRequest:
-    """A rectangle of a head, as it is."""
+    """A rectangle of a head, as it is; of an aggregate, which is a capture of its own, layer 0 and head 0."""
 
     place: Place
     layer: int
     head: int
     queries: tuple[int, int]
     keys: tuple[int, int]
+    aggregate: Aggregate | None = None
 
     @property
     def height(self) -> int:
@@ -221,9 +237,11 @@ def parse_place(capture: AttentionCapture, params: Mapping[str, Any]) -> tuple[A
 
 def _block(stack: AttentionStack, place: Place, item: object, what: str = "each item") -> BlockRequest:
     request = mapping(item, what)
-    layer, head = _head(stack, request)
     queries = _range(request, "queries", len(stack.query_tokens[place.batch]))
     keys = _range(request, "keys", len(stack.key_tokens[place.batch]))
+    if request.get("aggregate") is not None:
+        return BlockRequest(place, 0, 0, queries, keys, _aggregate(stack, request))
+    layer, head = _head(stack, request)
     return BlockRequest(place, layer, head, queries, keys)
 
 
@@ -242,6 +260,28 @@ def _position(request: Mapping[str, Any], axis: str, count: int, stack: Attentio
             "invalid", f"{axis} {index} does not exist: stack {stack.name!r} has {plural} 0 to {count - 1}"
         )
     return index
+
+
+def _aggregate(stack: AttentionStack, request: Mapping[str, Any]) -> Aggregate:
+    return Aggregate(
+        stack.name,
+        _choice(request, "aggregate", AGGREGATES),
+        _chosen(request, "layers", stack.n_layers),
+        _chosen(request, "heads", stack.n_heads),
+    )
+
+
+def _chosen(request: Mapping[str, Any], name: str, count: int) -> tuple[int, ...]:
+    value = request.get(name)
+    if value is None:
+        return tuple(range(count))
+    known = isinstance(value, list) and all(type(one) is int and 0 <= one < count for one in value)
+    if not known or not value or len(set(value)) < len(value):
+        raise RequestError(
+            "invalid",
+            f"{name!r} must be null or a list of at least one of 0 to {count - 1}, each once, got {_short(value)}",
+        )
+    return tuple(sorted(value))
 
 
 def _tile(stack: AttentionStack, place: Place, item: object, what: str = "each item") -> TileRequest:

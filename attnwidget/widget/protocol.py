@@ -49,3 +49,6 @@ COMPONENTS: Final = ("size", "index")
 THRESHOLD_KINDS: Final = ("weight", "mass")
 MEASURES: Final = ("weight", "lift")
 DIVERGING: Final = ("auto", "vik", "berlin")
+AGGREGATES: Final = ("mean", "max")
+OVER: Final = ("heads", "layer", "layers")
+"""Of which heads an aggregate is: those selected in the layer, all of the layer, all of all layers."""

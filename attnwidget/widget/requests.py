@@ -21,6 +21,8 @@ from attnwidget.widget.measures import measured
 from attnwidget.widget.parsing import (
     MARGINAL_ROWS,
     MAX_REFINED_CELLS,
+    Aggregate,
+    BlockRequest,
     MarginalsRequest,
     RequestError,
     TileRequest,
@@ -57,6 +59,8 @@ _DETAILS = ("dot", "scale", "raw", "softcap", "capped", "modified", "bias", "lse
 """Numbers of a `PairDetail` that travel."""
 _MEASURED = {"tiles", "values", "refine", "marginals", "pair"}
 """What may be asked of another measure than the weight."""
+_AGGREGATES = 8
+"""Captures of many heads as one that are kept: they hold next to nothing."""
 _BEGUN_CELLS = 4 * MAX_REFINED_CELLS
 """Of what was begun and is kept between messages."""
 
@@ -91,6 +95,7 @@ class Answerer:
         self._cache = TileCache()
         self._begun: LRUCache[TileRequest | PatternsRequest, Refinement | Finding]
         self._begun = LRUCache(_BEGUN_CELLS, getsizeof=attrgetter("cells"))
+        self._aggregates: LRUCache[tuple[int, Aggregate], AttentionCapture] = LRUCache(_AGGREGATES)
         self._methods: dict[str, Method] = {
             "tiles": self._tiles,
             "values": self._values,
@@ -156,12 +161,25 @@ class Answerer:
         self._measured.clear()
         self._cache.clear()
         self._begun.clear()
+        self._aggregates.clear()
 
     def _asked(self, capture: AttentionCapture, params: Mapping[str, Any]) -> AttentionCapture:
         measure = measure_of(params)
         if measure not in self._measured:
             self._measured[measure] = measured(capture, measure)
         return self._measured[measure]
+
+    def _of(self, capture: AttentionCapture, block: BlockRequest) -> AttentionCapture:
+        """The capture itself, or many of its heads as one."""
+        wanted = block.aggregate
+        if wanted is None:
+            return capture
+        key = id(capture), wanted  # it lives as long as this does: as it is, and by each measure
+        made: AttentionCapture | None = self._aggregates.get(key)
+        if made is None:
+            made = capture.aggregate(wanted.reduce, layers=wanted.layers, heads=wanted.heads, stack=wanted.stack)
+            self._aggregates[key] = made
+        return made
 
     def _tiles(self, capture: AttentionCapture, params: Mapping[str, Any]) -> Reply:
         wanted = parse_tiles(capture, params)
@@ -174,14 +192,14 @@ class Answerer:
     def _tile(self, capture: AttentionCapture, wanted: TileRequest) -> Reply:
         # What is known exactly answers whoever would be content with a sample.
         known = self._cache.get(wanted.exact) or self._cache.get(wanted)
-        return known or self._kept(wanted, capture.tile(**wanted.arguments))
+        return known or self._kept(wanted, self._of(capture, wanted.block).tile(**wanted.arguments))
 
     def _refine(self, capture: AttentionCapture, params: Mapping[str, Any]) -> Reply:
         wanted = parse_refine(capture, params)
         check_size(wanted.n_bytes)
         known = self._cache.get(wanted)
         if known is None:
-            work = self._step(wanted, lambda: capture.refine(**wanted.arguments))
+            work = self._step(wanted, lambda: self._of(capture, wanted.block).refine(**wanted.arguments))
             if work.tile is None:
                 return Reply({"done": work.done})
             known = self._kept(wanted, work.tile)
@@ -208,8 +226,9 @@ class Answerer:
         check_size(sum(block.height * block.width * 4 for block in wanted))
         results, buffers = [], []
         for block in wanted:
-            weights = capture.weights(block.layer, block.head, **block.where)
-            allowed = capture.allowed(block.layer, block.head, **block.where)
+            asked = self._of(capture, block)
+            weights = asked.weights(block.layer, block.head, **block.where)
+            allowed = asked.allowed(block.layer, block.head, **block.where)
             results.append({"height": block.height, "width": block.width})
             buffers.append(_as_sent(weights, allowed))
         return Reply({"blocks": results}, buffers)
@@ -218,9 +237,12 @@ class Answerer:
         wanted = parse_marginals(capture, params)
         known = self._cache.get(wanted)
         if known is None:
-            found = capture.marginals(
+            # Of many heads fewer rows are looked at, so that nobody waits much longer.
+            heads = wanted.block.aggregate.count if wanted.block.aggregate else 1
+            found = self._of(capture, wanted.block).marginals(
                 wanted.block.layer, wanted.block.head,
-                **wanted.block.where, height=wanted.height, width=wanted.width, rows=MARGINAL_ROWS,
+                **wanted.block.where, height=wanted.height, width=wanted.width,
+                rows=max(MARGINAL_ROWS // 8, MARGINAL_ROWS // heads),
             )  # fmt: skip
             content = {"height": wanted.height, "width": wanted.width, "rows": found.rows, **_sinks(capture, wanted)}
             known = Reply(content, [part.astype("<f4").tobytes() for part in (found.received, found.entropy)])

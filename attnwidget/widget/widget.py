@@ -79,6 +79,12 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
             `query`, `key` and `window` then count words.
         hidden_keys: keys left out, each row renormalised over the rest; tokens of the text as it is, also while words
             are shown. Another stack has other keys, and none are hidden in it.
+        heads: the heads of this layer that are drawn together in the line view; [] for just `head`. The other panels
+            show `head`.
+        aggregate: `"mean"` or `"max"` shows many heads as one in every panel but the grid, as `capture.aggregate` does;
+            None shows heads as they are.
+        over: which heads those are: `"heads"` of this layer, `"layer"` for all of this layer, `"layers"` for all of all
+            layers.
 
     Raises:
         TypeError: an unknown trait was given.
@@ -117,6 +123,9 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
     diverging = t.Enum(protocol.DIVERGING, "auto").tag(sync=True)
     words = t.Bool(False).tag(sync=True)
     hidden_keys = t.List(t.Int()).tag(sync=True)
+    heads = t.List(t.Int()).tag(sync=True)
+    aggregate = t.Enum(protocol.AGGREGATES, None, allow_none=True).tag(sync=True)
+    over = t.Enum(protocol.OVER, "layer").tag(sync=True)
 
     text = t.Union([t.Unicode(), t.Tuple(t.Unicode(), t.Unicode())], default_value="").tag(sync=True)
     run = t.Dict(read_only=True).tag(sync=True)
@@ -339,6 +348,20 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
             raise t.TraitError(f"panels is {panels}: expected one or more of {', '.join(protocol.PANELS)}, each once")
         return panels
 
+    @t.validate("heads")
+    def _check_heads(self, proposal: Any) -> list[int]:  # noqa: ANN401 - traitlets' Bunch
+        heads: list[int] = proposal["value"]
+        stack = self._shown()
+        if stack is None:
+            return heads
+        known = all(type(head) is int and 0 <= head < stack.n_heads for head in heads)
+        if not known or len(set(heads)) < len(heads):
+            raise t.TraitError(
+                f"heads is {heads}: expected some of the heads 0 to {stack.n_heads - 1} of stack {stack.name!r}, each "
+                "once, or [] for just `head`"
+            )
+        return sorted(heads)
+
     @t.validate("threshold")
     def _check_threshold(self, proposal: Any) -> float:  # noqa: ANN401 - traitlets' Bunch
         threshold: float = proposal["value"]
@@ -430,6 +453,7 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
         self.head = min(self.head, stack.n_heads - 1)
         if self.like is not None and (self.like[0] >= stack.n_layers or self.like[1] >= stack.n_heads):
             self.set_trait("like", None)
+        self.heads = [head for head in self.heads if head < stack.n_heads]
         if self.window is not None:
             q0, q1, k0, k1 = self.window
             ends = len(stack.query_tokens[self.batch]), len(stack.key_tokens[self.batch])
@@ -459,6 +483,7 @@ _SETTABLE = (
     *("panels", "threshold", "threshold_kind"),
     *("scale", "domain", "colormap"),
     *("sort", "ascending", "like", "filter", "colour_by"),
+    *("heads", "aggregate", "over"),
     *("measure", "diverging", "words", "hidden_keys"),
     *("components", "theme", "layout"),
 )

@@ -10,11 +10,17 @@ import {
   type TileRequest,
 } from "../src/protocol";
 import { head as shortHead } from "./heads";
-import { fullHead, longHead, type MadeHead } from "./longheads";
+import { asOne, fullHead, longHead, type MadeHead } from "./longheads";
 import { measure, NAMES } from "./measures";
 import { binsOf, poolRow, strips } from "./pool";
 
-type AnyTile = TileRequest | LevelRequest;
+/** Which head, or many as one. */
+type Which = Partial<Pick<TileRequest, "layer" | "head">> & {
+  aggregate?: "mean" | "max";
+  layers?: number[];
+  heads?: number[];
+};
+type AnyTile = (TileRequest | LevelRequest) & Which;
 
 export interface Message {
   id: number;
@@ -22,9 +28,10 @@ export interface Message {
   params: {
     tiles?: AnyTile[];
     tile?: AnyTile;
-    blocks?: BlockRequest[];
+    blocks?: (BlockRequest & Which)[];
     measure?: string;
-  } & Partial<BlockRequest & { query: number; key: number; height: number; width: number }>;
+  } & Which &
+    Partial<BlockRequest & { query: number; key: number; height: number; width: number }>;
 }
 
 export interface Reply {
@@ -66,7 +73,7 @@ export function fakeKernel(
       return plain.row(query, from, to).map((weight) => (weight * allowed) / keys);
     },
   });
-  const made = (layer: number, index: number) => {
+  const one = (layer: number, index: number) => {
     const key = `${layer} ${index} ${lift}`;
     let head = known.get(key);
     if (!head) {
@@ -79,6 +86,13 @@ export function fakeKernel(
     }
     return head;
   };
+  const made = ({ aggregate, layers = [], heads: chosen = [], layer, head: index }: Which): MadeHead =>
+    aggregate
+      ? asOne(
+          layers.flatMap((each) => chosen.map((other) => one(each, other))),
+          aggregate,
+        )
+      : one(layer!, index!);
   const bins = (asked: AnyTile) => {
     const level = "level" in asked ? asked.level : undefined;
     const [height, width] = "height" in asked ? [asked.height, asked.width] : [];
@@ -99,7 +113,7 @@ export function fakeKernel(
     let sampled = false;
     for (let y = 0; y < down.count; y++) {
       sampled ||= down.start(y + 1) - down.start(y) > most;
-      out.set(poolRow(made(asked.layer, asked.head), down, across, y, most), y * across.count);
+      out.set(poolRow(made(asked), down, across, y, most), y * across.count);
     }
     const header = { height: down.count, width: across.count, dtype: asked.dtype };
     return { header: { ...header, rows: sampled ? most : null }, buffer: coded(out, asked.dtype) };
@@ -111,7 +125,7 @@ export function fakeKernel(
     begun.set(key, state);
     let looked = 0;
     while (state.bin < down.count && looked < slice) {
-      const row = poolRow(made(asked.layer, asked.head), down, across, state.bin, Number.POSITIVE_INFINITY);
+      const row = poolRow(made(asked), down, across, state.bin, Number.POSITIVE_INFINITY);
       state.codes.set(row, state.bin * across.count);
       looked += (down.start(state.bin + 1) - down.start(state.bin)) * (asked.keys[1] - asked.keys[0]);
       state.bin++;
@@ -120,23 +134,25 @@ export function fakeKernel(
     const header = { height: down.count, width: across.count, dtype: asked.dtype, rows: null };
     return { ok: { done: 1, tile: header }, buffers: [coded(state.codes, asked.dtype)] };
   };
-  const block = ({ layer, head: index, queries: [a, b], keys: [c, d] }: BlockRequest) => {
+  const block = (asked: BlockRequest & Which) => {
+    const [[a, b], [c, d]] = [asked.queries, asked.keys];
+    const head = made(asked);
     const out = new Float32Array((b - a) * (d - c));
-    for (let q = a; q < b; q++) out.set(made(layer, index).row(q, c, d), (q - a) * (d - c));
+    for (let q = a; q < b; q++) out.set(head.row(q, c, d), (q - a) * (d - c));
     return { header: { height: b - a, width: d - c }, buffer: new DataView(out.buffer) };
   };
   const marginals = (asked: Message["params"]) => {
     const size = { height: asked.height!, width: asked.width! };
     const down = binsOf(asked.queries as Range, { count: size.height });
     const across = binsOf(asked.keys as Range, { count: size.width });
-    const { received, entropy } = strips(made(asked.layer!, asked.head!), down, across, STRIP_ROWS);
+    const { received, entropy } = strips(made(asked), down, across, STRIP_ROWS);
     const rows = queries > STRIP_ROWS ? STRIP_ROWS : null;
     return { ok: { ...size, rows }, buffers: [received, entropy].map((strip) => new DataView(strip.buffer)) };
   };
   /** A query and a key that fit the weight: their product is what is left of its logarithm after scale, bias and lse. */
   const detail = ({ layer, head: index, query, key }: Required<Message["params"]>) => {
     const size = 64;
-    const weight = made(layer, index).row(query, key, key + 1)[0]!;
+    const weight = one(layer, index).row(query, key, key + 1)[0]!;
     const masked = Number.isNaN(weight);
     const wave = (seed: number) =>
       Float32Array.from({ length: size }, (_, i) => Math.sin(seed + i * i * (1 + seed / 7)) ** 3 * 2);
@@ -167,13 +183,13 @@ export function fakeKernel(
   const everyHead = <T>(make: (layer: number, index: number) => T): T[] =>
     Array.from({ length: layers * heads }, (_, i) => make(Math.floor(i / heads), i % heads));
   const pair = ({ query, key }: Message["params"]) => {
-    const values = everyHead((layer, index) => made(layer, index).row(query!, key!, key! + 1)[0]!);
+    const values = everyHead((layer, index) => one(layer, index).row(query!, key!, key! + 1)[0]!);
     return { ok: { layers, heads }, buffers: [new DataView(Float32Array.from(values).buffer)] };
   };
   /** A table of all heads, in as many slices as there are layers. */
   const patterns = () => {
     if (++found < layers) return { ok: { done: found / layers }, buffers: [] };
-    const measured = everyHead((layer, index) => measure(made(layer, index), queries, keys, STRIP_ROWS));
+    const measured = everyHead((layer, index) => measure(one(layer, index), queries, keys, STRIP_ROWS));
     const table = Float32Array.from(NAMES.flatMap((_, i) => measured.map(({ values }) => values[i]!)));
     const ok = {
       ...{ done: 1, layers, heads, queries, rows: queries > STRIP_ROWS ? STRIP_ROWS : null },

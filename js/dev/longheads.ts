@@ -63,3 +63,20 @@ export function fullHead(weights: Float32Array, queries: number, keys: number): 
     row: (query, from, to) => weights.subarray(query * keys + from, query * keys + to),
   };
 }
+
+/** The mean or the largest of the weights of several heads with one mask. */
+export function asOne(heads: readonly MadeHead[], reduce: "mean" | "max"): MadeHead {
+  const { queries, keys } = heads[0]!;
+  return {
+    queries,
+    keys,
+    row(query, from, to) {
+      const rows = heads.map((head) => head.row(query, from, to));
+      return Float32Array.from({ length: to - from }, (_, i) =>
+        reduce === "max"
+          ? Math.max(...rows.map((row) => row[i]!))
+          : rows.reduce((sum, row) => sum + row[i]!, 0) / heads.length,
+      );
+    },
+  };
+}

@@ -1,4 +1,4 @@
-/** The widget on a bare page, over a fake kernel; options in the address: ?tokens=13&layers=6&heads=12&theme=dark ... */
+/** The widget on a bare page, over a fake kernel; options in the address: ?tokens=13&layers=6&heads=12&drawn=1,4&aggregate=mean&theme=dark ... */
 import type { Model } from "../src/bridge";
 import factory from "../src/index";
 import { PROTOCOL_VERSION } from "../src/protocol";
@@ -60,6 +60,9 @@ const traits: Record<string, unknown> = {
   diverging: query.get("diverging") ?? "auto",
   words: false,
   hidden_keys: [],
+  heads: query.get("drawn")?.split(",").filter(Boolean).map(Number) ?? [],
+  aggregate: query.get("aggregate"),
+  over: query.get("over") ?? "layer",
 };
 
 const listeners = new Map<string, Set<(...args: unknown[]) => void>>();

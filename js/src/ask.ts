@@ -1,4 +1,5 @@
 /** One message for what is wanted most and all that can travel with it, and how its answer is read. */
+import { headsOf } from "./aggregates";
 import { asBytes, asNumbers } from "./bytes";
 import type { Tile } from "./codes";
 import {
@@ -75,7 +76,7 @@ function askMany(wants: readonly Want[], shape: Shape): Batch {
       const request = blockRequest(want, size);
       const [[a, b], [c, d]] = [request.queries, request.keys];
       bytes += (b - a) * (d - c) * 4;
-      looked += (b - a) * (d - c);
+      looked += (b - a) * (d - c) * headsOf(want.ref);
       requests.push(request);
       readers.push((_, raw) => floats(raw, (b - a) * (d - c)));
     }
@@ -125,11 +126,12 @@ function askMarginals(want: MarginalsWant): Batch {
     [a, b],
     [c, d],
   ] as [Range, Range];
-  const [height, width] = [Math.min(b - a, TILE), Math.min(d - c, TILE)];
-  const { layer, head } = want.ref;
+  // Every bin of queries costs at least one row, of every head.
+  const most = headsOf(want.ref) > 1 ? TILE / 4 : TILE;
+  const [height, width] = [Math.min(b - a, most), Math.min(d - c, most)];
   return {
     method: "marginals",
-    params: { ...placeOf(want), layer, head, queries, keys, height, width },
+    params: { ...placeOf(want), ...headOf(want), queries, keys, height, width },
     wants: [want],
     take(ok, buffers) {
       if (ok.height !== height || ok.width !== width || buffers.length !== 2)
@@ -192,11 +194,12 @@ function part(done: unknown): number {
 
 const placeOf = ({ ref: { stack, batch, measure } }: Want) => ({ stack, batch, ...(measure && { measure }) });
 
+const headOf = ({ ref: { layer, head, aggregate: a } }: Want) =>
+  a ? { aggregate: a.reduce, layers: a.layers, heads: a.heads } : { layer, head };
+
 function tileRequest(want: TileWant, { queries, keys, height, width }: Extent, rows?: number): object {
-  const { layer, head } = want.ref;
   return {
-    layer,
-    head,
+    ...headOf(want),
     queries,
     keys,
     ...(want.kind === "tile" ? { level: want.level } : { height, width }),
@@ -206,11 +209,10 @@ function tileRequest(want: TileWant, { queries, keys, height, width }: Extent, r
   };
 }
 
-function blockRequest(want: Want, { queries, keys }: HeadShape): BlockRequest {
+function blockRequest(want: Want, { queries, keys }: HeadShape): Pick<BlockRequest, "queries" | "keys"> {
   const at: Range = "index" in want ? [want.index, want.index + 1] : [0, 0];
   return {
-    layer: want.ref.layer,
-    head: want.ref.head,
+    ...headOf(want),
     queries: want.kind === "row" ? at : [0, queries],
     keys: want.kind === "column" ? at : [0, keys],
   };

@@ -41,6 +41,9 @@ export const TRAITS = [
   "diverging",
   "words",
   "hidden_keys",
+  "heads",
+  "aggregate",
+  "over",
 ] as const satisfies readonly (keyof Traits)[];
 
 type Initial = { [K in keyof Traits]: Traits[K]["value"] };

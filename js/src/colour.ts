@@ -132,8 +132,19 @@ export function inkOn(rgb: Rgb): "#000" | "#fff" {
   return luminance(rgb) > 0.179 ? "#000" : "#fff";
 }
 
-/** One hue per head, far apart for neighbours, equally light for all. */
+/** Hues around the circle of OKLCH, and the lightnesses they come in: medium, light, dark. */
+const HUES = 11;
+const LIGHTNESS = { light: [0.52, 0.64, 0.4], dark: [0.7, 0.86, 0.54] };
+
+/**
+ * One colour per head. Neighbours are far apart in hue; after every turn of the circle the lightness changes, so that 33
+ * heads differ, and all of them stand out from the page.
+ */
 export function headColour(head: number, dark: boolean): string {
-  const hue = (250 + head * 137.508) % 360;
-  return dark ? `oklch(0.78 0.14 ${hue.toFixed(1)})` : `oklch(0.52 0.16 ${hue.toFixed(1)})`;
+  const turn = Math.floor(head / HUES);
+  const lightness = LIGHTNESS[dark ? "dark" : "light"][turn % 3]!;
+  // Medium ones lie between the hues of the others; from the 34th head on, hues lie in between again.
+  const shift = (turn % 3 ? 0 : 0.5) + Math.floor(turn / 3) / 4;
+  const hue = (31.5 + (((head * 3) % HUES) + shift) * (360 / HUES)) % 360;
+  return `oklch(${lightness} 0.15 ${hue.toFixed(1)})`;
 }

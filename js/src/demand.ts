@@ -1,14 +1,18 @@
 /** Which weights a view needs now, most urgent first. */
-import type { WindowTrait } from "./protocol";
-import { neededLevel, neighbours } from "./pyramid";
+import { exists as known } from "./aggregates";
+import { PYRAMID_TILE, type WindowTrait } from "./protocol";
+import { levels, neededLevel, neighbours, tilesOver } from "./pyramid";
 import { effect, signal } from "./signals";
 import { type HeadRef, plain, WHOLE_VALUES } from "./source";
 import { type HeadIndex, type Pair, sameHead } from "./state";
 import type { View } from "./view";
 import { isLong, type TileWant, type Want } from "./wants";
+import { longest } from "./window";
 
 /** A head or token passed over in a sweep is not worth floats; one rested on is. */
 const DWELL = 150;
+/** Tokens of a window, at most, whose pairs are drawn as lines of several heads: four tiles of each at the worst. */
+const SINGLE = PYRAMID_TILE;
 
 export function demand(view: View): void {
   const { store, source } = view;
@@ -22,19 +26,21 @@ export function demand(view: View): void {
     }, DWELL);
   });
 
-  const exists = ({ layer, head }: HeadIndex) => {
-    const { layers, heads } = store.shown.value.stack;
-    return layer >= 0 && head >= 0 && layer < layers && head < heads;
+  const exists = (of: HeadIndex) => known(of, store.shown.value.stack);
+  /** A head, or many as one, of what is shown now. */
+  const at = (of: HeadIndex & Pick<HeadRef, "aggregate">): HeadRef => {
+    const { stack, batch, measure } = store.lockedHead.value;
+    const { layer, head, aggregate } = of;
+    return { stack, batch, layer, head, ...(aggregate && { aggregate }), ...(measure && { measure }) };
   };
-  const at = store.refOf;
 
   /** Exact weights: of small heads all, of long ones those of the tokens in focus. */
   const floats = (ref: HeadRef, { query, key }: Pair): Want[] => {
     const { queries, keys } = store.shown.value;
-    if (queries * keys <= WHOLE_VALUES)
-      return (ref.measure === store.lockedHead.value.measure ? [store.lockedHead.value, ref] : [ref]).map(
-        (each) => ({ kind: "values", ref: each }),
-      );
+    if (queries * keys <= WHOLE_VALUES) {
+      const both = !ref.aggregate && ref.measure === store.lockedHead.value.measure;
+      return (both ? [store.lockedHead.value, ref] : [ref]).map((each) => ({ kind: "values", ref: each }));
+    }
     const wants: Want[] = [];
     if (query !== null && query < queries) wants.push({ kind: "row", ref, index: query });
     if (key !== null && key < keys) wants.push({ kind: "column", ref, index: key });
@@ -62,6 +68,18 @@ export function demand(view: View): void {
   };
 
   /** What the eye may turn to: more of the window's surroundings, and the heads around the locked one. */
+  /** The other heads that the line view draws, of long ones the tiles that show single pairs. */
+  const companions = (): HeadRef[] =>
+    store.panels.value.includes("lines")
+      ? store.drawnHeads.value.filter((ref) => !sameHead(ref, store.shownHead.value))
+      : [];
+  const drawn = (ref: HeadRef): TileWant[] => {
+    const shape = store.shown.value;
+    const single = levels(shape) > 0 && longest(store.visible.value) <= SINGLE;
+    const tiles = single ? tilesOver(store.visible.value, shape, 0) : [];
+    return [{ kind: "detail", ref }, ...tiles.map((place) => ({ kind: "tile", ref, ...place }) as const)];
+  };
+
   const next = (ref: HeadRef): Want[] => {
     const shape = store.shown.value;
     const level = view.inSight.value.length > 1 ? neededLevel(shape, view.zoom.value) : null;
@@ -75,7 +93,9 @@ export function demand(view: View): void {
     ];
     return [
       ...near.map((place) => ({ kind: "tile", ref, ...place }) as const),
-      ...around.filter(exists).map((index) => ({ kind: "detail", ref: at(index) }) as const),
+      ...(ref.aggregate ? [] : around.filter(exists)).map(
+        (index) => ({ kind: "detail", ref: at(index) }) as const,
+      ),
     ];
   };
 
@@ -90,13 +110,20 @@ export function demand(view: View): void {
     // Until a gesture or a sweep over the heads has come to rest, only what is in sight right now is asked for.
     const rests = sameHead(shown, at(head)) && !store.draftWindow.value;
     const looks = rests && view.onScreen.value;
+    const others = companions();
+    // Many heads of a long text take a while: a small picture comes first.
+    const first: Want[] =
+      shown.aggregate && isLong(pictures[0]!, shape) ? [{ kind: "thumbnail", ref: shown }] : [];
     const refine = (wants: readonly TileWant[]): Want[] =>
       wants.filter((want) => looks && isLong(want, shape)).map((of) => ({ kind: "refine", ref: of.ref, of }));
     source.want(
       view,
       [
+        ...first,
         ...pictures,
-        ...(exists(head) ? [...floats(at(head), focus), ...explained(at(head), focus)] : []),
+        ...(exists(head) ? [head, ...others].flatMap((each) => floats(at(each), focus)) : []),
+        ...(exists(head) && !shown.aggregate ? explained(at(head), focus) : []),
+        ...others.flatMap(drawn),
         ...(looks && store.panels.value.includes("heatmap") ? strips(shown) : []),
         ...small,
         // Beside a lift stands the weight that it comes from.

@@ -44,9 +44,9 @@ export function readout(view: View): HTMLElement {
   view.disposers.push(
     effect(() => {
       const said = sentence(view);
-      const { layer, head: index } = store.shownHead.value;
-      head.textContent = `layer ${layer} head ${index}${sameHead(store.shownHead.value, store.lockedHead.value) ? "" : ", preview"}`;
-      facts.textContent = view.finder.facts(store.shownHead.value);
+      const preview = store.hoverHead.value && !sameHead(store.shownHead.value, store.lockedHead.value);
+      head.textContent = view.headWords.value + (preview ? ", preview" : "");
+      facts.textContent = store.shownHead.value.aggregate ? "" : view.finder.facts(store.shownHead.value);
       who.textContent = who.title = said.who || "point at a cell or a token";
       who.classList.toggle("idle", !said.who);
       value.textContent = said.value;

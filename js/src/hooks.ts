@@ -9,12 +9,13 @@ export function showState(root: HTMLElement, view: View): void {
   const { store } = view;
   view.disposers.push(
     effect(() => {
-      const { layer, head, stack, batch } = store.shownHead.value;
+      const { layer, head, stack, batch, aggregate } = store.shownHead.value;
       const { query, key } = store.focus.value;
       attr(root, "data-stack", stack);
       attr(root, "data-batch", String(batch));
       attr(root, "data-layer", String(layer));
       attr(root, "data-head", String(head));
+      attr(root, "data-aggregate", aggregate ? view.headWords.value : "");
       attr(root, "data-query", query === null ? "" : String(query));
       attr(root, "data-key", key === null ? "" : String(key));
     }),

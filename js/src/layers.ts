@@ -26,8 +26,8 @@ export function sightOf(placed: readonly Placed[], window: Window, shape: HeadSh
   return { placed, level, rows: sampled.length ? Math.min(...sampled) : null };
 }
 
-/** Enough for the views of one widget, and for a gesture that goes to and fro. */
-const REMEMBERED = 4;
+/** Enough for the views of one widget, for a gesture that goes to and fro, and for heads that are drawn together. */
+const REMEMBERED = 64;
 
 export class Layers {
   readonly #placed = new WeakMap<Tile, Placed>();

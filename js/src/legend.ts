@@ -84,11 +84,13 @@ export function legend(view: View): HTMLElement {
       above.hidden = !clipped;
       above.style.background = colours[STOPS]!;
       const fixed = store.range.value !== null;
+      const many = store.shownHead.value.aggregate;
       words.textContent = dots(
+        many ? view.headWords.value : "",
         unit === null
           ? `weight after softmax, ${scale} scale`
           : "lift over uniform, log scale: 1 = as much as by chance",
-        `${fixed ? "fixed range" : "range of this head"} ${formatEnd(low * times)} – ${formatEnd(high * times)}`,
+        `${fixed ? "fixed range" : `range of ${many ? "these heads" : "this head"}`} ${formatEnd(low * times)} – ${formatEnd(high * times)}`,
         clipped ? `clipped above, up to ${formatEnd(head.max * times)}` : "",
         view.pooling.value,
       );

@@ -94,9 +94,8 @@ function build(
   const overlays = { "?": help(), e: figure(root, view) };
   const panels = h("div", { className: "panels" });
   const said = computed(() => {
-    const { layer, head } = store.shownHead.value;
     const { who, value } = sentence(view);
-    return [`layer ${layer} head ${head}`, who.replace(" → ", " to "), value].filter(Boolean).join(", ");
+    return [view.headWords.value, who.replace(" → ", " to "), value].filter(Boolean).join(", ");
   });
   root.append(
     toolbar(view, overlays, statusBadge(view)),

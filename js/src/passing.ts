@@ -91,7 +91,7 @@ export function passing(store: Store, source: DataSource): Passing {
     };
   };
 
-  const heads = computed(() => [store.shownHead.value]);
+  const heads = store.drawnHeads;
   let last: Edges | null = null;
   let lastOf: readonly HeadRef[] = [];
   const edges = computed(() => {
@@ -148,10 +148,15 @@ export function passing(store: Store, source: DataSource): Passing {
 }
 
 /** How many there are, and how many of them are drawn: `strongest 2,000 of 5,210 lines ≥ 0.05`. */
-export function counted({ store, passing }: { store: Store; passing: Passing }, edges: Edges, noun: string) {
+export function counted(
+  { store, passing }: { store: Store; passing: Passing },
+  edges: Edges,
+  noun: string,
+  of = "",
+) {
   const { total, weights, whole } = edges;
   const few = total > weights.length ? `strongest ${grouped(weights.length)} of ` : "";
   const all = isWhole(store.visible.value, store.shown.value);
   const where = all ? "" : whole ? " in the window" : " in the part of the window that is here";
-  return `${few}${grouped(total)} ${noun}${total === 1 ? "" : "s"} ${passing.words.value}${where}`;
+  return `${few}${grouped(total)} ${noun}${total === 1 ? "" : "s"} ${passing.words.value}${of}${where}`;
 }

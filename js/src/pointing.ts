@@ -12,7 +12,7 @@ export interface Gestures<T> {
   current(event: KeyboardEvent): T | null;
 }
 
-const ARROWS: Record<string, readonly [number, number]> = {
+export const ARROWS: Record<string, readonly [number, number]> = {
   ArrowUp: [-1, 0],
   ArrowDown: [1, 0],
   ArrowLeft: [0, -1],

@@ -26,6 +26,8 @@ export const THRESHOLD_KINDS = ["weight", "mass"] as const;
 export const SCALES = ["linear", "sqrt", "log", "quantile"] as const;
 export const MEASURES = ["weight", "lift"] as const;
 export const DIVERGING = ["auto", "vik", "berlin"] as const;
+export const AGGREGATES = ["mean", "max"] as const;
+export const OVER = ["heads", "layer", "layers"] as const;
 
 export type Colormap = (typeof COLORMAPS)[number];
 export type Scale = (typeof SCALES)[number];
@@ -38,6 +40,8 @@ export type ThresholdKind = (typeof THRESHOLD_KINDS)[number];
 export type Filter = [string, number];
 export type Measure = (typeof MEASURES)[number];
 export type Diverging = (typeof DIVERGING)[number];
+export type Reduce = (typeof AGGREGATES)[number];
+export type Over = (typeof OVER)[number];
 export type Dtype = "u8" | "u16";
 export type Range = [number, number];
 /** (q0, q1, k0, k1): queries [q0, q1) and keys [k0, k1). */

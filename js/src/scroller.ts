@@ -30,16 +30,25 @@ export function scroller(
     spacer,
   );
   // Asking the browser where it is scrolled to, or how wide it is, would make it lay out in the middle of a frame.
-  let [x, y, wide, high, content] = [0, 0, 0, 0, 0];
+  let [x, y, wide, high, across, content] = [0, 0, 0, 0, 0, 0];
   let last = "";
-  const moved = () => {
+  element.addEventListener("scroll", () => {
+    // An element that is not laid out, as while its host changes the theme, says that it is scrolled nowhere.
+    if (!element.clientWidth) return;
     x = element.scrollLeft;
     y = element.scrollTop;
-  };
-  element.addEventListener("scroll", () => {
-    moved();
     scrolled();
   });
+  /** To where it is known to be, as far as there is something: the element forgets it when it is taken off the page. */
+  const stay = () => {
+    x = Math.max(0, Math.min(x, across - wide));
+    y = Math.max(0, Math.min(y, content - high));
+    if (element.scrollLeft !== x) element.scrollLeft = x;
+    if (element.scrollTop !== y) element.scrollTop = y;
+  };
+  new ResizeObserver(() => {
+    if (element.clientWidth) stay();
+  }).observe(element);
   return {
     ...base,
     element,
@@ -57,8 +66,9 @@ export function scroller(
         element.style.height = `${Math.min(height + (width > room ? 12 : 0), most)}px`;
         wide = Math.min(width, element.clientWidth || room);
         high = Math.min(height, most);
+        across = width;
         content = height;
-        moved();
+        stay();
       }
       last = size;
       fit(base, wide, high);

@@ -75,6 +75,32 @@ export class Selection {
     else if (others.length) panels.value = others;
   }
 
+  /** Draws a head together with those that are drawn already, or no longer; the last one stays. */
+  toggleHead(head: number): void {
+    const now = this.store.active.value;
+    const next = now.includes(head) ? now.filter((other) => other !== head) : [...now, head];
+    if (next.length) this.#draw(next.sort((a, b) => a - b));
+  }
+
+  /** Draws a head alone, and shows it in every panel; all heads, if it was alone. */
+  isolateHead(head: number): void {
+    const { active, shown } = this.store;
+    if (active.value.join() === String(head))
+      this.#draw(Array.from({ length: shown.value.stack.heads }, (_, i) => i));
+    else
+      batch(() => {
+        this.store.head.value = head;
+        this.#draw([head]);
+      });
+  }
+
+  #draw(heads: number[]): void {
+    batch(() => {
+      this.store.over.value = this.store.aggregate.value ? "heads" : this.store.over.value;
+      this.store.heads.value = heads.join() === String(this.store.lockedHead.value.head) ? [] : heads;
+    });
+  }
+
   /** To the neighbouring head or layer; stops at the ends. */
   step(layers: number, heads: number): void {
     const { stack } = this.store.shown.value;

@@ -1,5 +1,6 @@
 /** Where weights come from: a cache in front of what travelled with the widget and of the kernel. */
 
+import type { Aggregate } from "./aggregates";
 import { ask, type Batch } from "./ask";
 import { Cache } from "./cache";
 import { shrunk, type Tile } from "./codes";
@@ -30,6 +31,8 @@ export interface HeadRef {
   head: number;
   /** Its weights where nothing is said; or their lift, divided by the number of keys. */
   measure?: "lift";
+  /** Many heads in the place of this one. */
+  aggregate?: Aggregate;
 }
 
 /** The same head's weights, whatever is asked for. */

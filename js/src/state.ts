@@ -1,5 +1,6 @@
 /** What a widget shows: one signal per trait, the hover that never travels, and what follows from them. */
 
+import { aggregateOf } from "./aggregates";
 import type {
   Colormap,
   Components,
@@ -9,8 +10,10 @@ import type {
   LiveText,
   Measure,
   Meta,
+  Over,
   PanelName,
   Range,
+  Reduce,
   Run,
   Scale,
   StackMeta,
@@ -22,6 +25,7 @@ import type {
 import { computed, type ReadonlySignal, type Signal, signal } from "./signals";
 import type { HeadRef, HeadShape } from "./source";
 import { wordsOf } from "./tokens";
+import { headKey } from "./wants";
 import { clampWindow, fromTrait, sameWindow, type Window } from "./window";
 
 export interface Pair {
@@ -98,6 +102,9 @@ export interface Traits {
   words: Signal<boolean>;
   /** Keys left out: tokens of the text as it is, also while words are shown. */
   hidden_keys: Signal<number[]>;
+  heads: Signal<number[]>;
+  aggregate: Signal<Reduce | null>;
+  over: Signal<Over>;
 }
 
 export interface Store extends Traits {
@@ -116,7 +123,12 @@ export interface Store extends Traits {
   locked: ReadonlySignal<Pair>;
   focus: ReadonlySignal<Pair>;
   lockedHead: ReadonlySignal<HeadRef>;
+  /** What is shown: a head passed over in the grid, else the aggregate, else the locked head. */
   shownHead: ReadonlySignal<HeadRef>;
+  /** The heads of the layer that are drawn, together or as one, in order: at least one. */
+  active: ReadonlySignal<readonly number[]>;
+  /** What the line view draws together: the selected heads, or what is shown. */
+  drawnHeads: ReadonlySignal<readonly HeadRef[]>;
   cut: ReadonlySignal<number>;
   /** The range of colours while one of its ends is dragged; committed to `domain` on release. */
   draftDomain: Signal<Range | null>;
@@ -146,12 +158,7 @@ export function stable<T>(make: () => T, equal: (a: T, b: T) => boolean): Readon
   });
 }
 
-export const sameHead = (a: HeadRef, b: HeadRef) =>
-  a.layer === b.layer &&
-  a.head === b.head &&
-  a.stack === b.stack &&
-  a.batch === b.batch &&
-  a.measure === b.measure;
+export const sameHead = (a: HeadRef, b: HeadRef) => headKey(a) === headKey(b);
 
 export function createStore(initial: { [K in keyof Traits]: Traits[K]["value"] }): Store {
   const traits = Object.fromEntries(
@@ -189,6 +196,27 @@ export function createStore(initial: { [K in keyof Traits]: Traits[K]["value"] }
   };
   const locked = stable(() => inside({ query: traits.query.value, key: traits.key.value }), same);
   const lockedHead = stable(() => refOf({ layer: traits.layer.value, head: traits.head.value }), sameHead);
+  const active = stable<readonly number[]>(
+    () => {
+      const all = traits.aggregate.value !== null && traits.over.value !== "heads";
+      const { heads } = shown.value.stack;
+      if (all) return Array.from({ length: heads }, (_, i) => i);
+      const chosen = traits.heads.value.filter((head) => head < heads);
+      return chosen.length ? chosen : [lockedHead.value.head];
+    },
+    (a, b) => a.join() === b.join(),
+  );
+  const shownHead = stable<HeadRef>(() => {
+    if (hoverHead.value) return refOf(hoverHead.value);
+    const locked = lockedHead.value;
+    const reduce = traits.aggregate.value;
+    if (!reduce) return locked;
+    const { stack } = shown.value;
+    return {
+      ...locked,
+      aggregate: aggregateOf(reduce, traits.over.value, locked.layer, active.value, stack),
+    };
+  }, sameHead);
   return {
     ...traits,
     hoverPair,
@@ -204,7 +232,15 @@ export function createStore(initial: { [K in keyof Traits]: Traits[K]["value"] }
     locked,
     focus: stable(() => (hoverPair.value ? inside(hoverPair.value) : locked.value), same),
     lockedHead,
-    shownHead: stable(() => (hoverHead.value ? refOf(hoverHead.value) : lockedHead.value), sameHead),
+    shownHead,
+    active,
+    drawnHeads: stable<readonly HeadRef[]>(
+      () =>
+        hoverHead.value || traits.aggregate.value
+          ? [shownHead.value]
+          : active.value.map((head) => ({ ...lockedHead.value, head })),
+      (a, b) => a.map(headKey).join() === b.map(headKey).join(),
+    ),
     cut: computed(() => draft.value ?? traits.threshold.value),
     draftDomain,
     range: computed(() => draftDomain.value ?? traits.domain.value),

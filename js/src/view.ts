@@ -1,5 +1,6 @@
 /** What every part of one mounted view shares. */
 
+import { headWords } from "./aggregates";
 import type { Tile } from "./codes";
 import type { Ramp } from "./colour";
 import { type HeadRange, headRange } from "./domain";
@@ -11,7 +12,7 @@ import { neededLevel, tilesOver } from "./pyramid";
 import { rampOf } from "./ramp";
 import type { Selection } from "./select";
 import { computed, type ReadonlySignal, type Signal, signal } from "./signals";
-import type { DataSource, Line } from "./source";
+import type { DataSource, HeadRef, Line } from "./source";
 import { type HeadIndex, type Pair, type Store, stable } from "./state";
 import { named } from "./tokens";
 import { type TileWant, wantKey } from "./wants";
@@ -57,6 +58,8 @@ export interface View {
   readonly pooling: Signal<string>;
   /** A pair in words: `query 12 "it" → key 2 "animal"`, or the side that there is. */
   name(pair: Pair): string;
+  /** What is shown, in words: a head, or an aggregate of many. */
+  readonly headWords: ReadonlySignal<string>;
   readonly disposers: (() => void)[];
 }
 
@@ -77,6 +80,18 @@ export interface Gaze extends Line {
 const samePicture = (a: Picture, b: Picture) =>
   a.tile === b.tile && JSON.stringify(a.ramp) === JSON.stringify(b.ramp);
 
+/** What the focused token of a head looks at, or what looks at it. */
+export function gazeOf(store: Store, source: DataSource, ref: HeadRef): Gaze | null {
+  const { query, key } = store.focus.value;
+  if (query !== null && (key === null || store.direction.value === "from")) {
+    const line = source.row(ref, query);
+    return line && { ...line, side: "query", index: query, other: key };
+  }
+  if (key === null) return null;
+  const line = source.column(ref, key);
+  return line && { ...line, side: "key", index: key, other: query };
+}
+
 export function createView(
   store: Store,
   source: DataSource,
@@ -90,17 +105,7 @@ export function createView(
     const head = tile && headRange(tile);
     return { tile, head, ramp: rampOf(store, tile, dark.value) };
   }, samePicture);
-  const gaze = computed<Gaze | null>(() => {
-    const { query, key } = store.focus.value;
-    const ref = store.shownHead.value;
-    if (query !== null && (key === null || store.direction.value === "from")) {
-      const line = source.row(ref, query);
-      return line && { ...line, side: "query", index: query, other: key };
-    }
-    if (key === null) return null;
-    const line = source.column(ref, key);
-    return line && { ...line, side: "key", index: key, other: query };
-  });
+  const gaze = computed(() => gazeOf(store, source, store.shownHead.value));
   const visibleHeads = signal<readonly HeadIndex[] | null>(null);
   const panelHeight = signal(360);
   const onScreen = signal(true);
@@ -164,6 +169,7 @@ export function createView(
       if (key !== null) parts.push(`key ${named(columns.labels, key)}`);
       return parts.join(" → ");
     },
+    headWords: computed(() => headWords(store.shownHead.value, store.shown.value.stack)),
     disposers: [],
   };
 }

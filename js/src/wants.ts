@@ -1,4 +1,5 @@
 /** What a view needs, and the name it has in the cache. */
+import { headName, headsOf } from "./aggregates";
 import type { Tile } from "./codes";
 import { EXACT_CELLS, type Range, SAMPLE_ROWS, THUMBNAIL, TILE, type WindowTrait } from "./protocol";
 import { type Place, rangesOf } from "./pyramid";
@@ -52,8 +53,7 @@ export function isTile(want: Want): want is TileWant {
   return want.kind === "thumbnail" || want.kind === "detail" || want.kind === "tile";
 }
 
-export const headKey = ({ stack, batch, layer, head, measure }: HeadRef) =>
-  `${batch}|${layer}|${head}|${measure ?? ""}|${stack}`;
+export const headKey = (ref: HeadRef) => `${ref.batch}|${headName(ref)}|${ref.measure ?? ""}|${ref.stack}`;
 
 export function wantKey(want: Want): string {
   if (want.kind === "refine") return `refine ${wantKey(want.of)}`;
@@ -82,8 +82,13 @@ export interface Extent extends Window {
   looked: number;
 }
 
+/** Weights looked at, at most, for the first picture of many heads as one: about a second's work. */
+const MOST = 2 ** 27;
+
 export function extentOf(want: TileWant, shape: HeadShape): Extent {
-  const side = want.kind === "thumbnail" ? THUMBNAIL : TILE;
+  const heads = headsOf(want.ref);
+  const most = heads > 1 && shape.queries > TILE ? Math.floor(MOST / (shape.keys * heads)) : TILE;
+  const side = want.kind === "thumbnail" ? THUMBNAIL : Math.max(THUMBNAIL, Math.min(TILE, most));
   const { queries, keys } =
     want.kind === "tile"
       ? rangesOf(want, shape)
@@ -91,11 +96,11 @@ export function extentOf(want: TileWant, shape: HeadShape): Extent {
   const cells = ([a, b]: Range) =>
     want.kind === "tile" ? Math.ceil((b - a) / 2 ** want.level) : Math.min(b - a, side);
   const [height, width] = [cells(queries), cells(keys)];
-  const all = area(queries, keys);
-  const rows = all > EXACT_CELLS ? SAMPLE_ROWS : undefined;
+  const all = area(queries, keys) * heads;
+  const rows = all > EXACT_CELLS ? (heads > 1 ? 1 : SAMPLE_ROWS) : undefined;
   return {
     ...{ queries, keys, height, width, rows },
-    looked: rows ? Math.min(all, rows * height * (keys[1] - keys[0])) : all,
+    looked: rows ? Math.min(all, rows * height * (keys[1] - keys[0]) * heads) : all,
   };
 }
 

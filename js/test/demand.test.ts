@@ -226,4 +226,33 @@ describe("what a view says", () => {
     link.value = "busy";
     expect(said()).toEqual(["kernel busy"]);
   });
+
+  it("wants the other heads that are drawn together, pair by pair where the window is small, and only for the lines", () => {
+    const { store, wanted } = setup(2000);
+    store.heads.value = [0, 2, 3];
+    store.window.value = [0, 200, 0, 200];
+    store.query.value = 5;
+    vi.advanceTimersByTime(200);
+    const now = wanted()[0]!;
+    expect(now).toEqual(
+      expect.arrayContaining(["detail of 1 2", "detail of 1 0", "tile 0,0,0 of 1 3", "row 5 of 1 0"]),
+    );
+    expect(now.indexOf("detail of 1 2")).toBeLessThan(now.indexOf("detail of 1 0"));
+    store.window.value = null;
+    expect(wanted()[0]).not.toContain("tile 0,0,0 of 1 3");
+    store.panels.value = ["heatmap"];
+    expect(wanted()[0]!.filter((want) => / 1 [03]$/.test(want))).toEqual([]);
+  });
+
+  it("wants a small picture of many heads of a long text first, then refines the large one, and prefetches no heads", () => {
+    const { store, wanted } = setup(3000);
+    store.aggregate.value = "mean";
+    store.query.value = 5;
+    vi.advanceTimersByTime(200);
+    const [now, refined, next] = wanted();
+    expect(now!.slice(0, 2).map((want) => want.split(" ")[0])).toEqual(["thumbnail", "detail"]);
+    expect(now).toContain("row 5 of 1 2");
+    expect(refined!.some((want) => want.startsWith("refine detail"))).toBe(true);
+    expect(next!.filter((want) => want.startsWith("detail"))).toEqual([]);
+  });
 });

@@ -64,6 +64,9 @@ export const TRAITS = () => ({
   diverging: "auto" as const,
   words: false,
   hidden_keys: [] as number[],
+  heads: [] as number[],
+  aggregate: null as "mean" | "max" | null,
+  over: "layer" as "heads" | "layer" | "layers",
 });
 
 export const store = (): Store => createStore(TRAITS());

@@ -109,7 +109,7 @@ describe("the control of the threshold", () => {
 
   it("keeps a number for each kind", async () => {
     const { all, store } = await mounted();
-    const kind = all(".tools select")[0]!;
+    const kind = all(".tools:not(:has(.heads)) select")[0]!;
     change(kind, "mass", "change");
     expect([store.threshold_kind.value, store.threshold.value]).toEqual(["mass", 0.9]);
     store.threshold.value = 0.7;

@@ -4,6 +4,7 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from captures import make_capture
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -183,3 +184,73 @@ def test_any_json_in_any_field_gets_an_answer(capture, field, junk):
     assert set(reply.content) in ({"id", "ok"}, {"id", "error"})
     if "error" in reply.content:
         assert reply.content["error"]["code"] == "invalid"
+
+
+AGGREGATE = {"aggregate": "mean", "layers": [0, 2], "heads": [1, 3]}
+
+
+@pytest.fixture
+def mean(capture):
+    return capture.weights()[[0, 2]][:, [1, 3]].mean(axis=(0, 1))
+
+
+def test_an_aggregate_is_asked_for_in_place_of_a_head(capture, mean):
+    answerer, where = Answerer(capture), {"queries": [0, 7], "keys": [0, 7]}
+    reply = answerer.answer(values({**AGGREGATE, **where}))
+    np.testing.assert_allclose(np.frombuffer(reply.buffers[0], "<f4").reshape(7, 7), mean, rtol=1e-6)
+    item = {**AGGREGATE, **where, "height": 7, "width": 7, "reduce": "max", "dtype": "u16"}
+    reply = answerer.answer(tiles(item, {**TILE, "layer": 0}))
+    np.testing.assert_allclose(decode(np.frombuffer(reply.buffers[0], "<u2").reshape(7, 7)), mean, rtol=2e-4)
+    np.testing.assert_allclose(
+        decode(np.frombuffer(reply.buffers[1], "<u2").reshape(7, 7)), capture.weights(0, 2), rtol=2e-4
+    )
+    params = {"stack": "self", "batch": 0}
+    reply = answerer.answer({"id": 2, "method": "refine", "params": {**params, "tile": item}})
+    assert reply.content["ok"]["done"] == 1
+    reply = answerer.answer(
+        {"id": 3, "method": "marginals", "params": {**params, **AGGREGATE, **where, "height": 7, "width": 7}}
+    )
+    np.testing.assert_allclose(np.frombuffer(reply.buffers[0], "<f4"), mean.mean(axis=0), rtol=1e-5)
+
+
+def test_null_is_all_layers_and_all_heads_and_the_order_does_not_matter(capture):
+    answerer, where = Answerer(capture), {"queries": [0, 7], "keys": [0, 7]}
+    every = {"aggregate": "max", "layers": [2, 1, 0], "heads": [3, 2, 1, 0]}
+    first = answerer.answer(values({"aggregate": "max", "layers": None, **where})).buffers[0]
+    assert answerer.answer(values({**every, **where})).buffers[0] == first
+    assert len(answerer._aggregates) == 1
+    np.testing.assert_array_equal(np.frombuffer(first, "<f4").reshape(7, 7), capture.weights().max(axis=(0, 1)))
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"aggregate": "sum"}, "'aggregate' must be one of 'mean', 'max', got 'sum'"),
+        ({"layers": [3]}, "'layers' must be null or a list of at least one of 0 to 2, each once, got [3]"),
+        ({"heads": []}, "'heads' must be null or a list of at least one of 0 to 3, each once, got []"),
+        ({"heads": [1, 1]}, "each once, got [1, 1]"),
+        ({"heads": [True]}, "got [True]"),
+        ({"heads": "12"}, "got '12'"),
+    ],
+)
+def test_a_malformed_aggregate_is_refused(capture, change, text):
+    reply = Answerer(capture).answer(values({**AGGREGATE, "queries": [0, 7], "keys": [0, 7], **change}))
+    assert reply.content["error"]["code"] == "invalid"
+    assert text in reply.content["error"]["message"]
+
+
+def test_aggregates_are_few_and_gone_with_the_capture():
+    capture = make_capture(layers=4, heads=4)
+    answerer = Answerer(capture)
+    for head in range(4):
+        for reduce in ("mean", "max"):
+            for layer in range(2):
+                item = {"aggregate": reduce, "layers": [layer], "heads": [head], "queries": [0, 7], "keys": [0, 7]}
+                answerer.answer(values(item))
+    assert len(answerer._aggregates) == 8
+    alive = weakref.ref(capture)
+    answerer.close()
+    del capture
+    gc.collect()
+    assert alive() is None
+    assert not answerer._aggregates

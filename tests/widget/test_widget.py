@@ -10,7 +10,7 @@ import transformers
 from captures import make_capture
 
 from attnwidget import AttentionCapture, AttentionModel, AttentionWidget
-from attnwidget.attention import Tokens
+from attnwidget.attention import AttentionStack, Tokens
 
 
 def test_it_starts_with_the_traits_given(capture):
@@ -80,6 +80,10 @@ def test_a_lone_surrogate_does_not_break_the_message():
         ("threshold", 2.0, "threshold"),
         ("threshold", float("nan"), "threshold is NaN: expected a number from 0 to 1"),
         ("threshold_kind", "share", "threshold_kind"),
+        ("heads", [4], "heads is [4]: expected some of the heads 0 to 3 of stack 'self', each once, or []"),
+        ("heads", [1, 1], "heads is [1, 1]: expected some of the heads"),
+        ("aggregate", "sum", "aggregate"),
+        ("over", "all", "over"),
         ("query", True, "query is True: expected a whole number"),
     ],
 )
@@ -117,6 +121,18 @@ def test_another_measure_lets_go_of_a_domain_that_says_nothing_about_it(capture)
     assert (view.measure, view.domain) == ("weight", (0.1, 0.2))
     view.measure, view.domain = "lift", None
     assert (view.measure, view.domain) == ("lift", None)
+
+
+def test_heads_are_in_order_and_stay_in_range_when_the_stack_changes():
+    wide, narrow = make_capture(heads=4), make_capture(heads=2)
+    capture = AttentionCapture()
+    capture.fill([wide.stacks["self"], AttentionStack("narrow", narrow.stacks["self"].layers)])
+    view = capture.show(heads=[3, 1], aggregate="mean", over="heads")
+    assert view.heads == [1, 3]
+    view.layer = 2
+    assert view.heads == [1, 3]
+    view.stack = "narrow"
+    assert (view.heads, view.aggregate, view.over) == ([1], "mean", "heads")
 
 
 def test_an_unknown_trait_is_refused_with_the_near_miss(capture):

@@ -100,7 +100,7 @@ export function grid(view: View): Panel {
     outline(store.lockedHead.value, colours.accent, 2);
     const shown = store.shownHead.value;
     const { layer, head } = shown;
-    const preview = !sameHead(shown, store.lockedHead.value);
+    const preview = store.hoverHead.value !== null && !sameHead(shown, store.lockedHead.value);
     if (preview) outline(shown, colours.ink, 1);
     const label = finder.label(shown);
     current.textContent = [`layer ${layer} head ${head}`, label, finder.facts(shown)]

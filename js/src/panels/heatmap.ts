@@ -78,14 +78,18 @@ export function heatmap(view: View): Panel {
     drawAxes(base.context, g, shown, palette(dark));
     if (marginals.value) drawStrips(base.context, g, marginals.value, shown, palette(dark));
     overview.draw(g, image, panel.width.value);
-    panel.note.textContent = [rangeWords(g.visible, shown), engaged.value ? "wheel zooms, Esc releases" : ""]
+    panel.note.textContent = [
+      store.shownHead.value.aggregate ? view.headWords.value : "",
+      rangeWords(g.visible, shown),
+      engaged.value ? "wheel zooms, Esc releases" : "",
+    ]
       .filter(Boolean)
       .join(" · ");
     empty.hidden = tile !== null;
     stage.classList.toggle("waiting", !tile);
     const alone = source.link.value === "static" || source.link.value === "gone";
     empty.textContent = alone
-      ? "This head is not stored here: it needs a running kernel."
+      ? `${store.shownHead.value.aggregate ? view.headWords.value : "This head"} is not stored here: it needs a running kernel.`
       : source.problem.value
         ? "This head could not be loaded."
         : "Loading this head …";
@@ -116,6 +120,8 @@ export function heatmap(view: View): Panel {
     const side = marginals.value && stripAt(geometry.value!, x, y);
     const { query, key } = store.focus.value;
     const token = side === "keys" ? key : query;
+    if (side === "queries" && store.shownHead.value.aggregate?.reduce === "max")
+      return "a row of maxima is no distribution, and has no entropy";
     return side && token !== null
       ? stripWords(marginals.value!, side, token, store.shown.value, store.unit.value)
       : "";

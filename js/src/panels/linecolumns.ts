@@ -18,6 +18,8 @@ export interface LinesGeometry {
 
 const PITCH_LEAST = 17;
 const PITCH_MOST = 30;
+/** Height of the part of a stripe that no label covers. */
+const STRIPE = 4;
 
 const whole = ([a, b]: Range): Range => [Math.floor(a), Math.ceil(b)];
 
@@ -38,11 +40,15 @@ export function inSight(g: LinesGeometry, [a, b]: Range, away: number, height: n
   return [Math.min(first, b), Math.min(b, a + Math.ceil((away + height - g.pad) / g.pitch))];
 }
 
+export interface Stripe {
+  ink: string;
+  values: Float32Array | null;
+}
+
 interface Column {
   context: CanvasRenderingContext2D;
   g: LinesGeometry;
   colours: Palette;
-  ink: string;
   /** What is scrolled away above, and the height in sight. */
   away: number;
   height: number;
@@ -51,14 +57,14 @@ interface Column {
   /** Whether these are the queries, on the left. */
   left: boolean;
   labels: readonly string[];
-  /** Weights to or from the focused token on the other side. */
-  shade: Float32Array | null;
+  /** Per head drawn, its hue and its weights to or from the focused token on the other side. */
+  stripes: readonly Stripe[];
   focus: number | null;
   locked: number | null;
 }
 
 export function drawColumn(column: Column): void {
-  const { context, g, colours, left, labels, shade } = column;
+  const { context, g, colours, left, labels, stripes } = column;
   const range = left ? g.queries : g.keys;
   const [first, end] = inSight(g, range, column.away, column.height);
   const edge = left ? g.left : g.right;
@@ -68,18 +74,23 @@ export function drawColumn(column: Column): void {
     const y = g.pad + (i - range[0]) * g.pitch - column.away;
     const x = left ? outer : edge;
     const width = Math.abs(edge - outer);
-    const weight = Math.min(1, (shade?.[i] ?? 0) / column.top);
-    if (weight > 0.005) {
-      // Under half of the hue at most, so that the label on it stays readable.
+    let shaded = false;
+    stripes.forEach(({ ink, values }, nth) => {
+      const weight = Math.min(1, (values?.[i] ?? 0) / column.top);
+      if (!(weight > 0.005)) return;
+      shaded ||= weight > 0.1;
+      const [from, to] = [nth, nth + 1].map((part) => x + (part * width) / stripes.length) as [
+        number,
+        number,
+      ];
+      context.fillStyle = ink;
+      // Under half of the hue at most, so that the label on it stays readable; below it, all of it.
       context.globalAlpha = weight * 0.45;
-      context.fillStyle = column.ink;
-      context.beginPath();
-      context.roundRect(x, y + 0.5, width, g.pitch - 1, 3);
-      context.fill();
+      context.fillRect(from, y + 1, to - from, g.pitch - 2);
       context.globalAlpha = weight;
-      context.fillRect(left ? edge - 3 : edge, y + 1, 3, g.pitch - 2);
-      context.globalAlpha = 1;
-    }
+      context.fillRect(from, y + g.pitch - STRIPE, to - from, STRIPE - 1);
+    });
+    context.globalAlpha = 1;
     const locked = column.locked === i;
     if (column.focus === i || locked) {
       context.fillStyle = locked ? colours.accent : colours.ink;
@@ -93,7 +104,7 @@ export function drawColumn(column: Column): void {
     const middle = y + g.pitch / 2 + 0.5;
     context.fillText(text, left ? edge - 9 : edge + 9, middle);
     // On a shade the muted ink would be too faint to read.
-    if (column.focus !== i && !locked && !(weight > 0.1)) context.fillStyle = colours.muted;
+    if (column.focus !== i && !locked && !shaded) context.fillStyle = colours.muted;
     context.textAlign = left ? "left" : "right";
     context.fillText(String(i), left ? outer + 4 : outer - 4, middle);
   }

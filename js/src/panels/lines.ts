@@ -1,15 +1,19 @@
 /** Two columns of tokens, one line per pair: opacity is the weight over the top of the range, hue is the head. */
 
 import { headColour } from "../colour";
-import { formatEnd, grouped } from "../format";
+import { count, formatEnd, grouped } from "../format";
 import { indexAt } from "../heatgeometry";
-import { counted } from "../passing";
+import { counted, MOST_EDGES } from "../passing";
 import { moved } from "../pointing";
+import { rampOf } from "../ramp";
 import { scroller } from "../scroller";
-import type { Pair } from "../state";
+import { computed } from "../signals";
+import type { HeadRef } from "../source";
+import { type Pair, sameHead } from "../state";
 import { palette } from "../theme";
-import type { View } from "../view";
+import { type Gaze, gazeOf, type View } from "../view";
 import { isWhole } from "../window";
+import { headToggles } from "./headtoggles";
 import { drawColumn, inSight, type LinesGeometry, linesGeometry } from "./linecolumns";
 import { pairButtons } from "./pairs";
 import { makePanel, type Panel } from "./panel";
@@ -20,15 +24,56 @@ const LABEL = "Lines from queries to keys. Arrows move over the tokens, Enter lo
 
 const ROOM = 24;
 
+/** A line of the focused token: its head's place among those drawn, the token at the other end, the weight. */
+interface Line {
+  head: number;
+  other: number;
+  weight: number;
+}
+
 export function lines(view: View): Panel {
-  const { store, passing } = view;
+  const { store, source, passing } = view;
   const panel = makePanel(view, "lines", "Query → key");
   const area = scroller("lines", LABEL, () => redraw());
   const beyond = pairButtons(view, 3);
-  panel.body.before(thresholdTools(view, panel));
+  const [tools, letGo] = headToggles(view);
+  panel.onDispose(letGo);
+  panel.body.before(tools, thresholdTools(view, panel));
   panel.body.append(area.element, beyond.element);
   let geometry: LinesGeometry | null = null;
   let revealed: Pair = { query: null, key: null };
+
+  const pictureOf = (ref: HeadRef) => source.detail(ref) ?? source.thumbnail(ref);
+  /** What the focused token looks at, or what looks at it, in each head drawn; null where that is not known pair by pair. */
+  const gazes = computed<readonly (Gaze | null)[]>(() =>
+    store.drawnHeads.value.map((ref) => {
+      const shown = sameHead(ref, store.shownHead.value);
+      const gaze = shown ? view.gaze.value : gazeOf(store, source, ref);
+      return gaze && !passing.waits(ref, gaze) ? gaze : null;
+    }),
+  );
+  /** The lines of the focused token that pass the threshold, strongest first. */
+  const focused = computed<readonly Line[]>(() => {
+    const lines = gazes.value.flatMap((gaze, head) =>
+      gaze
+        ? passing
+            .along(store.drawnHeads.value[head]!, gaze)
+            .map((other) => ({ head, other, weight: gaze.values[other]! }))
+        : [],
+    );
+    return gazes.value.length > 1 ? lines.sort((a, b) => b.weight - a.weight).slice(0, MOST_EDGES) : lines;
+  });
+  /**
+   * The weight that is opaque. Of hundreds of tokens the raw weights are too faint to see: it is the top of the range that
+   * the legend prints, or of the widest range of the heads that are drawn together.
+   */
+  const opaque = computed(() => {
+    const heads = store.drawnHeads.value;
+    const { range } = view.picture.value.ramp;
+    if (heads.length === 1 || store.range.value) return range[1];
+    const tops = heads.map(pictureOf).map((tile) => (tile ? rampOf(store, tile, false).range[1] : 0));
+    return Math.max(...tops) || range[1];
+  });
 
   const reveal = (g: LinesGeometry, key: boolean, index: number) => {
     const [from, to] = key ? g.keys : g.queries;
@@ -54,8 +99,8 @@ export function lines(view: View): Panel {
     );
     beyond.element.hidden = !scrolls;
     g.right = width - g.left;
-    // Where the window has moved, the tokens that were on top stay there.
-    if (geometry && geometry.queries[0] !== g.queries[0])
+    // Where the window or the distance of the tokens has changed, the tokens that were on top stay there.
+    if (geometry && (geometry.queries[0] !== g.queries[0] || geometry.pitch !== g.pitch))
       area.down((geometry.queries[0] + area.y / geometry.pitch - g.queries[0]) * g.pitch);
     geometry = g;
     const focus = store.focus.value;
@@ -71,14 +116,17 @@ export function lines(view: View): Panel {
     const yKey = (i: number) => g.pad + (i - g.keys[0] + 0.5) * g.pitch - away;
     const within = (q: number, k: number) =>
       q >= g.queries[0] && q < g.queries[1] && k >= g.keys[0] && k < g.keys[1];
-    // Of hundreds of tokens the raw weights are too faint to see; the range is the one the legend prints.
-    const top = view.picture.value.ramp.range[1];
+    const top = opaque.value;
     const [start, end] = [g.left + 3, g.right - 3];
     const bend = (end - start) * 0.45;
-    const stroke = (q: number, k: number, weight: number, strong = false) => {
-      if (!within(q, k)) return;
+    const drawn = store.drawnHeads.value;
+    const inks = drawn.map((ref) => (ref.aggregate ? palette(dark).ink : headColour(ref.head, dark)));
+    const stroke = (head: number, q: number, k: number, weight: number, strong = false) => {
+      // Fainter than one step of a screen's colours.
+      if (!within(q, k) || weight / top < 1 / 512) return;
       const [a, b] = [yQuery(q), yKey(k)];
       if ((a < 0 && b < 0) || (a > height && b > height)) return;
+      context.strokeStyle = inks[head]!;
       context.globalAlpha = Math.min(1, weight / top);
       context.lineWidth = strong ? 2.5 : 1.4;
       context.beginPath();
@@ -86,58 +134,75 @@ export function lines(view: View): Panel {
       context.bezierCurveTo(start + bend, a, end - bend, b, end, b);
       context.stroke();
     };
-    const ink = headColour(store.shownHead.value.head, dark);
-    context.strokeStyle = ink;
-    const gaze = view.gaze.value;
+    const gaze = gazes.value.find((each) => each !== null) ?? view.gaze.value;
+    const { aggregate } = store.shownHead.value;
+    const of = aggregate
+      ? ` of the ${view.headWords.value}`
+      : drawn.length > 1
+        ? ` of ${count(drawn.length, "head")}`
+        : "";
     if (gaze) {
       const { index, other, side } = gaze;
-      const head = store.shownHead.value;
-      const waits = passing.waits(head, gaze);
-      const order = passing.along(head, gaze);
-      for (const i of order.toReversed()) {
-        const [q, k] = side === "query" ? [index, i] : [i, index];
-        stroke(q, k, gaze.values[i]!, i === other);
+      for (const line of focused.value.toReversed()) {
+        const [q, k] = side === "query" ? [index, line.other] : [line.other, index];
+        stroke(line.head, q, k, line.weight, line.other === other);
       }
       const from = side === "query" ? g.queries : g.keys;
+      const here = gazes.value.filter((each) => each !== null).length;
       panel.note.textContent =
         index < from[0] || index >= from[1]
           ? `${side} ${index} is outside of the window`
-          : `lines of ${side} ${index} ${waits || passing.words.value}`;
+          : here
+            ? `lines of ${side} ${index} ${passing.words.value}${here < drawn.length ? ` of ${here} of ${drawn.length} heads` : of}`
+            : `lines of ${side} ${index} ${passing.waits(store.shownHead.value, gaze)}`;
+      // The buttons are about the head that the other panels show.
+      const main = drawn.findIndex((ref) => sameHead(ref, store.shownHead.value));
+      const known = gazes.value[main] ?? null;
       const [first, end] = inSight(g, side === "query" ? g.keys : g.queries, away, height);
-      const hidden = gaze.exact ? order.filter((i) => i < first || i >= end) : [];
+      const hidden = known?.exact
+        ? focused.value.filter((line) => line.head === main && (line.other < first || line.other >= end))
+        : [];
+      const whose = drawn.length > 1 ? ` of head ${store.shownHead.value.head}` : "";
       beyond.show(
-        waits ? null : gaze,
-        hidden,
-        hidden.length ? `${grouped(hidden.length)} more out of sight:` : "",
+        known,
+        hidden.map((line) => line.other),
+        hidden.length ? `${grouped(hidden.length)} more${whose} out of sight:` : "",
       );
     } else {
       const all = passing.edges.value;
       all?.weights.forEach((weight, i) => {
-        stroke(all.queries[i]!, all.keys[i]!, weight);
+        stroke(all.heads[i]!, all.queries[i]!, all.keys[i]!, weight);
       });
       panel.note.textContent = all
-        ? counted(view, all, "line")
+        ? counted(view, all, "line", of)
         : view.picture.value.tile
           ? "choose a token to see its lines"
-          : `lines ${passing.later.value}`;
+          : `lines${of} ${passing.later.value}`;
       beyond.show(null, [], "");
     }
     context.globalAlpha = 1;
     panel.note.textContent += `, opaque at ${formatEnd(top, store.unit.value)}`;
     const locked = store.locked.value;
-    const common = { context, g, colours: palette(dark), ink, away, top, height };
-    const shade = (side: string) => (gaze && gaze.side !== side ? gaze.values : null);
+    const common = { context, g, colours: palette(dark), away, top, height };
+    // Pooled cells are no lines, but a shade may stand for all of their tokens.
+    const shade = (side: string) =>
+      gaze && gaze.side !== side
+        ? inks.map((ink, i) => ({
+            ink,
+            values: (gazes.value[i] ?? (drawn.length > 1 ? null : view.gaze.value))?.values ?? null,
+          }))
+        : [];
     const left = {
       left: true,
       labels: rows.labels,
-      shade: shade("query"),
+      stripes: shade("query"),
       focus: query,
       locked: locked.query,
     };
     const right = {
       left: false,
       labels: columns.labels,
-      shade: shade("key"),
+      stripes: shade("key"),
       focus: key,
       locked: locked.key,
     };

@@ -176,7 +176,7 @@ export function text(view: View): Panel {
       });
     }
     panel.note.textContent = gaze
-      ? `shaded by the ${store.unit.value === null ? "weights" : "lift"} ${gaze.side === "query" ? "from query" : "to key"} ${gaze.index}`
+      ? `shaded by the ${store.unit.value === null ? "weights" : "lift"} ${gaze.side === "query" ? "from query" : "to key"} ${gaze.index}${store.shownHead.value.aggregate ? `, ${view.headWords.value}` : ""}`
       : "hover a token, click locks it";
   };
 
