@@ -75,7 +75,7 @@ def save_figure(
         if width is None:
             sheet.narrow(max(72 * _LEAST_WIDTH, drawn.right + _MARGIN))
         room = sheet.width - 2 * _MARGIN
-        draw_title(sheet, look, title, drawn.note, _MARGIN, _MARGIN, room)
+        draw_title(sheet, look, title, drawn, _MARGIN, _MARGIN, room)
         bottom = draw_legend(sheet, look, drawn, _MARGIN, drawn.bottom + 14, room)
         sheet.write(target, kind, bottom + _MARGIN, f"{shown.title} · {title}")
 

@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import attnwidget as aw
-from attnwidget.export.embedding import Head, embed_page
+from attnwidget.export import Shown
+from attnwidget.export.embedding import embed_page
 from attnwidget.widget.codes import decode, encode_sqrt
 
-FIRST = Head("self", 0, 1, 2)
+FIRST = {"layer": 1, "head": 2}
 
 
 def unpacked(data):
@@ -60,7 +61,7 @@ def test_masked_missing_and_zero_have_codes_of_their_own():
 @pytest.mark.parametrize("causal", [False, True])
 def test_every_head_is_stored_and_right(causal):
     cap = make_capture(layers=3, heads=4, queries=23, causal=causal)
-    found = embed_page(cap, FIRST, 1_000_000)
+    found = embed_page(Shown(cap, "self", **FIRST), 1_000_000)
     assert (found.full, found.pooled, found.small, found.absent) == (12, 0, 0, 0)
     assert "of 12 heads: 12 in full" in found.words
     entries, body = unpacked(found.data)
@@ -77,7 +78,7 @@ def test_every_head_is_stored_and_right(causal):
 def test_every_stack_and_example_is_there():
     first = make_capture(layers=2, heads=2, queries=5, examples=3).stacks["self"]
     cross = aw.AttentionCapture.from_weights(make_capture(queries=4, keys=9).weights(), stack="cross").stacks["cross"]
-    found = embed_page(aw.AttentionCapture([first, cross]), Head("cross", 0, 0, 0), 1_000_000)
+    found = embed_page(Shown(aw.AttentionCapture([first, cross]), "cross"), 1_000_000)
     entries, _ = unpacked(found.data)
     assert entries[0]["stack"] == "cross"
     assert {(entry["stack"], entry["batch"]) for entry in entries} == {
@@ -92,7 +93,7 @@ def test_every_stack_and_example_is_there():
 @pytest.mark.parametrize("budget", [3_000, 12_000, 40_000, 90_000])
 def test_what_does_not_fit_is_smaller_or_left_out_and_the_page_says_so(budget):
     cap = make_capture(layers=4, heads=4, queries=120)
-    found = embed_page(cap, FIRST, budget)
+    found = embed_page(Shown(cap, "self", **FIRST), budget)
     assert len(found.data) <= budget
     entries, _ = unpacked(found.data)
     kinds = [entry["dtype"] for entry in entries]
@@ -109,7 +110,7 @@ def test_what_does_not_fit_is_smaller_or_left_out_and_the_page_says_so(budget):
 
 def test_long_heads_are_pooled():
     cap = make_capture(layers=1, heads=2, queries=700)
-    entries, body = unpacked(embed_page(cap, Head("self", 0, 0, 1), 8_000_000).data)
+    entries, body = unpacked(embed_page(Shown(cap, "self", head=1), 8_000_000).data)
     assert [(entry["dtype"], entry["height"]) for entry in entries] == [("u16", 512)] * 2
     np.testing.assert_allclose(
         weights_in(entries[0], body), cap.tile(0, 1, height=512, width=512).values, rtol=3e-4, atol=2.0**-32
