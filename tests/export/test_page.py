@@ -117,6 +117,61 @@ def test_long_heads_are_pooled():
     )
 
 
+def test_what_is_shown_comes_first_many_heads_as_one():
+    cap = make_capture(layers=2, heads=3, queries=9)
+    view = cap.show(layer=1, head=2, aggregate="max", over="layers")
+    entries, body = unpacked(view.static().embedded.data)
+    first = entries[0]
+    assert first["aggregate"] == {"reduce": "max", "layers": [0, 1], "heads": [0, 1, 2]}
+    error = np.abs(np.sqrt(weights_in(first, body)) - np.sqrt(cap.weights().max(axis=(0, 1))))
+    assert error.max() <= 1 / 255
+    assert [("aggregate" in entry) for entry in entries[1:]] == [False] * 6
+    assert (entries[1]["layer"], entries[1]["head"]) == (1, 2)
+    words = "Stored in this page, beside the max over all 6 heads, of 6 heads: 6 in full"
+    assert view.static().embedded.words.startswith(words)
+
+
+def test_heads_drawn_together_come_before_others():
+    entries, _ = unpacked(make_capture(heads=6).show(layer=2, head=0, heads=[3, 5]).static().embedded.data)
+    assert [(entry["layer"], entry["head"]) for entry in entries[:3]] == [(2, 0), (2, 3), (2, 5)]
+
+
+def test_a_page_of_lift_holds_lift():
+    cap = make_capture(layers=2, heads=2, queries=60, causal=True)
+    embedded = cap.show(layer=1, measure="lift", aggregate="mean").static().embedded
+    entries, body = unpacked(embedded.data)
+    assert {(entry["measure"], entry["dtype"]) for entry in entries} == {("lift", "u16")}
+    allowed = np.tril(np.ones((60, 60), dtype=bool))
+    for entry in entries:
+        many = entry.get("aggregate")
+        lift = cap.lift(1).mean(axis=0) if many else cap.lift(entry["layer"], entry["head"])
+        found = weights_in(entry, body) * 60
+        np.testing.assert_allclose(found[allowed], lift[allowed], rtol=3e-4, atol=1e-7)
+        assert np.isnan(found[~allowed]).all()
+    assert "4 in full, their lift over uniform right to 0.02 %" in embedded.words
+    assert embedded.n_weights == 4 * 60 * 60 + 60 * 60
+
+
+def test_a_page_in_words_without_keys_holds_what_was_made(tmp_path):
+    pieces = ["[CLS]", "ant", "##elo", "##pe", "ran"]
+    cap = aw.AttentionCapture.from_weights(make_capture(layers=2, heads=2, queries=5).weights()[:, None], pieces)
+    view = cap.show(words=True, hidden_keys=[0], query=1)
+    path = view.to_html(tmp_path / "page.html")
+    entries, body = unpacked(view.static().embedded.data)
+    made = cap.without_keys([0]).in_words()
+    found = weights_in(entries[0], body)
+    assert found.shape == (3, 3)
+    assert np.isnan(found[:, 0]).all()
+    assert np.abs(np.sqrt(found[:, 1:]) - np.sqrt(made.weights(0, 0)[:, 1:])).max() <= 1 / 255
+    text = path.read_text(encoding="utf-8")
+    kept = "Kept as they are: words: sums over keys, means over queries; rows renormalised without key 0"
+    assert kept in text
+    assert "3 tokens" in text
+    state = json.loads(re.search(r'<script type="application/json">(.*?)</script>', text).group(1))
+    assert (state["words"], state["hidden_keys"], state["query"]) == (True, [0], 1)
+    assert state["meta"]["stacks"][0]["examples"][0]["hidden"] == [[0, "[CLS]"]]
+
+
 def test_a_page_names_what_it_shows_and_nothing_in_it_ends_its_script(tmp_path):
     tokens = ["</script><script>alert(1)</script>", "<!--", "a&b", "$state", "é", "語"]
     cap = aw.AttentionCapture.from_weights(np.full((1, 2, 6, 6), 1 / 6, np.float32), tokens, model="<b>model</b>")

@@ -1,6 +1,7 @@
 """Tokens along a line, an arc from each query to the keys it looks at.
 
-Thickness and opacity are the weight on the scale of the legend, hue is the head. In one text arcs above the tokens look back and arcs below look ahead; keys of another text stand over the queries.
+Thickness and opacity are the weight on the scale of the legend, hue is the head. In one text arcs above the tokens look
+back and arcs below look ahead; keys of another text stand over the queries.
 """
 
 from __future__ import annotations
