@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 __all__ = ["AttentionWidget", "display_bundle"]
 
-# Loaded when first asked for: pages and figures read how weights are encoded from here, and the view draws figures.
 _ROOMS = {"AttentionWidget": "attnwidget.widget.widget", "display_bundle": "attnwidget.widget.display"}
 
 
 def __getattr__(name: str) -> object:
+    # Looked up late: what is exported reads the wire's codes without a widget, and the widget exports.
     if name not in _ROOMS:
-        raise AttributeError(f"module 'attnwidget.widget' has no attribute {name!r}: it offers {', '.join(__all__)}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}: it offers {', '.join(__all__)}")
     from importlib import import_module
 
     return getattr(import_module(_ROOMS[name]), name)
