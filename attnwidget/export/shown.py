@@ -69,6 +69,7 @@ class Shown:
         dark: whether the page is dark.
         words: whether the tokens are words.
         hidden: keys that are left out, as they read: `0 "[CLS]"`.
+        arranged: whether the grid of the view is sorted, filtered or coloured by measures of heads.
     """
 
     capture: AttentionCapture
@@ -93,6 +94,7 @@ class Shown:
     dark: bool = False
     words: bool = False
     hidden: tuple[str, ...] = ()
+    arranged: bool = False
 
     @cached_property
     def source(self) -> AttentionCapture:

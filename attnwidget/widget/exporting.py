@@ -195,6 +195,7 @@ class Exporting:
             measure=view.measure, scale=view.scale, domain=view.domain, colormap=view.colormap,
             diverging=view.diverging, components=view.components, dark=(theme or view.theme) == "dark",
             words=view.words, hidden=tuple(hidden),
+            arranged=any((view.sort, view.like, view.filter, view.colour_by)),
         )  # fmt: skip
 
     def _aggregate(self) -> Aggregate | None:

@@ -181,6 +181,15 @@ def test_the_grid_is_of_the_measure_and_without_hidden_keys():
     assert np.abs(shown[..., :3].astype(int) - expected)[inside].max() <= 4
 
 
+@pytest.mark.parametrize(
+    "traits", [{"sort": "entropy"}, {"like": (0, 1)}, {"filter": ("spread", 0.1)}, {"colour_by": "pair"}]
+)
+def test_a_grid_says_that_it_is_not_arranged_as_in_the_view(traits):
+    told = "all heads, as the model has them: order, filter and colours by measure are not drawn"
+    assert told in " ".join(texts(svg_of(make_capture().show(**traits), panel="grid")))
+    assert told not in " ".join(texts(svg_of(make_capture().show(), panel="grid")))
+
+
 def test_a_sink_is_named_in_the_legend():
     weights = np.full((1, 1, 10, 10), 0.4 / 9, dtype=np.float32)
     weights[..., 0] = 0.6

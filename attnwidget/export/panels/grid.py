@@ -74,12 +74,20 @@ def draw_grid(sheet: Sheet, shown: Shown, look: Look, area: Area) -> Drawn:
         colour = colours.accent if layer == shown.layer else colours.muted
         sheet.text(left - 5, middle, str(layer), colour, align="right")
 
-    under = _under(n_queries, dots[1]), _under(n_keys, dots[0])
+    words = _words(shown, (_under(n_queries, dots[1]), _under(n_keys, dots[0])), rows)
+    note = "layers down, heads across"
+    return Drawn(left + width, top + height, note, words, ranges="each head", masked="plain" if masked else "")
+
+
+def _words(shown: Shown, under: tuple[int, int], rows: int | None) -> tuple[str, ...]:
+    """How heads came to their pixels, and what of the view's grid is not drawn."""
     words = [f"max of up to {grouped(under[0])} × {grouped(under[1])}"] if max(under) > 1 else []
     if rows is not None:
-        words.append(f"sampled: {grouped(rows)} of {grouped(_under(n_queries, _FINE))} queries looked at")
-    note = "layers down, heads across"
-    return Drawn(left + width, top + height, note, tuple(words), ranges="each head", masked="plain" if masked else "")
+        looked = _under(len(shown.query_tokens), _FINE)
+        words.append(f"sampled: {grouped(rows)} of {grouped(looked)} queries looked at")
+    if shown.arranged:
+        words.append("all heads, as the model has them: order, filter and colours by measure are not drawn")
+    return tuple(words)
 
 
 def _marked(shown: Shown) -> list[tuple[int, int]]:
