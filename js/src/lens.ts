@@ -1,6 +1,7 @@
 /** Words and hidden keys: their controls, and what is said of them. */
 import { binOf } from "./codes";
 import { attr, h } from "./dom";
+import { dots } from "./format";
 import { on } from "./pointing";
 import { effect } from "./signals";
 import { sinksOf } from "./sinks";
@@ -92,21 +93,24 @@ export function lensControls(view: View): HTMLElement {
   return h("span", { className: "lens" }, words.button, chips);
 }
 
-/** In the legend: what was made of the weights, and which keys take most of them. */
+/** What was made of the weights. */
+export function lensWords(view: View): string {
+  const hidden = hiddenKeys(view).map(([, name]) => name);
+  const more = hidden.length - NAMED;
+  const names = hidden.slice(0, NAMED).join(", ") + (more > 0 ? ` and ${more} more` : "");
+  return dots(
+    view.store.meta.value.words ? "words: sums over keys, means over queries" : "",
+    names && `rows renormalised without key${hidden.length > 1 ? "s" : ""} ${names}`,
+  );
+}
+
+/** In the legend: the same, and which keys take most of the weights. */
 export function lensNotes(view: View): HTMLElement {
   const made = h("span");
   const sinks = h("span", { className: "sinks" });
   view.disposers.push(
     effect(() => {
-      const hidden = hiddenKeys(view).map(([, name]) => name);
-      const more = hidden.length - NAMED;
-      const names = hidden.slice(0, NAMED).join(", ") + (more > 0 ? ` and ${more} more` : "");
-      made.textContent = [
-        view.store.meta.value.words ? "words: sums over keys, means over queries" : "",
-        names && `rows renormalised without key${hidden.length > 1 ? "s" : ""} ${names}`,
-      ]
-        .filter(Boolean)
-        .join(" · ");
+      made.textContent = lensWords(view);
     }),
     effect(() => {
       const { columns, keys } = view.store.shown.value;

@@ -1,4 +1,5 @@
 /** The wire between the kernel and the page; attnwidget/widget/README.md is its specification. */
+import type { Aggregate } from "./aggregates";
 
 export const PROTOCOL_VERSION = 2;
 export const LOG2_MIN = -32;
@@ -160,6 +161,8 @@ export interface EmbeddedTile extends Omit<TileRequest, "dtype"> {
   stack: string;
   batch: number;
   measure?: "lift";
+  /** Many heads as one in the place of the head: of pages that are saved. */
+  aggregate?: Aggregate;
   offset: number;
 }
 

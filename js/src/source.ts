@@ -178,7 +178,7 @@ export class TileSource implements DataSource {
         if (!whole) continue;
         this.#embedded.set(wantKey({ kind: t.dtype === "u8" ? "thumbnail" : "detail", ref: t }), tile);
         // The small picture of a head is in its large one.
-        if (t.dtype === "sqrt")
+        if (t.dtype !== "u8")
           this.#embedded.set(wantKey({ kind: "thumbnail", ref: t }), shrunk(tile, THUMBNAIL));
       }
     } catch (error) {
