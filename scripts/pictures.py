@@ -37,7 +37,7 @@ WHOLE = 1220
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture: the line of Python that shows it, how wide the view is, and the panel that is taken, None for all."""
+    """One picture: the line of Python that shows it, how wide the view is, and which panel is taken, None for all."""
 
     name: str
     code: str
@@ -76,7 +76,8 @@ SHOTS = (
     Shot("live", 'model.show("The trophy doesn\'t fit because it is too large.", layer=3, head=1, query=8)'),
     Shot(
         "everything",
-        'cap.show(panels=["grid", "heatmap", "lines", "graph", "text", "detail"], layer=3, head=1, query=it, key=animal)',
+        'cap.show(panels=["grid", "heatmap", "lines", "graph", "text", "detail"], layer=3, head=1, '
+        "query=it, key=animal)",
     ),
 )
 LONG = (Shot("long", "cap.show(layer=1, window=(9000, 9384, 2900, 3284), query=9200, scale='log')"),)

@@ -65,6 +65,7 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
         colormap: one of `"oslo"`, `"cividis"`, `"magma"`, `"viridis"`.
         components: order of the components in the panel `"detail"`: by the `"size"` of |q * k|, or by `"index"`.
         theme: `"auto"` follows the notebook, or `"light"`, `"dark"`.
+        layout: width, height and margins of the cell's output, as of every ipywidget: `view.layout.width = "640px"`.
         sort: the measure the heads of the grid are sorted by, one of `attnwidget.analysis.MEASURES`, or `"pair"`, the
             weight of the locked pair; None for the order of layers and heads.
         ascending: the smallest first; otherwise the largest.

@@ -41,7 +41,7 @@ export function drawCells(
     context.fillRect(x, y, g.width, g.height);
     if (!(value >= 0) || g.height <= 11 || g.width < LEAST_WRITTEN) continue;
     context.fillStyle = inkOn(rgb);
-    const text = [formatEnd(value), value.toExponential(0)].find(
+    const text = [formatEnd(value), value.toPrecision(1), value.toExponential(0)].find(
       (each) => textWidth(context, each) < g.width,
     );
     if (text) context.fillText(text, x + g.width / 2, y + g.height / 2 + 0.5);
