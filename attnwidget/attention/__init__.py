@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from attnwidget.attention.capture import AttentionCapture
 from attnwidget.attention.combining import combine_masks, without_bias
+from attnwidget.attention.comparing import Comparison, compare, lacking
 from attnwidget.attention.dense import DenseAttention
 from attnwidget.attention.errors import AttentionWarning, CaptureError
 from attnwidget.attention.framed import FramedAttention
@@ -38,6 +39,7 @@ __all__ = [
     "AttentionStack",
     "AttentionWarning",
     "CaptureError",
+    "Comparison",
     "DenseAttention",
     "FactoredAttention",
     "FramedAttention",
@@ -54,6 +56,8 @@ __all__ = [
     "Tokens",
     "Verification",
     "combine_masks",
+    "compare",
+    "lacking",
     "ranges",
     "recognise_mask",
     "without_bias",

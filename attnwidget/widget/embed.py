@@ -8,8 +8,10 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from attnwidget.attention import Comparison
 from attnwidget.widget.codes import CodeType, encode
 from attnwidget.widget.measures import measured
+from attnwidget.widget.parsing import EXCESS
 from attnwidget.widget.protocol import EMBED_BUDGET, EXACT_CELLS, PROTOCOL_VERSION, SAMPLE_ROWS, THUMBNAIL, TILE
 
 if TYPE_CHECKING:
@@ -60,36 +62,42 @@ def pack(
     Returns:
         The `embed` trait: a zlib stream of header and tiles, as the README beside this file says.
     """
-    capture = measured(capture, measure)
     shown, most = capture.stacks[stack], MAX_PAIRS // haste
+    parts = [(stack, measure)]
+    if isinstance(capture, Comparison):  # its locked head is four pictures: the sides, and what each has more
+        others = [name for name in capture.names if name != stack]
+        parts += [*((name, measure) for name in others), *((name, EXCESS) for name in capture.names)]
+    captures = {kind: measured(capture, kind) for _, kind in parts}
     n_queries, n_keys = len(shown.query_tokens[batch]), len(shown.key_tokens[batch])
     tiles: list[dict[str, Any]] = []
     bodies: list[bytes] = []
     offset = used = pairs = 0
-    for wanted in _wanted((shown.n_layers, shown.n_heads), (n_queries, n_keys), layer, head, most):
-        pairs += wanted.pairs
-        if pairs > most:
-            break
-        pooled = capture.tile(
-            wanted.layer, wanted.head,
-            height=min(wanted.side, n_queries), width=min(wanted.side, n_keys), rows=wanted.rows,
-            batch=batch, stack=stack,
-        )  # fmt: skip
-        body = encode(pooled.values, wanted.dtype).tobytes()
-        entry = {
-            "stack": stack, "batch": batch, "layer": wanted.layer, "head": wanted.head,
-            "queries": [0, n_queries], "keys": [0, n_keys], "height": pooled.height, "width": pooled.width,
-            "reduce": "max", "dtype": wanted.dtype, "rows": pooled.rows, "offset": offset,
-        }  # fmt: skip
-        if measure != "weight":
-            entry["measure"] = measure
-        # Each tile compressed alone, with its header entry, costs more than all of them together: an upper bound.
-        used += len(zlib.compress(body + json.dumps(entry).encode(), 1))
-        if used > budget:
-            break
-        offset += len(body)
-        tiles.append(entry)
-        bodies.append(body)
+    every = _wanted((shown.n_layers, shown.n_heads), (n_queries, n_keys), layer, head, most)
+    for nth, wanted in enumerate(every):
+        for name, kind in parts if nth == 0 else parts[:1]:
+            pairs += wanted.pairs
+            if pairs > most:
+                return seal(tiles, bodies)
+            pooled = captures[kind].tile(
+                wanted.layer, wanted.head,
+                height=min(wanted.side, n_queries), width=min(wanted.side, n_keys), rows=wanted.rows,
+                batch=batch, stack=name,
+            )  # fmt: skip
+            body = encode(pooled.values, wanted.dtype).tobytes()
+            entry = {
+                "stack": name, "batch": batch, "layer": wanted.layer, "head": wanted.head,
+                "queries": [0, n_queries], "keys": [0, n_keys], "height": pooled.height, "width": pooled.width,
+                "reduce": "max", "dtype": wanted.dtype, "rows": pooled.rows, "offset": offset,
+            }  # fmt: skip
+            if kind != "weight":
+                entry["measure"] = kind
+            # Each tile compressed alone, with its header entry, costs more than all of them together: an upper bound.
+            used += len(zlib.compress(body + json.dumps(entry).encode(), 1))
+            if used > budget:
+                return seal(tiles, bodies)
+            offset += len(body)
+            tiles.append(entry)
+            bodies.append(body)
     return seal(tiles, bodies)
 
 
