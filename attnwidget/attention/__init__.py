@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from attnwidget.attention.capture import AttentionCapture
 from attnwidget.attention.combining import combine_masks, without_bias
-from attnwidget.attention.comparing import Comparison, compare, lacking
+from attnwidget.attention.comparing import Comparison, compare
 from attnwidget.attention.dense import DenseAttention
 from attnwidget.attention.errors import AttentionWarning, CaptureError
 from attnwidget.attention.framed import FramedAttention
@@ -20,6 +20,7 @@ from attnwidget.attention.lift import LiftAttention
 from attnwidget.attention.marginals import Marginals
 from attnwidget.attention.masks import Mask
 from attnwidget.attention.memo import MaskMemo
+from attnwidget.attention.oneframe import lacking
 from attnwidget.attention.pairdetail import PairDetail
 from attnwidget.attention.pooling import Tile
 from attnwidget.attention.probe import Probe

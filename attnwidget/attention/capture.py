@@ -483,12 +483,12 @@ class AttentionCapture(Tiles, Deriving):
         stacks = named if alone else {**self.stacks, **named}
         made = self._twin(stacks.values())
         made.notes, made.generation = (*self.notes, *notes), self.generation
-        made._made_from(self)
+        made._made_from(self)  # noqa: SLF001 - of its own class
         return made
 
     def _made_from(self, *captures: AttentionCapture) -> None:
         """Have it closed when one of these is."""
-        feeders = [fed for capture in captures for fed in capture._feeders]
+        feeders = [fed for capture in captures for fed in capture._feeders]  # noqa: SLF001
         self._feeders += feeders
         for fed in feeders:
             fed.add(self)

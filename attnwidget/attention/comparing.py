@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from attnwidget.attention.aggregate import AggregateAttention
-from attnwidget.attention.aligning import Aligned, align
 from attnwidget.attention.capture import AttentionCapture
 from attnwidget.attention.excess import ExcessAttention
-from attnwidget.attention.framed import FramedAttention
 from attnwidget.attention.limits import limits
+from attnwidget.attention.oneframe import has_both, in_one_frame, lacking
 from attnwidget.attention.selection import Select, check_index
 from attnwidget.attention.stack import AttentionStack, LayerInfo
-from attnwidget.attention.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -25,7 +23,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from attnwidget.attention.aggregate import Aggregation
-    from attnwidget.attention.protocol import Attention, Floats
+    from attnwidget.attention.aligning import Aligned
+    from attnwidget.attention.protocol import Floats
 
 Head: TypeAlias = tuple[int, int]
 _PAIR_BYTES = 24
@@ -92,8 +91,10 @@ class Comparison(AttentionCapture):
         return _Excess(self)
 
     def moved(self, *, rows: int | None = None) -> NDArray[np.float64]:
-        """How far each head differs: half the sum of |b - a| over the keys that both have, mean over queries that both
-        have (the total variation distance of two rows). 0: alike; 1: all of the mass is elsewhere.
+        """How far each head differs: the share of a row's mass that is elsewhere, from 0 to 1.
+
+        Half the sum of |b - a| over the keys that both have (the total variation distance of two rows), mean over the
+        queries that both have.
 
         Args:
             rows: look at no more than so many queries, spread over all of them; None: all of them.
@@ -102,7 +103,7 @@ class Comparison(AttentionCapture):
             float64 (L, H). NaN where there is nothing to compare.
         """
         a, b = self.stacks.values()
-        here, keys = (np.flatnonzero(_both(side)) for side in self._aligned)
+        here, keys = (np.flatnonzero(has_both(side)) for side in self._aligned)
         if rows is not None and rows < len(here):
             here = here[np.arange(rows) * len(here) // rows]
         found = np.zeros((a.n_layers, a.n_heads))
@@ -132,7 +133,9 @@ class Comparison(AttentionCapture):
         `stack` names a side, as elsewhere; both are aggregated alike.
         """
         self._stack(stack)
-        each = [super(Comparison, self).aggregate(reduce, layers=layers, heads=heads, stack=name) for name in self.names]
+        each = [
+            super(Comparison, self).aggregate(reduce, layers=layers, heads=heads, stack=name) for name in self.names
+        ]
         made = self._twin([one.stacks[name] for one, name in zip(each, self.names, strict=True)])
         made.notes = each[0].notes
         return made
@@ -145,7 +148,7 @@ class Comparison(AttentionCapture):
             made = super(Comparison, made).without_keys(hidden, stack=name)  # type: ignore[assignment]
         return made
 
-    def in_words(self, *, stack: str | None = None) -> NoReturn:
+    def in_words(self, *, stack: str | None = None) -> NoReturn:  # noqa: ARG002 - as of any capture
         """Not of the frame, where words of both texts stand in each other's way: raises."""
         raise ValueError(
             "the tokens of a comparison are those of two texts, and make no words together; compare words instead: "
@@ -166,7 +169,7 @@ class _Excess(AttentionCapture):
     """Both sides of a comparison, each less the other."""
 
     def __init__(self, of: Comparison) -> None:
-        queries, keys = (_both(side) for side in of._aligned)  # noqa: SLF001 - of this file
+        queries, keys = (has_both(side) for side in of._aligned)  # noqa: SLF001 - of this file
         a, b = of.stacks.values()
         super().__init__(
             [
@@ -249,38 +252,13 @@ def compare(
             f"a has {first} and b has {second}; expected as many of both, or two heads that are to be compared: "
             "aw.compare(a, b, heads=((layer, head), (layer, head)))"
         )
-    places = [example for _, example in sides]
-    each = list(zip(stacks, places, strict=True))
-    queries = [shown.query_tokens[example] for shown, example in each]
-    keys = [shown.key_tokens[example] for shown, example in each]
-    aligned = align(queries[0], queries[1])
-    aligned_keys = aligned if keys == queries else align(keys[0], keys[1])
-    tokens = _merged(*queries, aligned), _merged(*keys, aligned_keys)
-    framed = [
-        AttentionStack(
-            name,
-            _framed(shown, example, [pair[side] for pair in aligned], [pair[side] for pair in aligned_keys]),
-            query_tokens=[tokens[0]],
-            key_tokens=[tokens[1]],
-            infos=shown.infos,
-        )
-        for side, (name, (shown, example)) in enumerate(zip(names, each, strict=True))
-    ]
+    framed, aligned, aligned_keys = in_one_frame(names, stacks, [example for _, example in sides])
     model = a.model if a.model == b.model else f"{a.model} | {b.model}"
     made = Comparison(framed, (aligned, aligned_keys), model=model)
-    made.notes = (_note(names, (a, b), aligned),)
+    of_sides = [f"{name}: {note}" for name, side in zip(names, (a, b), strict=True) for note in side.notes]
+    made.notes = (_note(names, (a, b), aligned), *of_sides)
     made._made_from(a, b)  # noqa: SLF001 - of its own class
     return made
-
-
-def lacking(aligned: Aligned) -> tuple[list[int], list[int]]:
-    """Places of the frame that only a has, and that only b has."""
-    only = [[place for place, pair in enumerate(aligned) if pair[other] is None] for other in (1, 0)]
-    return only[0], only[1]
-
-
-def _both(aligned: Aligned) -> NDArray[np.bool_]:
-    return np.array([None not in pair for pair in aligned], dtype=np.bool_)
 
 
 def _one_head(shown: AttentionStack, layer: int, head: int) -> AttentionStack:
@@ -289,40 +267,6 @@ def _one_head(shown: AttentionStack, layer: int, head: int) -> AttentionStack:
     check_index("head", head, shown.n_heads, where)
     info = LayerInfo(number=layer, picked=(head,), n_heads=shown.n_heads)
     return shown.with_layers([AggregateAttention([shown.layers[layer]], [head], "mean")], [info])
-
-
-def _framed(
-    shown: AttentionStack, example: int, queries: Sequence[int | None], keys: Sequence[int | None]
-) -> Sequence[Attention]:
-    """The layers of a side, its tokens at their places in the frame."""
-    first = shown.layers[0]
-    of_queries = _places(queries, shown.query_spans[example][0], first.n_queries)
-    of_keys = _places(keys, shown.key_spans[example][0], first.n_keys)
-    whole = all(
-        np.array_equal(places, np.arange(len(frame))) for places, frame in ((of_queries, queries), (of_keys, keys))
-    )
-    if first.n_examples == 1 and whole:
-        return shown.layers
-    each = np.full((first.n_examples, first.n_queries), -1), np.full((first.n_examples, first.n_keys), -1)
-    each[0][example], each[1][example] = of_queries, of_keys
-    frame = FramedAttention(first, *each, n_examples=1, n_queries=len(queries), n_keys=len(keys))
-    return [frame.around(layer) for layer in shown.layers]
-
-
-def _places(side: Sequence[int | None], start: int, count: int) -> NDArray[np.int64]:
-    """(count,) where in the frame each token of a side stands; -1: padding."""
-    places = np.full(count, -1)
-    for place, token in enumerate(side):
-        if token is not None:
-            places[start + token] = place
-    return places
-
-
-def _merged(a: Tokens, b: Tokens, aligned: Aligned) -> Tokens:
-    """The tokens of the frame: those of a where it has them."""
-    pick = [(a, place) if place is not None else (b, other) for place, other in aligned]
-    columns = ("pieces", "text", "gap", "special", "segment")
-    return Tokens(*(tuple(getattr(tokens, name)[place] for tokens, place in pick) for name in columns))
 
 
 def _note(names: tuple[str, str], sides: tuple[AttentionCapture, AttentionCapture], aligned: Aligned) -> str:

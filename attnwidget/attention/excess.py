@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, NoReturn
 import numpy as np
 
 from attnwidget.attention.around import Around
-from attnwidget.attention.protocol import Bools, Floats, Index
 
 if TYPE_CHECKING:
-    from attnwidget.attention.protocol import Attention
+    from attnwidget.attention.protocol import Attention, Bools, Floats, Index
 
 
 class ExcessAttention(Around):

@@ -21,7 +21,7 @@ def describe(capture: AttentionCapture) -> dict[str, Any]:
     Returns:
         The `meta` trait, plain JSON, as the README beside this file says.
     """
-    described = {
+    described: dict[str, Any] = {
         "version": PROTOCOL_VERSION,
         "model": capture.model,
         "measures": [list(find) for find in finds(capture)],

@@ -161,6 +161,8 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
                 raise TypeError(f"AttentionWidget has no trait {name!r}: {hint}It has {', '.join(_SETTABLE)}.")
         if "panels" in traits:
             traits["panels"] = list(traits["panels"])
+        elif isinstance(capture, Comparison):  # three heatmaps take a row of their own
+            traits["panels"] = sorted(protocol.DEFAULT_PANELS, key="heatmap".__ne__)
         first_stack = next(iter(capture.stacks))
         super().__init__(**{"stack": first_stack, **traits})
         self._in_words = self.words

@@ -102,7 +102,7 @@ export function legend(view: View): HTMLElement {
       const found = counts.value;
       zero.hidden = !found[CODE_ZERO];
       masked.hidden = !found[CODE_MASKED];
-      masked.lastChild!.textContent = `not allowed by the mask${hiddenKeys(view).length ? ", or hidden" : ""}`;
+      masked.lastChild!.textContent = `not allowed by the mask${hiddenKeys(view).length ? ", or hidden" : ""}${store.meta.value.compare ? ", or no such token" : ""}`;
       missing.hidden = !found[CODE_MISSING];
       shape.style.clipPath = outline(found, positions(ends.axis.value));
     }),

@@ -8,6 +8,7 @@ import { createFinder, type Finder } from "./finder";
 import type { Frames } from "./frames";
 import { type Sight, sightOf } from "./layers";
 import { type Passing, passing } from "./passing";
+import { TILE } from "./protocol";
 import { neededLevel, tilesOver } from "./pyramid";
 import { rampOf } from "./ramp";
 import type { Selection } from "./select";
@@ -92,6 +93,9 @@ export const sameSight = (a: Sight, b: Sight) =>
   a.level === b.level &&
   a.rows === b.rows;
 
+/** The picture of a whole head: as fine as there is one. */
+export const pictureOf = (source: DataSource, ref: HeadRef) => source.detail(ref) ?? source.thumbnail(ref);
+
 /** A head of both sides of a comparison; else just this one. */
 export const sidesOf = ({ meta }: Store, ref: HeadRef): HeadRef[] =>
   meta.value.compare?.map((stack) => ({ ...ref, stack })) ?? [ref];
@@ -115,7 +119,6 @@ export function createView(
   frames: Frames,
   dark: ReadonlySignal<boolean>,
 ): View {
-  const pictureOf = (ref: HeadRef) => source.detail(ref) ?? source.thumbnail(ref);
   const gaze = computed(() => gazeOf(store, source, store.shownHead.value));
   const visibleHeads = signal<readonly HeadIndex[] | null>(null);
   const panelHeight = signal(360);
@@ -134,7 +137,9 @@ export function createView(
       const level = looks ? neededLevel(shape, zoom.value) : null;
       const tiles = level === null ? [] : tilesOver(store.visible.value, shape, level);
       const sides = sidesOf(store, ref);
-      const all: HeadRef[] = sides[1]
+      // The difference of single pairs is read from both sides; of what is pooled the kernel has to make it.
+      const apart = sides[1] && Math.max(shape.queries, shape.keys) > TILE;
+      const all: HeadRef[] = apart
         ? [...sides, ...sides.map((side) => ({ ...side, measure: "excess" as const }))]
         : sides;
       return all.flatMap((ref) => [
@@ -147,8 +152,8 @@ export function createView(
   const seen: View["seen"] = ({ shownHead }) => ({
     picture: stable<Picture>(() => {
       const ref = shownHead.value;
-      const tile = pictureOf(ref);
-      const sides = sidesOf(store, ref).flatMap((side) => pictureOf(side) ?? []);
+      const tile = pictureOf(source, ref);
+      const sides = sidesOf(store, ref).flatMap((side) => pictureOf(source, side) ?? []);
       return { tile, head: tile && headRange(tile), ramp: rampOf(store, tile, dark.value, sides) };
     }, samePicture),
     sight: stable<Sight>(() => {

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from pooled import even_edges, pooled
 
 import attnwidget as aw
-from attnwidget.attention import AttentionCapture, AttentionStack, DenseAttention, FactoredAttention, Tokens, recognise_mask
+from attnwidget.attention import (
+    AttentionCapture,
+    AttentionStack,
+    DenseAttention,
+    FactoredAttention,
+    Tokens,
+    recognise_mask,
+)
 from attnwidget.attention.aligning import align
 from attnwidget.attention.limits import limits
 
@@ -68,9 +75,7 @@ def test_the_difference_and_its_tiles_equal_numpy(data):
     assert both.aligned == aligned
     n = len(aligned)
     layer, head = data.draw(st.integers(0, LAYERS - 1)), data.draw(st.integers(0, HEADS - 1))
-    weights = [
-        scattered(one.weights(layer, head, batch=batch), aligned, side, 0) for side, one in enumerate((a, b))
-    ]
+    weights = [scattered(one.weights(layer, head, batch=batch), aligned, side, 0) for side, one in enumerate((a, b))]
     allowed = [
         scattered(one.allowed(layer, head, batch=batch), aligned, side, False) for side, one in enumerate((a, b))
     ]
@@ -113,8 +118,11 @@ def test_two_prompts_say_what_they_share():
     assert repr(both).startswith("Comparison('small', ")
     assert f"note: {note}" in repr(both)
     np.testing.assert_allclose(both.moved(), [[1 / 12]], atol=1e-6)
+    hidden = aw.compare(a, b.without_keys([0]))
+    assert hidden.notes[1] == 'b: key 0 "the" hidden, rows renormalised over the rest'
     b.close()
     assert both.closed
+    assert hidden.closed
 
 
 def test_a_side_that_needs_no_frame_is_asked_itself():

@@ -15,14 +15,14 @@ export function compared(view: View, names: readonly [string, string]): Pick<Pan
   const third = heatmap(apart, `${b} − ${a}`);
   const bar = h("span", { className: "bar" });
   const [low, high] = [h("bdi"), h("bdi")];
-  third.body.before(h("div", { className: "apart" }, low, bar, high));
+  third.body.after(h("div", { className: "apart" }, low, bar, high));
   third.painting(() => {
     const { head, ramp } = apart.picture.value;
     const { range, map, dark } = ramp;
     const top = formatEnd(range[1]);
     low.textContent = `−${top}, more in ${a}`;
     const clipped = head && head.max > range[1] * 1.01 ? `clipped, up to ±${formatEnd(head.max)}` : "";
-    high.textContent = dots(`${top}, more in ${b}`, clipped);
+    high.textContent = dots(`${top}, more in ${b}`, clipped, apart.pooling.value);
     const colours = Array.from({ length: STOPS + 1 }, (_, i) => `rgb(${colourAt(i / STOPS, map, dark)})`);
     bar.style.setProperty("--ramp", String(colours));
   });
