@@ -102,7 +102,7 @@ def take(lab: Lab, browser: Browser, folder: Path) -> list[Path]:
 
 
 def _cell(shot: Shot) -> str:
-    return f"view = {shot.code}\nview.layout.width = '{shot.width}px'\nview"
+    return f"view = {shot.code}\nview.layout.width = '{shot.width}px'\nview.add_class('{shot.name}')\nview"
 
 
 def _both(notebook: Notebook, shots: Sequence[Shot], folder: Path) -> Iterator[Path]:
@@ -110,15 +110,23 @@ def _both(notebook: Notebook, shots: Sequence[Shot], folder: Path) -> Iterator[P
     for theme, title in THEMES.items():
         notebook.theme(title)
         for index, shot in enumerate(shots):
-            view = notebook.ready(index, timeout=120_000)
-            notebook.page.mouse.move(2, 2)
-            settled(view)
+            view = _in_sight(notebook, index + 1, shot)
             path = folder / f"{shot.name}-{theme}.png"
             if shot.panel is None:
                 _save(view, path)
             else:
                 _save(view.locator(f'section[data-name="{shot.panel}"]'), path, margin=MARGIN)
             yield path
+
+
+def _in_sight(notebook: Notebook, cell: int, shot: Shot) -> Locator:
+    """The view of a shot, all of it drawn. JupyterLab takes cells that are far away off the page."""
+    page = notebook.page
+    page.mouse.move(2, 2)
+    page.evaluate("cell => window.jupyterapp.shell.currentWidget.content.scrollToItem(cell, 'start')", cell)
+    view = page.locator(f".{shot.name} .root")
+    settled(view, timeout=120_000)
+    return view
 
 
 def _save(part: Locator, path: Path, *, margin: int = 0) -> None:
