@@ -331,8 +331,8 @@ class AttentionCapture(Tiles, Deriving, Outlets):
 
     def __repr__(self) -> str:
         if self._stacks is None:
-            return f"AttentionCapture({self.model!r}, {'closed' if self._closed else 'not filled yet'})"
-        lines = [f"AttentionCapture({self.model!r}, {held_text(self.held)})"]
+            return f"{type(self).__name__}({self.model!r}, {'closed' if self._closed else 'not filled yet'})"
+        lines = [f"{type(self).__name__}({self.model!r}, {held_text(self.held)})"]
         names = max(len(name) for name in self.stacks)
         for name, stack in self.stacks.items():
             first, *table = stack.summary()
@@ -350,12 +350,21 @@ class AttentionCapture(Tiles, Deriving, Outlets):
     def _derive(self, changed: Iterable[AttentionStack], *notes: str, alone: bool = False) -> AttentionCapture:
         named = {stack.name: stack for stack in changed}
         stacks = named if alone else {**self.stacks, **named}
-        made = AttentionCapture(stacks.values(), model=self.model)
+        made = self._twin(stacks.values())
         made.notes, made.generation = (*self.notes, *notes), self.generation
-        made._feeders += self._feeders
-        for fed in self._feeders:
-            fed.add(made)
+        made._made_from(self)  # noqa: SLF001 - of its own class
         return made
+
+    def _made_from(self, *captures: AttentionCapture) -> None:
+        """Have it closed when one of these is."""
+        feeders = [fed for capture in captures for fed in capture._feeders]  # noqa: SLF001
+        self._feeders += feeders
+        for fed in feeders:
+            fed.add(self)
+
+    def _twin(self, stacks: Iterable[AttentionStack]) -> AttentionCapture:
+        """Another of its kind, with other stacks."""
+        return AttentionCapture(stacks, model=self.model)
 
     def _place(self, batch: int, stack: str | None) -> tuple[AttentionStack, int]:
         shown = self._stack(stack)

@@ -82,7 +82,8 @@ class Exporting:
 
         Drawn by matplotlib, without a browser: `pip install "attnwidget[figures]"`. The cells of a heatmap have exactly
         the colours of the screen. What has more tokens than the figure has dots is pooled to the dots by the largest
-        weight under each, and the legend says so. The same view gives the same bytes.
+        weight under each, and the legend says so. The same view gives the same bytes. Of a comparison it is the side
+        that `stack` names.
 
         Args:
             path: ends in .png; a file that is there is overwritten. Or a file open for writing bytes.

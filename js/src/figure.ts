@@ -119,7 +119,11 @@ export function figure(root: HTMLElement, view: View): HTMLDialogElement {
 
 /** A panel as it is on screen, its overlay over it. */
 function picture(root: HTMLElement, view: View, name: string): Promise<Blob> {
-  const layers = [...root.querySelectorAll<HTMLCanvasElement>(`canvas[data-panel^="${name}"]`)];
+  const { meta, stack } = view.store;
+  // Of a comparison the side whose stack is shown, as the kernel draws it.
+  const nth = name === "heatmap" ? Math.max(0, meta.value.compare?.indexOf(stack.value) ?? 0) : 0;
+  const panel = root.querySelectorAll(`[data-name="${name}"]`)[nth];
+  const layers = [...(panel?.querySelectorAll<HTMLCanvasElement>(`canvas[data-panel^="${name}"]`) ?? [])];
   if (!layers[0]) throw needsKernel();
   const { width, height } = layers[0];
   const page = h("canvas", { width, height });

@@ -51,7 +51,7 @@ function control(view: View, act: () => void, className = "toggle") {
 }
 
 export function toggleWords(view: View): void {
-  if (answers(view)) view.store.words.value = !view.store.words.value;
+  if (answers(view) && !view.store.meta.value.compare) view.store.words.value = !view.store.words.value;
 }
 
 /** Hides a key, or shows it again. */
@@ -74,6 +74,7 @@ export function lensControls(view: View): HTMLElement {
   view.disposers.push(
     effect(() => {
       words.says("words", "Merge sub-words to words, key w");
+      words.button.hidden = Boolean(store.meta.value.compare);
       attr(words.button, "aria-pressed", String(store.words.value));
     }),
     effect(() => {

@@ -10,6 +10,7 @@ import { followReady, showState } from "./hooks";
 import { onKeys } from "./keyboard";
 import { legend } from "./legend";
 import { liveBox } from "./livebox";
+import { compared } from "./panels/compared";
 import { detail } from "./panels/detail";
 import { graph } from "./panels/graph";
 import { grid } from "./panels/grid";
@@ -121,7 +122,8 @@ function build(
         let panel = made.get(name);
         if (!panel) {
           try {
-            panel = MAKERS[name](view);
+            const sides = store.meta.peek().compare;
+            panel = name === "heatmap" && sides ? compared(view, sides) : MAKERS[name](view);
           } catch (error) {
             console.error(error);
             panel = { element: failure(name, error), dispose() {} };

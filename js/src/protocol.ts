@@ -65,6 +65,8 @@ export interface Example {
   key_starts?: number[];
   /** Keys that are left out, as tokens, and how each reads. */
   hidden?: [number, string][];
+  /** Of a comparison: the places that the first side alone has, and those of the second. */
+  only?: Record<"queries" | "keys", [number[], number[]]>;
 }
 
 export interface StackMeta {
@@ -103,6 +105,8 @@ export interface Meta {
   measures?: [string, string, string][];
   /** The tokens are words. */
   words?: boolean;
+  /** Two of the stacks, which are compared: the second less the first. */
+  compare?: [string, string];
   stacks: StackMeta[];
 }
 
@@ -160,7 +164,7 @@ export interface EmbeddedTile extends Omit<TileRequest, "dtype"> {
   triangle?: boolean;
   stack: string;
   batch: number;
-  measure?: "lift";
+  measure?: "lift" | "excess";
   /** Many heads as one in the place of the head: of pages that are saved. */
   aggregate?: Aggregate;
   offset: number;
