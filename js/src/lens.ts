@@ -94,7 +94,7 @@ export function lensControls(view: View): HTMLElement {
 
 /** In the legend: what was made of the weights, and which keys take most of them. */
 export function lensNotes(view: View): HTMLElement {
-  const made = h("span");
+  const made = h("span", { role: "status" });
   const sinks = h("span", { className: "sinks" });
   view.disposers.push(
     effect(() => {
