@@ -83,16 +83,18 @@ def sticking_out(view):
 def settled(opened, width, theme, state=""):
     """The view so wide, in this theme and state, with the pointer away."""
     opened.execute("back()" + (f"; {state}" if state else ""))
-    view = opened.ready(timeout=60_000)
+    view = opened.ready(timeout=20_000)
     for _ in range(2):  # a scrollbar may come or go
         beside = opened.page.viewport_size["width"] - view.bounding_box()["width"]
         opened.page.set_viewport_size({"width": round(width + beside), "height": 1400})
         opened.page.wait_for_timeout(150)
     assert view.bounding_box()["width"] == pytest.approx(width, abs=2)
     opened.theme(f"JupyterLab {theme}")
+    view.locator('[data-panel="heatmap"]').hover()
+    opened.page.wait_for_timeout(300)
     opened.page.mouse.move(2, 2)
     opened.page.wait_for_timeout(500)
-    return opened.ready(timeout=60_000)
+    return opened.ready(timeout=20_000)
 
 
 @pytest.mark.parametrize("width", [400, 560, 1000, 2000])
@@ -175,7 +177,7 @@ def test_nothing_moves_for_who_wants_no_motion(opened):
         const {transitionDuration, animationName, scrollBehavior} = getComputedStyle(each);
         return parseFloat(transitionDuration) > 0 || animationName !== 'none' || scrollBehavior === 'smooth';
     }).length"""
-    view = opened.ready(timeout=60_000)
+    view = opened.ready(timeout=20_000)
     assert view.evaluate(moving) > 10
     opened.page.emulate_media(reduced_motion="reduce")
     assert view.evaluate(moving) == 0
