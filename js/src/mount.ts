@@ -150,10 +150,13 @@ function build(
     made.clear();
   });
 
+  const followed = () => {};
   const size = new ResizeObserver(() => {
     const width = host.clientWidth;
     const share = width >= 900 ? 0.4 : width >= 600 ? 0.52 : 0.95;
     view.panelHeight.value = Math.round(Math.max(250, Math.min(Math.max(480, width * 0.28), width * share)));
+    // A host may hide the view for a moment, as JupyterLab does with a new theme: whether it is ready is asked again.
+    frames.request(followed);
   });
   size.observe(host);
   const seen = new IntersectionObserver(

@@ -90,8 +90,6 @@ def settled(opened, width, theme, state=""):
         opened.page.wait_for_timeout(150)
     assert view.bounding_box()["width"] == pytest.approx(width, abs=2)
     opened.theme(f"JupyterLab {theme}")
-    view.locator('[data-panel="heatmap"]').hover()
-    opened.page.wait_for_timeout(300)
     opened.page.mouse.move(2, 2)
     opened.page.wait_for_timeout(500)
     return opened.ready(timeout=20_000)
