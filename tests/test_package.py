@@ -88,7 +88,7 @@ def test_the_installed_wheel_shows_a_capture(wheel, tmp_path, tmp_path_factory):
 
 def test_the_bundle_is_small_and_can_be_inlined():
     text = (ROOT / BUNDLE).read_text()
-    assert len(text.encode()) <= 60_000
+    assert len(text.encode()) <= 72_000
     assert "</script" not in text.lower()
 
 

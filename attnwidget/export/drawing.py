@@ -10,7 +10,7 @@ import numpy as np
 
 from attnwidget.export.look import Palette, Ramp, head_colour, palette
 from attnwidget.export.quantiles import Ranks
-from attnwidget.export.ranges import HeadRange, around_chance, head_range
+from attnwidget.export.ranges import LEAST_LIFT, HeadRange, around_chance, head_range
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -64,7 +64,7 @@ class Look:
         """
         shown, found = self.shown, head_range(values)
         if shown.unit is not None:
-            low, high = shown.domain or around_chance(max(2.0, found.high * shown.unit))
+            low, high = shown.domain or around_chance(max(LEAST_LIFT, found.high * shown.unit))
             colormap = ("berlin" if shown.dark else "vik") if shown.diverging == "auto" else shown.diverging
             return Ramp(colormap, "log", low / shown.unit, high / shown.unit, shown.dark)
         by_rank = shown.scale == "quantile"

@@ -40,6 +40,10 @@ class HeadRange:
     sinks: tuple[int, ...] = ()
 
 
+LEAST_LIFT = 8.0
+"""Most weights are far below chance: a range of lift shows at least three octaves on either side of it."""
+
+
 def around_chance(lift: float) -> tuple[float, float]:
     """A range of lift that is as far below chance as above it."""
     most = float(f"{max(1.1, lift):.3g}")

@@ -29,7 +29,11 @@ const packed = {
   setup(build) {
     build.onEnd(async ({ outputFiles }) => {
       for (const { path, text } of outputFiles ?? []) {
-        const { code } = await minify(text, { module: true, ecma: 2022, compress: { passes: 3 } });
+        const { code } = await minify(text, {
+          module: true,
+          ecma: 2022,
+          compress: { passes: 3, unsafe_arrows: true, unsafe_methods: true },
+        });
         const module = await selfInflating(code);
         await mkdir(dirname(path), { recursive: true });
         await writeFile(path, module);

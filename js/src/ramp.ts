@@ -6,6 +6,9 @@ import { headRange } from "./domain";
 import type { Range } from "./protocol";
 import type { Store } from "./state";
 
+/** Most weights are far below chance: a range of lift shows at least three octaves on either side of it. */
+const LEAST_LIFT = 8;
+
 /** A range of lift that is as far below chance as above it. */
 export function aroundChance(lift: number): Range {
   const c = Number(Math.max(1.1, lift).toPrecision(3));
@@ -14,7 +17,7 @@ export function aroundChance(lift: number): Range {
 
 /** A range that was found in the codes, as the `domain` trait has it. */
 export const asDomain = ({ unit }: Store, [low, high]: Range): Range =>
-  unit.value === null ? [low, high] : aroundChance(Math.max(2, high * unit.value));
+  unit.value === null ? [low, high] : aroundChance(Math.max(LEAST_LIFT, high * unit.value));
 
 /** The diverging map in use. */
 export const divergingMap = ({ diverging }: Store, dark: boolean) =>

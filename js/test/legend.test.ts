@@ -235,11 +235,11 @@ describe("lift", () => {
     choose(0, "lift");
     expect([store.measure.value, store.domain.value]).toEqual(["lift", null]);
     expect(asked.at(-1)!.measure).toBe("lift");
-    // The range of the head, 0.1, times ten keys is 1: as little as 2 would flatten nothing.
+    // The range of the head, 0.1, times ten keys is 1: at least three octaves on either side of chance are shown.
     expect(said()).toBe(
-      "lift over uniform, log scale: 1 = as much as by chance · range of this head 0.5 – 2 · clipped above, up to 8",
+      "lift over uniform, log scale: 1 = as much as by chance · range of this head 0.13 – 8",
     );
-    expect(numbers()).toEqual(["≤ 0.5", "1", "2"]);
+    expect(numbers()).toEqual(["≤ 0.13", "1", "8"]);
     expect(one(".bar").style.getPropertyValue("--ramp")).toContain(`rgb(${colourAt(0.5, "vik", false)})`);
     const names = (select: Element) => [...(select as HTMLSelectElement).options].map((each) => each.value);
     const open = all(".choices label:not([hidden]) select");
@@ -253,11 +253,11 @@ describe("lift", () => {
     handles[0].dispatchEvent(new KeyboardEvent("keydown", { key: "ArrowLeft", shiftKey: true }));
     const [low, high] = store.domain.value!;
     expect(low * high).toBeCloseTo(1, 12);
-    expect(high).toBeGreaterThan(2);
-    expect(handles[1].getAttribute("aria-valuetext")).toBe("2.3 × uniform");
+    expect(high).toBeGreaterThan(8);
+    expect(handles[1].getAttribute("aria-valuetext")).toBe("10 × uniform");
     await frame();
     expect(one(".readout strong").textContent).toBe("1.00 × uniform");
     choose(2, "sight");
-    expect(store.domain.value).toEqual([0.5, 2]);
+    expect(store.domain.value).toEqual([1 / 8, 8]);
   });
 });

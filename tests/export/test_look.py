@@ -24,9 +24,9 @@ def page_table(name):
     text = (SOURCE / "colormaps.ts").read_text()
     first, steps = re.search(rf"{name}: \[\[([\d, ]+)\], '([^']+)'\]", text).groups()
     pairs = np.array([ord(char) - 40 for char in steps.replace("\\\\", "\\")])
-    differences = np.stack([pairs % 8, pairs // 8], axis=1).ravel()[:765] - 3
-    flat = np.concatenate([np.array(first.split(","), dtype=int), differences]).reshape(256, 3)
-    return flat.cumsum(axis=0)
+    differences = np.stack([pairs % 8, pairs // 8], axis=1).ravel()[:765].reshape(3, 255) - 3
+    start = np.array(first.split(","), dtype=int)[:, None]
+    return np.concatenate([start, differences], axis=1).cumsum(axis=1).T
 
 
 @pytest.mark.parametrize("name", [*COLORMAPS, *DIVERGING])

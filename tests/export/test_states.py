@@ -122,7 +122,7 @@ def test_lift_is_coloured_around_chance(theme, name):
     view = cap.show(layer=1, head=2, measure="lift", query=5, key=2)
     lift = cap.weights(1, 2) * np.arange(1, 8)[:, None]
     svg = svg_of(view, theme=theme)
-    top = float(f"{max(2, np.sort(lift.max(axis=1))[-1]):.3g}")
+    top = float(f"{max(8, np.sort(lift.max(axis=1))[-1]):.3g}")
     cells = pictures(svg)[0]
     assert matches(cells, lift, (1 / top, top), "log", name, dark=theme == "dark")[ALLOWED].all()
     assert (cells[~ALLOWED, 3] == 0).all()
