@@ -82,8 +82,8 @@ def test_the_difference_and_its_tiles_equal_numpy(data):
     here = np.array([None not in pair for pair in aligned])
     expected = weights[1].astype(np.float64) - weights[0]
     expected[~((allowed[0] | allowed[1]) & here & here[:, None])] = np.nan
-    before, limits.block_bytes = limits.block_bytes, data.draw(st.sampled_from([1, 4000, 1 << 25]))
     height, width = data.draw(st.integers(1, n)), data.draw(st.integers(1, n))
+    before, limits.block_bytes = limits.block_bytes, data.draw(st.sampled_from([1, 4000, 1 << 25]))
     try:
         found = both.difference(layer, head)
         tiles = [both.excess.tile(layer, head, height=height, width=width, stack=name).values for name in both.names]
