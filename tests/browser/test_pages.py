@@ -111,7 +111,7 @@ def test_many_heads_as_one_are_what_the_page_opens_on(offline, tmp_path):
     attribute(view, "data-ready", "true")
     assert "some of what is in sight needs a kernel" not in view.inner_text()
     panel(view, "detail").get_by_text("Scores, q and k need a running kernel.").wait_for()
-    asone.select_option("mean of layer 1")
+    asone.select_option("mean, layer 1")
     offline.get_by_text("some of what is in sight needs a kernel").wait_for()
 
 
