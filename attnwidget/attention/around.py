@@ -39,6 +39,16 @@ class Around:
         return self.whole.n_heads
 
     @property
+    def n_queries(self) -> int:
+        """Rows, padding included."""
+        return self.whole.n_queries
+
+    @property
+    def n_keys(self) -> int:
+        """Columns, padding included."""
+        return self.whole.n_keys
+
+    @property
     def n_key_heads(self) -> int | None:
         """Key-value heads; None where only weights are known."""
         return self.whole.n_key_heads

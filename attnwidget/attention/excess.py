@@ -35,16 +35,6 @@ class ExcessAttention(Around):
         self._queries, self._keys = queries, keys
 
     @property
-    def n_queries(self) -> int:
-        """Queries of the frame."""
-        return self.whole.n_queries
-
-    @property
-    def n_keys(self) -> int:
-        """Keys of the frame."""
-        return self.whole.n_keys
-
-    @property
     def detail(self) -> str:
         """In a few words, how this layer is kept."""
         return f"excess over {self.other.detail}"

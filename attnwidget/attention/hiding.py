@@ -80,16 +80,6 @@ class WithoutKeys(Around):
         self._factors: dict[tuple[int, int], tuple[NDArray[np.float64], Bools]] = {}
 
     @property
-    def n_queries(self) -> int:
-        """Rows, padding included."""
-        return self.whole.n_queries
-
-    @property
-    def n_keys(self) -> int:
-        """Columns, padding and hidden keys included."""
-        return self.whole.n_keys
-
-    @property
     def own_bytes(self) -> int:
         """Of what rows are multiplied with."""
         return self._hidden.nbytes + sum(one.nbytes + two.nbytes for one, two in list(self._factors.values()))

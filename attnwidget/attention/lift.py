@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
+from attnwidget.attention.around import Around
 from attnwidget.attention.blockwise import pool_by_weights
 from attnwidget.attention.limits import limits
 from attnwidget.attention.marginals import row_entropies
-from attnwidget.attention.memory import MEMORY, not_on_disk
 from attnwidget.attention.protocol import Bools, Floats, Index, positions_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from attnwidget.attention.bins import Picks
     from attnwidget.attention.blockwise import Block
     from attnwidget.attention.factored import FactoredAttention
+    from attnwidget.attention.masks import Mask
     from attnwidget.attention.pooling import Reduce
     from attnwidget.attention.probe import Probe
     from attnwidget.attention.protocol import Attention
@@ -30,7 +30,7 @@ _PAIR_BYTES = 16
 """What a pair takes at most while it is counted."""
 
 
-class LiftAttention:
+class LiftAttention(Around):
     """Attention whose weights are lift over uniform, on the scale of weights.
 
     A query that may look at n_i keys would give each of them 1 / n_i if it told none of them apart. The lift of a pair
@@ -44,85 +44,61 @@ class LiftAttention:
     """
 
     def __init__(self, attention: Attention, key_spans: Sequence[Span]) -> None:
-        self.attention = attention
+        super().__init__(attention)
         self.key_spans = tuple(key_spans)
-        self.n_examples, self.n_heads = attention.n_examples, attention.n_heads
-        self.n_queries, self.n_keys = attention.n_queries, attention.n_keys
-        self.mask = attention.mask
         self._known: dict[tuple[int, int], NDArray[np.int32]] = {}
 
     @property
-    def n_key_heads(self) -> int | None:
-        """Key-value heads; None where only weights are known."""
-        return self.attention.n_key_heads
+    def mask(self) -> Mask | None:  # type: ignore[override]
+        """Which pairs are allowed: as of the weights."""
+        return self.whole.mask
 
     @property
-    def head_size(self) -> int | None:
-        """Numbers in a query of one head; None where only weights are known."""
-        return self.attention.head_size
-
-    @property
-    def probe(self) -> Probe | None:
+    def probe(self) -> Probe | None:  # type: ignore[override]
         """What to check the weights by that the lift is made of."""
-        return self.attention.probe
+        return self.whole.probe
 
     @property
-    def window(self) -> int | None:
-        """The most keys in a row that a query may look at; None where nothing bounds them."""
-        return self.attention.window
-
-    @property
-    def held(self) -> Mapping[str, int]:
-        """Bytes held, by where they are."""
-        held = Counter(self.attention.held)
-        held[MEMORY] += sum(counts.nbytes for counts in self._known.values())
-        return held
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes held in memory and on devices, without what is on disk."""
-        return not_on_disk(self.held)
+    def own_bytes(self) -> int:
+        """Of what was counted."""
+        return sum(counts.nbytes for counts in list(self._known.values()))
 
     @property
     def detail(self) -> str:
         """In a few words, how this layer is kept."""
-        return f"{self.attention.detail}, lift over uniform"
+        return f"{self.whole.detail}, lift over uniform"
 
     def weights(self, example: int, heads: Index, queries: Index, keys: Index) -> Floats:
         """Weight x keys allowed / keys, (h, q, k); 0 where the mask forbids."""
-        return self.attention.weights(example, heads, queries, keys) * self.share(example, heads, queries)[:, :, None]
+        return self.whole.weights(example, heads, queries, keys) * self.share(example, heads, queries)[:, :, None]
 
     def scores(self, example: int, heads: Index, queries: Index, keys: Index) -> Floats:
         """Scores before the softmax, (h, q, k), as they are."""
-        return self.attention.scores(example, heads, queries, keys)
+        return self.whole.scores(example, heads, queries, keys)
 
     def sink_share(self, example: int, heads: Index, queries: Index) -> Floats:
         """What of each row of weights goes to an attention sink that is no token, (h, q)."""
-        return self.attention.sink_share(example, heads, queries)
+        return self.whole.sink_share(example, heads, queries)
 
     def allowed(self, example: int, heads: Index, queries: Index, keys: Index) -> Bools:
         """Which pairs the mask allows, broadcastable to (h, q, k)."""
-        return self.attention.allowed(example, heads, queries, keys)
+        return self.whole.allowed(example, heads, queries, keys)
 
     def probe_errors(self) -> Floats | None:
         """(B, H, r), how far softmax(...) v is from the output of the run; None without a probe."""
-        return self.attention.probe_errors()
-
-    def has_nan(self) -> bool:
-        """Whether weights that the mask allows are not numbers."""
-        return self.attention.has_nan()
+        return self.whole.probe_errors()
 
     def entropies(self, example: int, head: int, rows: NDArray[np.intp]) -> Floats:
         """Entropy of whole rows of weights in bits, (q,): lift has the same rows, only longer."""
-        return row_entropies(self.attention, example, head, rows)
+        return row_entropies(self.whole, example, head, rows)
 
     def pool(self, example: int, head: int, rows: Picks, keys: Picks, reduce: Reduce) -> Iterator[Block]:
         """Pool a rectangle of one head, block by block; rows are made longer before anything is compared."""
-        if not hasattr(self.attention, "known_lse"):  # only factored attention has denominators, and needs torch
+        if not hasattr(self.whole, "known_lse"):  # only factored attention has denominators, and needs torch
             return pool_by_weights(self, example, head, rows, keys, reduce)
         from attnwidget.attention.liftblocks import LiftBlocks
 
-        return LiftBlocks(self, cast("FactoredAttention", self.attention), example, head).pool(rows, keys, reduce)
+        return LiftBlocks(self, cast("FactoredAttention", self.whole), example, head).pool(rows, keys, reduce)
 
     def share(self, example: int, heads: Index, queries: Index) -> Floats:
         """Which part of all keys each query may look at, float32 (h | 1, q)."""
@@ -135,7 +111,7 @@ class LiftAttention:
     def _differ(self, example: int) -> bool:
         """Whether heads may look at different keys."""
         first = slice(0, min(1, self.n_queries)), slice(0, min(1, self.n_keys))
-        return len(self.attention.allowed(example, slice(0, self.n_heads), *first)) > 1
+        return len(self.whole.allowed(example, slice(0, self.n_heads), *first)) > 1
 
     def _counts(self, example: int, head: int, places: NDArray[np.intp]) -> NDArray[np.int32]:
         """(q,) keys that may be looked at. Each query is counted once, whatever tiles it is seen in later."""
@@ -146,6 +122,6 @@ class LiftAttention:
         step = max(1, limits.block_bytes // (_PAIR_BYTES * max(1, n_keys)))
         for first in range(0, len(unknown), step):
             rows = unknown[first : first + step]
-            allowed = self.attention.allowed(example, slice(head, head + 1), rows, span)[0]  # (q | 1, k | 1)
+            allowed = self.whole.allowed(example, slice(head, head + 1), rows, span)[0]  # (q | 1, k | 1)
             known[rows] = np.count_nonzero(allowed, axis=1) * (n_keys if allowed.shape[1] == 1 else 1)
         return known[places]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from abc import abstractmethod
 from typing import IO, TYPE_CHECKING, Any
 
 from attnwidget.attention import CaptureError
@@ -10,6 +11,7 @@ from attnwidget.export import Numbers, Shown, numbers_of, python_line, save_csv,
 from attnwidget.export.words import label
 from attnwidget.widget.parsing import Aggregate, FigureRequest, RequestError, check_size, parse_figure
 from attnwidget.widget.tilecache import Reply
+from attnwidget.widget.viewtraits import SETTABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -48,7 +50,7 @@ class Exporting:
         from attnwidget.export import MAX_BYTES, static_view
 
         shown = self._seen()
-        state = {name: getattr(self, name) for name in ("meta", *self._settable()) if name != "layout"}
+        state = {name: getattr(self, name) for name in ("meta", *SETTABLE) if name != "layout"}
         state |= {"text": "", "run": {}}  # what could run a text again stays behind
         return static_view(shown, state, max_bytes=MAX_BYTES if max_bytes is None else max_bytes)
 
@@ -164,15 +166,13 @@ class Exporting:
 
     def code(self) -> str:
         """The Python line that shows this view again, `cap.show(layer=3, head=5)`: what differs from the defaults."""
-        names = [name for name in self._settable() if name != "layout"]
+        names = [name for name in SETTABLE if name != "layout"]
         defaults = {**self.trait_defaults(*names), "stack": next(iter(self._open().stacks))}  # type: ignore[attr-defined]
         return python_line({name: getattr(self, name) for name in names}, defaults, names)
 
-    def _settable(self) -> tuple[str, ...]:
-        raise NotImplementedError
-
+    @abstractmethod
     def _through(self, lenses: Lenses) -> AttentionCapture:
-        raise NotImplementedError
+        """The capture as it is shown."""
 
     def _open(self) -> AttentionCapture:
         if self._capture is None:

@@ -183,9 +183,6 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
         reply = self._answerer.answer(content)
         self.send(reply.content, reply.buffers)
 
-    def _settable(self) -> tuple[str, ...]:
-        return SETTABLE
-
     def _shown(self) -> AttentionStack | None:
         """The stack as it is shown."""
         return None if self._lenses is None else self._through(self._lenses).stacks.get(self.stack)
