@@ -1,7 +1,8 @@
 /** Many heads as one: which they are, and what that is called. */
+
+import type { HeadRef } from "./datasource";
 import { count } from "./format";
 import type { Over, Reduce, StackMeta } from "./protocol";
-import type { HeadRef } from "./source";
 
 /** Every layer and head that counts, in order. */
 export interface Aggregate {

@@ -2,6 +2,7 @@
 import { headsOf } from "./aggregates";
 import { asBytes, asNumbers } from "./bytes";
 import type { Tile } from "./codes";
+import type { HeadRef, HeadShape } from "./datasource";
 import {
   type BlockRequest,
   CODE_MAX_U8,
@@ -13,7 +14,6 @@ import {
   type TileHeader,
 } from "./protocol";
 import type { Sink } from "./sinks";
-import type { HeadRef, HeadShape } from "./source";
 import {
   type Extent,
   extentOf,

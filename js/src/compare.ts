@@ -1,13 +1,13 @@
 /** Two captures compared: the heads that stand side by side, and their difference as one picture. */
 import { decodeTable, encode, type Tile } from "./codes";
 import { signed } from "./colour";
+import { type HeadRef, type Placed, plain } from "./datasource";
 import { headRange } from "./domain";
 import { singleCelled } from "./edges";
 import { sightOf } from "./layers";
 import { CODE_MAX_U16, CODE_MISSING } from "./protocol";
 import { divergingMap } from "./ramp";
 import { signal } from "./signals";
-import { type HeadRef, type Placed, plain } from "./source";
 import { sameHead, stable } from "./state";
 import { pictureOf, samePicture, sameSight, type View } from "./view";
 

@@ -1,9 +1,10 @@
 /** Which weights a view needs now, most urgent first. */
 import { exists as known } from "./aggregates";
+import { type HeadRef, plain } from "./datasource";
 import { PYRAMID_TILE, type WindowTrait } from "./protocol";
 import { levels, neededLevel, neighbours, tilesOver } from "./pyramid";
 import { effect, signal } from "./signals";
-import { type HeadRef, plain, WHOLE_VALUES } from "./source";
+import { WHOLE_VALUES } from "./source";
 import { type HeadIndex, type Pair, sameHead } from "./state";
 import { sidesOf, type View } from "./view";
 import { isLong, type TileWant, type Want } from "./wants";

@@ -1,8 +1,8 @@
 /** The strongest pairs of a window, found through the codes: no sort over a million floats. */
 
 import { decodeTable, encode, type Tile } from "./codes";
+import type { Placed } from "./datasource";
 import { CODE_FIRST } from "./protocol";
-import type { Placed } from "./source";
 import type { Window } from "./window";
 
 export interface Edges {

@@ -1,8 +1,9 @@
 /** The head finder: what the grid is sorted, filtered and coloured by, and what is known of each head, in words. */
+
+import type { DataSource } from "./datasource";
 import { formatEnd, formatWeight, grouped } from "./format";
 import type { Range } from "./protocol";
 import { computed, type ReadonlySignal } from "./signals";
-import type { DataSource } from "./source";
 import type { HeadIndex, Store } from "./state";
 import type { HeadsWant, Patterns } from "./wants";
 

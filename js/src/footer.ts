@@ -1,11 +1,11 @@
 /** Readout and lock: what is in focus, and its number. */
 
+import { plain } from "./datasource";
 import { attr, h } from "./dom";
 import { dots, formatCell, formatSigned } from "./format";
 import { hideButton, isHidden } from "./lens";
 import { on } from "./pointing";
 import { effect } from "./signals";
-import { plain } from "./source";
 import { sameHead } from "./state";
 import { sidesOf, type View } from "./view";
 

@@ -1,6 +1,7 @@
 /** Where the cells of the heatmap are. The whole head has integral device pixels; a window fills the same plot. */
+
+import type { HeadShape } from "./datasource";
 import { PYRAMID_TILE } from "./protocol";
-import type { HeadShape } from "./source";
 import { longest, type Window, whole as wholeHead } from "./window";
 
 export interface HeatGeometry {

@@ -1,8 +1,8 @@
 /** Which pixels of the plot come from which pixels of which tile: arithmetic only, in device pixels. */
 import { binOf, type Tile } from "./codes";
+import type { Placed } from "./datasource";
 import { type HeatGeometry, NUDGE } from "./heatgeometry";
 import type { Range } from "./protocol";
-import type { Placed } from "./source";
 
 /** Along one side: a stretch of a tile that is coloured as `pixels`, and where on the plot it is drawn. */
 interface Stretch {

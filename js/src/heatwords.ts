@@ -1,9 +1,10 @@
 /** What the heatmap shows, in words: which part of the head, and how it came to its pixels. */
+
+import type { HeadShape } from "./datasource";
 import { grouped } from "./format";
 import type { HeatGeometry, Side } from "./heatgeometry";
 import type { Sight } from "./layers";
 import type { Range } from "./protocol";
-import type { HeadShape } from "./source";
 import { isWhole, type Window } from "./window";
 
 /** First and last token of which something is in sight. */

@@ -1,8 +1,8 @@
 /** The pictures of a head that are here, laid over each other: what is drawn, and what is read until exact weights come. */
 import { binOf, binStart, decodeTable, type Tile } from "./codes";
+import type { HeadRef, HeadShape, Placed } from "./datasource";
 import type { Range } from "./protocol";
 import { childrenOf, levels, neededLevel, type Place, rangesOf, spanOf, tilesOver } from "./pyramid";
-import type { HeadRef, HeadShape, Placed } from "./source";
 import type { TileWant } from "./wants";
 import { type Window, whole } from "./window";
 

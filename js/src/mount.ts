@@ -1,5 +1,6 @@
 /** Puts a view of a store and a source into an element. */
 
+import type { DataSource } from "./datasource";
 import { demand } from "./demand";
 import { h } from "./dom";
 import { figure } from "./figure";
@@ -21,7 +22,6 @@ import { text } from "./panels/text";
 import { metaProblem, PANELS, type PanelName } from "./protocol";
 import { Selection } from "./select";
 import { computed, effect } from "./signals";
-import type { DataSource } from "./source";
 import type { Store } from "./state";
 import { liveRegion, problemBar, statusBadge, wall } from "./status";
 import css from "./style.css";

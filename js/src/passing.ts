@@ -1,12 +1,13 @@
 /** Which pairs are drawn as lines and arcs: those whose weight, or whose part of a query's mass, passes the threshold. */
 
+import type { DataSource, HeadRef } from "./datasource";
 import { type Edges, singleCelled, strongestEdges, strongestOfHeads } from "./edges";
 import { formatEnd, grouped } from "./format";
 import { keeps, massCut, type RowCut } from "./mass";
 import type { Aimed } from "./panels/pairs";
 import type { ThresholdKind } from "./protocol";
 import { batch, computed, type ReadonlySignal } from "./signals";
-import { type DataSource, type HeadRef, WHOLE_VALUES } from "./source";
+import { WHOLE_VALUES } from "./source";
 import type { Store } from "./state";
 import { strongest } from "./strongest";
 import { headKey } from "./wants";

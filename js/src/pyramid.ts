@@ -2,8 +2,9 @@
  * The pyramid of a head: level l has cells of 2^l tokens a side and tiles of PYRAMID_TILE cells a side, counted from the
  * first token. The last cells and tiles of a head may be cut short.
  */
+
+import type { HeadShape } from "./datasource";
 import { PYRAMID_TILE, type Range, TILE } from "./protocol";
-import type { HeadShape } from "./source";
 import type { Window } from "./window";
 
 export interface Place {

@@ -1,6 +1,7 @@
 /** What a widget shows: one signal per trait, the hover that never travels, and what follows from them. */
 
 import { aggregateOf } from "./aggregates";
+import type { HeadRef, HeadShape } from "./datasource";
 import type {
   Colormap,
   Components,
@@ -23,7 +24,6 @@ import type {
   WindowTrait,
 } from "./protocol";
 import { computed, type ReadonlySignal, type Signal, signal } from "./signals";
-import type { HeadRef, HeadShape } from "./source";
 import { wordsOf } from "./tokens";
 import { headKey } from "./wants";
 import { clampWindow, fromTrait, sameWindow, type Window } from "./window";

@@ -1,6 +1,6 @@
 /** The strips along the axes that are here. */
 import type { Cache } from "./cache";
-import type { HeadRef, Marginals } from "./source";
+import type { HeadRef, Marginals } from "./datasource";
 import { sameHead } from "./state";
 import { type Item, type MarginalsWant, wantKey } from "./wants";
 import type { Window } from "./window";

@@ -1,9 +1,9 @@
 /** Light or dark, as the host is, followed live; and the colours of either. */
 
 import { headColour } from "./colour";
+import type { HeadRef } from "./datasource";
 import type { Theme } from "./protocol";
 import { effect, type Signal, signal } from "./signals";
-import type { HeadRef } from "./source";
 
 export interface Palette {
   page: string;

@@ -3,6 +3,7 @@
 import { headWords } from "./aggregates";
 import type { Tile } from "./codes";
 import type { Ramp } from "./colour";
+import type { DataSource, HeadRef, Line } from "./datasource";
 import { type HeadRange, headRange } from "./domain";
 import { createFinder, type Finder } from "./finder";
 import type { Frames } from "./frames";
@@ -13,7 +14,6 @@ import { neededLevel, tilesOver } from "./pyramid";
 import { rampOf } from "./ramp";
 import type { Selection } from "./select";
 import { computed, type ReadonlySignal, type Signal, signal } from "./signals";
-import type { DataSource, HeadRef, Line } from "./source";
 import { type HeadIndex, type Pair, type Store, stable } from "./state";
 import { named } from "./tokens";
 import { type TileWant, wantKey } from "./wants";

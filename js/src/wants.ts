@@ -1,9 +1,9 @@
 /** What a view needs, and the name it has in the cache. */
 import { headName, headsOf } from "./aggregates";
 import type { Tile } from "./codes";
+import type { HeadRef, HeadShape, Marginals, PairDetail } from "./datasource";
 import { EXACT_CELLS, type Range, SAMPLE_ROWS, THUMBNAIL, TILE, type WindowTrait } from "./protocol";
 import { type Place, rangesOf } from "./pyramid";
-import type { HeadRef, HeadShape, Marginals, PairDetail } from "./source";
 import type { Window } from "./window";
 
 /** A picture of a whole head, or a tile of its pyramid. */

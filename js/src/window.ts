@@ -1,6 +1,7 @@
 /** The part of a head that is shown: ranges of queries and keys, half-open; with fractions while a gesture is on. */
+
+import type { HeadShape } from "./datasource";
 import type { Range, WindowTrait } from "./protocol";
-import type { HeadShape } from "./source";
 
 export interface Window {
   queries: Range;

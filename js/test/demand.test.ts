@@ -1,10 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import type { DataSource, Placed } from "../src/datasource";
 import { demand } from "../src/demand";
 import { Frames } from "../src/frames";
 import type { Link } from "../src/rpc";
 import { Selection } from "../src/select";
 import { signal } from "../src/signals";
-import type { DataSource, Placed } from "../src/source";
 import { createStore } from "../src/state";
 import { statusBadge } from "../src/status";
 import { createView } from "../src/view";

@@ -1,10 +1,11 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { fakeKernel } from "../dev/kernel";
 import { ask } from "../src/ask";
+import type { PairDetail } from "../src/datasource";
 import { drawComponents, HEIGHT, placeAt } from "../src/panels/components";
 import { componentWords } from "../src/panels/detail";
 import { Rpc } from "../src/rpc";
-import { type PairDetail, TileSource } from "../src/source";
+import { TileSource } from "../src/source";
 import { palette } from "../src/theme";
 import type { Refusal, Want } from "../src/wants";
 import { turn } from "./helpers";

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Tile } from "../src/codes";
+import type { DataSource } from "../src/datasource";
 import { RpcError } from "../src/rpc";
-import type { DataSource } from "../src/source";
 import { words } from "./helpers";
 import { frame, madeUp, screen, view } from "./screen";
 

@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { encode } from "../src/codes";
+import type { Placed } from "../src/datasource";
 import { arcOf } from "../src/panels/arcs";
 import { tokenRow } from "../src/panels/graphrow";
-import type { Placed } from "../src/source";
 import { words } from "./helpers";
 import { frame, madeUp, screen, text, view } from "./screen";
 

@@ -1,12 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import type { Ramp } from "../src/colour";
+import type { Placed } from "../src/datasource";
 import { type HeatGeometry, heatGeometry } from "../src/heatgeometry";
 import { HeatImage } from "../src/panels/heatimage";
 import { Lens } from "../src/panels/lens";
 import { minimap } from "../src/panels/minimap";
 import { Selection } from "../src/select";
 import { computed } from "../src/signals";
-import type { Placed } from "../src/source";
 import { createStore } from "../src/state";
 import type { View } from "../src/view";
 import type { Window } from "../src/window";

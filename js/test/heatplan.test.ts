@@ -1,9 +1,9 @@
 /** What lands on which pixel, drawn by nearest neighbour as a canvas does it, against what the tiles say of that pair. */
 import { describe, expect, it } from "vitest";
 import { binOf, paint, type Tile } from "../src/codes";
+import type { Placed } from "../src/datasource";
 import { type HeatGeometry, heatGeometry, tileExtent, tokenAt } from "../src/heatgeometry";
 import { piece, plan } from "../src/heatplan";
-import type { Placed } from "../src/source";
 import { clampWindow, type Window, whole } from "../src/window";
 import { numbers } from "./helpers";
 

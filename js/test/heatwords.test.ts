@@ -1,11 +1,11 @@
 import { describe, expect, it } from "vitest";
 import type { Tile } from "../src/codes";
+import type { Marginals } from "../src/datasource";
 import { heatGeometry } from "../src/heatgeometry";
 import { pixelWords, rangeWords } from "../src/heatwords";
 import type { Sight } from "../src/layers";
 import { runs } from "../src/panels/rails";
 import { stripAt, stripWords } from "../src/panels/strips";
-import type { Marginals } from "../src/source";
 import type { Window } from "../src/window";
 import { words } from "./helpers";
 

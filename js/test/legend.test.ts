@@ -2,8 +2,8 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { encode, type Tile } from "../src/codes";
 import { colourAt } from "../src/colour";
 import * as counting from "../src/counts";
+import type { HeadRef } from "../src/datasource";
 import { CODE_MAX_U16 } from "../src/protocol";
-import type { HeadRef } from "../src/source";
 import { words } from "./helpers";
 import { frame, madeUp, screen, view } from "./screen";
 

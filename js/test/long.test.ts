@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { encode } from "../src/codes";
+import type { Placed } from "../src/datasource";
 import { mount } from "../src/mount";
-import type { Placed } from "../src/source";
 import { words } from "./helpers";
 import { frame, madeUp, screen, text, view } from "./screen";
 

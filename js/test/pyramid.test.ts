@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import type { HeadShape } from "../src/datasource";
 import { PYRAMID_TILE, TILE } from "../src/protocol";
 import {
   childrenOf,
@@ -11,7 +12,6 @@ import {
   spanOf,
   tilesOver,
 } from "../src/pyramid";
-import type { HeadShape } from "../src/source";
 import type { Window } from "../src/window";
 import { random } from "./helpers";
 

@@ -1,10 +1,10 @@
 /** A screen for tests: elements have a size, canvases record what is drawn, and weights come from a function. */
 import { vi } from "vitest";
+import type { DataSource, HeadRef, Line, Placed } from "../src/datasource";
 import { mount } from "../src/mount";
 import type { Tokens } from "../src/protocol";
 import { RpcError } from "../src/rpc";
 import { signal } from "../src/signals";
-import type { DataSource, HeadRef, Line, Placed } from "../src/source";
 import { createStore, type Store, type Traits } from "../src/state";
 import { TRAITS } from "./helpers";
 

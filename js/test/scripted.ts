@@ -1,9 +1,10 @@
 /** A source over a kernel that a test scripts: what it answers, when, or not at all. */
 import { expect } from "vitest";
 import { fakeKernel, type Message, type Reply } from "../dev/kernel";
+import type { HeadRef } from "../src/datasource";
 import type { TileRequest } from "../src/protocol";
 import { Rpc } from "../src/rpc";
-import { type HeadRef, TileSource } from "../src/source";
+import { TileSource } from "../src/source";
 import type { TileWant, Want } from "../src/wants";
 import { turn } from "./helpers";
 

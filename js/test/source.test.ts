@@ -3,10 +3,11 @@ import { describe, expect, it } from "vitest";
 import { asBytes } from "../src/bytes";
 import { Cache } from "../src/cache";
 import { encode } from "../src/codes";
+import type { HeadRef } from "../src/datasource";
 import { readEmbed } from "../src/embed";
 import type { BlockRequest, TileRequest } from "../src/protocol";
 import { Rpc } from "../src/rpc";
-import { type HeadRef, TileSource } from "../src/source";
+import { TileSource } from "../src/source";
 import type { Want } from "../src/wants";
 import { turn } from "./helpers";
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { Cache } from "../src/cache";
-import type { HeadRef, Marginals } from "../src/source";
+import type { HeadRef, Marginals } from "../src/datasource";
 import { Strips } from "../src/strips";
 import { type Item, type MarginalsWant, wantKey } from "../src/wants";
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { encode, type Tile } from "../src/codes";
+import type { Placed } from "../src/datasource";
 import { singleCelled, strongestEdges } from "../src/edges";
-import type { Placed } from "../src/source";
 import { strongest } from "../src/strongest";
 import { random } from "./helpers";
 

@@ -1,10 +1,10 @@
 /** Scores and query-key detail: how the weight of the pair in focus came about. */
 import { fit, surface } from "../canvas";
+import type { PairDetail } from "../datasource";
 import { h } from "../dom";
 import { formatSigned } from "../format";
 import { moved, on, pointing } from "../pointing";
 import { signal } from "../signals";
-import type { PairDetail } from "../source";
 import { palette } from "../theme";
 import type { View } from "../view";
 import { drawComponents, HEIGHT, placeAt } from "./components";

@@ -3,9 +3,9 @@ import { Cache } from "../cache";
 import { hatch } from "../canvas";
 import { paint } from "../codes";
 import { lookup, pack, type Ramp } from "../colour";
+import type { Placed } from "../datasource";
 import type { HeatGeometry } from "../heatgeometry";
 import { type Patch, piece, plan } from "../heatplan";
-import type { Placed } from "../source";
 import { palette } from "../theme";
 
 /** Bytes of coloured pixels that are kept. */

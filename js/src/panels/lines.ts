@@ -1,5 +1,6 @@
 /** Two columns of tokens, one line per pair: opacity is the weight over the top of the range, hue is the head. */
 
+import type { HeadRef } from "../datasource";
 import { count, formatEnd, grouped } from "../format";
 import { indexAt } from "../heatgeometry";
 import { counted, MOST_EDGES } from "../passing";
@@ -7,7 +8,6 @@ import { moved } from "../pointing";
 import { rampOf } from "../ramp";
 import { scroller } from "../scroller";
 import { computed } from "../signals";
-import type { HeadRef } from "../source";
 import { type Pair, sameHead } from "../state";
 import { headInk, palette } from "../theme";
 import { type Gaze, gazeOf, type View } from "../view";

@@ -1,8 +1,9 @@
 /** A line of buttons, one per pair of tokens: its index, its word and its weight; a click locks the pair and shows it everywhere. */
+
+import type { Line } from "../datasource";
 import { attr, h } from "../dom";
 import { formatCell } from "../format";
 import { on } from "../pointing";
-import type { Line } from "../source";
 import type { Pair } from "../state";
 import type { View } from "../view";
 

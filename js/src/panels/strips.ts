@@ -1,9 +1,9 @@
 /** Along the plot: what each key receives (under it) and how wide each query looks (beside it). */
 import { binOf } from "../codes";
+import type { HeadShape, Marginals } from "../datasource";
 import { count, formatCell, grouped } from "../format";
 import { axisOf, edgeOf, type HeatGeometry, type Side, tokenAt } from "../heatgeometry";
 import type { Range } from "../protocol";
-import type { HeadShape, Marginals } from "../source";
 import type { Palette } from "../theme";
 
 const THICK = 10;
