@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         compare,
     )
     from attnwidget.attention.limits import limits
+    from attnwidget.compat.outputs import from_output
+    from attnwidget.compat.transformer_lens import from_transformer_lens
     from attnwidget.intercept import capture
     from attnwidget.model import AttentionModel
     from attnwidget.ranks import gathered
@@ -47,6 +49,8 @@ __all__ = [
     "__version__",
     "capture",
     "compare",
+    "from_output",
+    "from_transformer_lens",
     "gathered",
     "limits",
     "load",
@@ -66,6 +70,8 @@ _ROOMS = {
     "Tokens": "attnwidget.attention",
     "capture": "attnwidget.intercept",
     "compare": "attnwidget.attention",
+    "from_output": "attnwidget.compat.outputs",
+    "from_transformer_lens": "attnwidget.compat.transformer_lens",
     "gathered": "attnwidget.ranks",
     "limits": "attnwidget.attention.limits",
     "load": "attnwidget.saving",
