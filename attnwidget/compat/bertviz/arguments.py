@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-
 @dataclass(frozen=True)
 class Given:
     """The arguments that head_view and model_view share, as BertViz names and means them.
@@ -54,7 +53,10 @@ class Given:
             ValueError: arguments that are missing or do not go together; shapes, counts or indices that do not fit.
             TypeError: these are no arrays, or no tokens.
         """
-        return AttentionCapture(self._picked(self._stacks()))
+        stacks = self._picked(self._stacks())
+        if self.attention is not None and self.sentence_b_start is not None:
+            stacks = by_sentence(stacks, self.sentence_b_start)
+        return AttentionCapture(stacks)
 
     def _stacks(self) -> list[AttentionStack]:
         two_sided = {
@@ -73,8 +75,7 @@ class Given:
                 )
             if self.tokens is None:
                 raise ValueError("attention is given without tokens; expected one name per token")
-            found = stacks_from("self", self.attention, self._named(self.tokens, self.attention))
-            return found if self.sentence_b_start is None else by_sentence(found, self.sentence_b_start)
+            return stacks_from("self", self.attention, self._named(self.tokens, self.attention))
         if not any(name.endswith("attention") for name in present):
             raise ValueError(
                 "there is nothing to show: pass attention, or encoder_attention, decoder_attention, cross_attention; "
