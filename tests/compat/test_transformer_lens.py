@@ -5,23 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from lens import BATCH, KEY_HEADS, TOKENS, lens_layer
 
 import attnwidget as aw
 from attnwidget.compat.transformer_lens import from_transformer_lens
-
-B, H, KEY_HEADS, T, D = 2, 4, 2, 6, 8
-
-
-def layer(number, *, path="blocks.{}.attn", causal=True, key_heads=KEY_HEADS, scale=D**-0.5, keys=T):
-    """hook_q, hook_k and hook_pattern as HookedTransformer has them: positions before heads."""
-    generator = torch.Generator().manual_seed(number)
-    q = torch.randn(B, T, H, D, generator=generator)
-    k = torch.randn(B, keys, key_heads, D, generator=generator)
-    scores = torch.einsum("bqhd,bkhd->bhqk", q, k.repeat_interleave(H // key_heads, dim=2)) * scale
-    if causal:
-        scores = scores.masked_fill(torch.ones(T, keys).triu(1).bool(), -torch.inf)
-    parts = {"hook_q": q, "hook_k": k, "hook_attn_scores": scores, "hook_pattern": scores.softmax(-1)}
-    return {f"{path.format(number)}.{name}": value for name, value in parts.items()}
 
 
 def without(cache, *names):
@@ -30,7 +17,7 @@ def without(cache, *names):
 
 @pytest.fixture
 def cache():
-    return {"hook_embed": torch.zeros(B, T, 32), **layer(0), **layer(1), **layer(2)}
+    return {"hook_embed": torch.zeros(BATCH, TOKENS, 32), **lens_layer(0), **lens_layer(1), **lens_layer(2)}
 
 
 def test_grouped_heads_and_tokens(cache):
@@ -57,8 +44,10 @@ def test_no_batch_axis_and_no_pattern(cache):
 
 
 def test_scale_and_padding_come_from_the_cache():
-    padded = layer(0, scale=1.0)
-    allowed = (torch.arange(T) >= torch.tensor([[0], [2]]))[:, None, None] & torch.ones(T, T).tril().bool()
+    padded = lens_layer(0, scale=1.0)
+    allowed = (torch.arange(TOKENS) >= torch.tensor([[0], [2]]))[:, None, None] & torch.ones(
+        TOKENS, TOKENS
+    ).tril().bool()
     scores = torch.where(allowed, padded["blocks.0.attn.hook_attn_scores"], torch.finfo(torch.float32).min)
     padded["blocks.0.attn.hook_attn_scores"] = scores
     padded["blocks.0.attn.hook_pattern"] = scores.softmax(-1) * allowed.any(-1, keepdim=True)
@@ -81,12 +70,12 @@ def test_queries_that_do_not_explain_the_pattern_are_left_out(cache):
 
 def test_encoder_and_decoder():
     cache = {
-        **layer(0, path="encoder.{}.attn", causal=False),
-        **layer(1, path="encoder.{}.attn", causal=False),
-        **layer(0, path="decoder.{}.attn"),
-        **layer(0, path="decoder.{}.cross_attn", causal=False, keys=5),
+        **lens_layer(0, path="encoder.{}.attn", causal=False),
+        **lens_layer(1, path="encoder.{}.attn", causal=False),
+        **lens_layer(0, path="decoder.{}.attn"),
+        **lens_layer(0, path="decoder.{}.cross_attn", causal=False, keys=5),
     }
-    names = [f"d{number}" for number in range(T)]
+    names = [f"d{number}" for number in range(TOKENS)]
     cap = from_transformer_lens(cache, decoder_tokens=names)
     assert {name: stack.n_layers for name, stack in cap.stacks.items()} == {"encoder": 2, "decoder": 1, "cross": 1}
     assert cap.stacks["cross"].query_tokens[0].pieces == tuple(names)
@@ -106,4 +95,4 @@ def test_clear_errors(cache):
     with pytest.raises(ValueError, match="decoder_tokens were given, and the cache is of no encoder and decoder"):
         from_transformer_lens(cache, decoder_tokens=["a"])
     with pytest.raises(ValueError, match=r"hook_pattern has shape .6, 6.; expected .batch, heads, queries, keys."):
-        from_transformer_lens({"blocks.0.attn.hook_pattern": torch.zeros(T, T)})
+        from_transformer_lens({"blocks.0.attn.hook_pattern": torch.zeros(TOKENS, TOKENS)})
