@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import anywidget
 import traitlets as t
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 _BUNDLE = Path(__file__).parent / "static" / "widget.js"
 _HASTE = 8
 """Words and hidden keys are toggled, and waited for: so many times fewer weights are packed, the page asks for more."""
+
+_OPEN: WeakSet[AttentionWidget] = WeakSet()
 
 
 class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
@@ -113,6 +116,7 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
     ) -> None:
         # First, because ipywidgets closes even what was never finished.
         self._capture: AttentionCapture | None = capture
+        self._own_layout: Any = None
         self._lenses: Lenses | None = Lenses(capture)
         self._in_words: bool | None = None  # what `query`, `key` and `window` count; None until all is set
         self._live = live
@@ -137,6 +141,8 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
             traits["panels"] = sorted(protocol.DEFAULT_PANELS, key="heatmap".__ne__)
         first_stack = next(iter(capture.stacks))
         super().__init__(**{"stack": first_stack, **traits})
+        self._own_layout = None if "layout" in traits else self.layout
+        _OPEN.add(self)
         self._in_words = self.words
         with self.hold_sync():
             if self.words or self.hidden_keys:
@@ -156,6 +162,9 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
         if self._runner is not None:
             self._runner.close()
         super().close()
+        if self._own_layout is not None:  # a model of its own, which would stay in the saved notebook
+            self._own_layout.close()
+        _OPEN.discard(self)
         self._answerer.close()
         self._capture = self._lenses = None
 
@@ -177,7 +186,10 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
         cells = cell_widgets()
         if cells is not None:
             cells.shown(self)
-        return super()._repr_mimebundle_(**kwargs)
+        found = super()._repr_mimebundle_(**kwargs)
+        if found is not None and self._capture is not None and not self._capture.closed:
+            found[0].update(self._preview())
+        return found
 
     def _on_message(self, content: object, _buffers: object) -> None:
         reply = self._answerer.answer(content)
@@ -290,6 +302,20 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
                     self.set_trait(side, moved)
                 self.set_trait("window", None)
             self._show(haste=_HASTE)
+
+
+def close_all() -> int:
+    """Close every open view of this process: off the page, and their captures are let go of.
+
+    Captures that a variable holds stay as they are.
+
+    Returns:
+        How many views there were.
+    """
+    views = list(_OPEN)
+    for view in views:
+        view.close()
+    return len(views)
 
 
 def _run_state(state: State, text: Text, message: str = "", seconds: float = 0.0) -> dict[str, Any]:
