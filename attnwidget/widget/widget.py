@@ -22,9 +22,13 @@ from attnwidget.widget.meta import describe
 from attnwidget.widget.requests import Answerer
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from attnwidget.attention import AttentionCapture, AttentionStack
 
-_BUNDLE = Path(__file__).parent / "static" / "widget.js"
+_STATIC = Path(__file__).parent / "static"
+_BUNDLE = _STATIC / "widget.js"
+_KERNEL_MODULE = _STATIC / "kernel.js"
 
 
 class AttentionWidget(Exporting, anywidget.AnyWidget):
@@ -146,10 +150,11 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
         self._arriving: Text | None = None
         self._runner = None if live is None else Runner(self._made, show=self._show_text, tell=self._tell)
         figures = {"figure": self._answer_figure, "code": self._answer_code}
-        self._answerer = Answerer(capture, figures, commands(self._runner))
-        if not _BUNDLE.exists():
+        self._answerer = Answerer(capture, figures, {**commands(self._runner), "module": _kernel_module})
+        missing = [path.name for path in (_BUNDLE, _KERNEL_MODULE) if not path.exists()]
+        if missing:
             raise FileNotFoundError(
-                f"attnwidget's front end is missing: there is no {_BUNDLE.name} in the package's widget/static folder. "
+                f"attnwidget's front end is missing: there is no {missing[0]} in the package's widget/static folder. "
                 "In a checkout run `make build`; otherwise install attnwidget again."
             )
         for name in traits:
@@ -467,6 +472,11 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
             self.key = None
         if change is not None and change["name"] == "stack" and self._in_words is not None:
             self.hidden_keys = []  # they are tokens of another text
+
+
+def _kernel_module(_: Mapping[str, Any]) -> dict[str, Any]:
+    """What only a page with a kernel can use: asked for once, so that no saved notebook stores it."""
+    return {"code": _KERNEL_MODULE.read_text(encoding="utf-8")}
 
 
 def _run_state(state: State, text: Text, message: str = "", seconds: float = 0.0) -> dict[str, Any]:

@@ -13,11 +13,10 @@ const KEYS = "Ctrl or ⌘ + Enter";
 
 const parts = (text?: string | string[]) => (text ? [text].flat() : []);
 
-export function liveBox({ store, source, disposers }: View): HTMLElement {
+export function liveBox({ store, source, disposers }: View, box: HTMLElement): void {
   const go = h("button", { title: `Run the model on this text, key ${KEYS}` }, "Run");
   const cancel = h("button", { title: "Stop the run, key Esc in the text box" }, "Cancel");
   const words = h("p", { role: "status" });
-  const box = h("div", { className: "live" });
   const typed = signal<string[]>([]);
   /** True until the kernel has heard of what was asked for last, then why it refused it, or "". */
   const asked = signal<boolean | string>("");
@@ -80,7 +79,6 @@ export function liveBox({ store, source, disposers }: View): HTMLElement {
     () => clearTimeout(timer),
     effect(() => {
       const next = parts(store.text.value);
-      box.hidden = !next.length;
       // What is being typed stays, whatever comes.
       if (boxes.length !== next.length) make(next.length);
       else if (boxes.some(({ value }, i) => value !== before[i])) {
@@ -117,5 +115,4 @@ export function liveBox({ store, source, disposers }: View): HTMLElement {
               : `Edit it: ${quick() ? "the model runs when you pause" : `${KEYS} runs the model`}.`;
     }),
   );
-  return box;
 }

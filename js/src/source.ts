@@ -1,10 +1,11 @@
 /** Where weights come from: a cache in front of what travelled with the widget and of the kernel. */
 
 import type { Aggregate } from "./aggregates";
-import { ask, type Batch } from "./ask";
+import type { Batch } from "./ask";
 import { Cache } from "./cache";
 import { shrunk, type Tile } from "./codes";
 import { readEmbed } from "./embed";
+import { kit, takeKit } from "./kit";
 import { Layers } from "./layers";
 import { MAX_IN_FLIGHT, type PairHeader, THUMBNAIL } from "./protocol";
 import { Queue } from "./queue";
@@ -151,6 +152,8 @@ export class TileSource implements DataSource {
   /** Goes up with each other capture: what was asked for about the ones before is not taken any more. */
   #age = 0;
   #scheduled = false;
+  /** Whether the kernel was asked for the kit, or refused it. */
+  #fetched = false;
 
   constructor(
     readonly rpc: Rpc | null,
@@ -161,6 +164,7 @@ export class TileSource implements DataSource {
     // A kernel that answers again is asked for what is still missing.
     effect(() => {
       void this.link.value;
+      void kit.value;
       this.#measure();
       this.#schedule();
     });
@@ -284,6 +288,7 @@ export class TileSource implements DataSource {
 
   retry(): void {
     this.#queue.failed.clear();
+    this.#fetched = false;
     this.problem.value = null;
     this.#schedule();
   }
@@ -311,6 +316,11 @@ export class TileSource implements DataSource {
   #pump(): void {
     const rpc = this.rpc;
     if (!rpc || this.#reading) return;
+    const ask = kit.peek()?.ask;
+    if (!ask) {
+      if (rpc.free > 0 && !this.#fetched) this.#fetch(rpc);
+      return;
+    }
     const { open, refine } = this.#queue.open();
     while (open.size && rpc.free > 0) {
       const batch = ask([...open.values()], this.options.shape);
@@ -320,6 +330,17 @@ export class TileSource implements DataSource {
     // Slices of a refinement go one at a time, and only while the kernel has nothing else to do for us.
     if (refine && !open.size && rpc.free === MAX_IN_FLIGHT)
       this.#send(rpc, ask([refine], this.options.shape));
+  }
+
+  #fetch(rpc: Rpc): void {
+    this.#fetched = true;
+    rpc
+      .request("module", {})
+      .then(({ ok }) => takeKit(ok.code as string))
+      .catch((error: unknown) => {
+        this.#fetched = this.#fail([], error);
+        if (!this.#fetched) this.#schedule();
+      });
   }
 
   #send(rpc: Rpc, batch: Batch): void {
@@ -374,12 +395,13 @@ export class TileSource implements DataSource {
     );
   }
 
-  #fail(wants: readonly Want[], error: unknown): void {
+  /** False where the kernel is gone: what was asked for may come yet. */
+  #fail(wants: readonly Want[], error: unknown): boolean {
     const code = error instanceof RpcError ? error.code : "malformed";
-    if (["static", "gone", "lost", "superseded"].includes(code)) return;
+    if (["static", "gone", "lost", "superseded"].includes(code)) return false;
     if (code === "unavailable") {
       this.#store(wants.map((want) => [want, { why: (error as RpcError).message }]));
-      return;
+      return true;
     }
     for (const want of wants) this.#queue.failed.add(wantKey(want));
     const text = error instanceof Error ? error.message : String(error);
@@ -387,6 +409,7 @@ export class TileSource implements DataSource {
       code === "malformed"
         ? `The kernel's answer cannot be read: ${text}`
         : `The kernel could not answer (${code}): ${text}`;
+    return true;
   }
 }
 

@@ -8,7 +8,7 @@ import type { PairDetail } from "../source";
 import { palette } from "../theme";
 import type { View } from "../view";
 import { drawComponents, HEIGHT, placeAt } from "./components";
-import { makePanel, type Panel } from "./panel";
+import type { Panel } from "./panel";
 
 /** One component: its three numbers, and its share of q · k, which may be negative or above all of it. */
 export function componentWords({ q, k, dot }: PairDetail, i: number): string {
@@ -18,9 +18,8 @@ export function componentWords({ q, k, dot }: PairDetail, i: number): string {
   return `component ${i}: q ${formatSigned(q[i]!)} × k ${formatSigned(k[i]!)} = ${formatSigned(term)}${part}`;
 }
 
-export function detail(view: View): Panel {
+export function detail(view: View, panel: Panel): void {
   const { store, source, frames } = view;
-  const panel = makePanel(view, "detail", "Query · key");
   const sort = h("button", { className: "outlined", title: "The order of the components" });
   panel.note.before(sort);
   on(sort, "click", () => {
@@ -102,5 +101,4 @@ export function detail(view: View): Panel {
     arrow: (down, right, fast) => show(moved(at.peek(), down || right, size(), fast)),
     current: () => at.peek(),
   });
-  return panel;
 }

@@ -1,0 +1,12 @@
+/** The module that the kernel sends: see `kit.ts`. */
+import { ask } from "./ask";
+import { demand } from "./demand";
+import type { Kit, Shared } from "./kit";
+import { liveBox } from "./livebox";
+import { detail } from "./panels/detail";
+import { share } from "./sharedsignals";
+
+export default (shared: Shared): Kit => {
+  share(shared);
+  return { ask, demand, detail, liveBox };
+};

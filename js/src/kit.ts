@@ -1,0 +1,69 @@
+/**
+ * What only a page with a kernel behind it can use. The kernel sends it, once, as a module of its own: the rest is stored in
+ * every saved notebook, where none of this could do anything.
+ */
+import type { ask } from "./ask";
+import type { demand } from "./demand";
+import { h } from "./dom";
+import type { liveBox } from "./livebox";
+import type { detail } from "./panels/detail";
+import { makePanel, type Panel } from "./panels/panel";
+import { batch, computed, effect, painting, signal } from "./signals";
+import type { View } from "./view";
+
+export interface Kit {
+  ask: typeof ask;
+  demand: typeof demand;
+  detail: typeof detail;
+  liveBox: typeof liveBox;
+}
+
+/** What both modules must have from one place: whoever reads a signal is known there. */
+const SHARED = { batch, computed, effect, painting, signal };
+export type Shared = typeof SHARED;
+
+/** Null until the kernel has sent it. One for all views of this script. */
+export const kit = signal<Kit | null>(null);
+
+export async function takeKit(code: string): Promise<void> {
+  const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+  const { default: make } = await import(/* @vite-ignore */ url);
+  URL.revokeObjectURL(url);
+  kit.value = make(SHARED);
+}
+
+/** Lets the kit do its part as soon as it is here; until then `place` says what cannot be had. */
+function withKit({ source }: View, use: (kit: Kit) => void, place?: HTMLElement, why = ""): () => void {
+  let used = false;
+  return effect(() => {
+    if (used) return;
+    used = kit.value !== null;
+    const alone = source.link.value === "static" || source.link.value === "gone";
+    place?.replaceChildren(...(alone && !used ? [h("p", { className: "empty", role: "status" }, why)] : []));
+    if (kit.value) use(kit.value);
+  });
+}
+
+/** Asks for what the view needs. */
+export function asking(view: View): void {
+  view.disposers.push(withKit(view, ({ demand }) => demand(view)));
+}
+
+export function livePlace(view: View): HTMLElement {
+  const box = h("div", { className: "live" });
+  const why = "Editing the text needs a running kernel: run the cell again.";
+  view.disposers.push(
+    effect(() => {
+      box.hidden = !view.store.text.value.length;
+    }),
+    withKit(view, ({ liveBox }) => liveBox(view, box), box, why),
+  );
+  return box;
+}
+
+export function detailPanel(view: View): Panel {
+  const panel = makePanel(view, "detail", "Query · key");
+  const why = "Scores, q and k need a running kernel.";
+  panel.onDispose(withKit(view, ({ detail }) => detail(view, panel), panel.body, why));
+  return panel;
+}
