@@ -72,7 +72,10 @@ async function kernelModule() {
     plugins: [sharedSignals],
     write: false,
   });
-  return smaller(outputFiles[0].text);
+  const code = await smaller(outputFiles[0].text);
+  // Its signals are there once it is called: what makes one earlier fails here, and not in a page.
+  await import(`data:text/javascript,${encodeURIComponent(code)}`);
+  return code;
 }
 
 /** Written anew with every build of the widget; the kernel of the dev page has it as a string. */

@@ -23,7 +23,7 @@ const SHARED = { batch, computed, effect, painting, signal };
 export type Shared = typeof SHARED;
 
 /** Null until the kernel has sent it. One for all views of this script. */
-export const kit = signal<Kit | null>(null);
+export const kit = /* @__PURE__ */ signal<Kit | null>(null);
 
 export async function takeKit(code: string): Promise<void> {
   const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
