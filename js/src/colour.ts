@@ -54,10 +54,11 @@ function table(map: MapName): Uint8Array {
   if (!found) {
     const [first, steps] = TABLES[map] ?? TABLES.oslo;
     found = new Uint8Array(768);
-    found.set(first);
-    for (let i = 0; i < 765; i++) {
-      const pair = steps.charCodeAt(i >> 1) - 40;
-      found[i + 3] = found[i]! + (i % 2 ? pair >> 3 : pair & 7) - 3;
+    for (let i = 0, nth = 0; i < 768; i++) {
+      const [channel, place] = [i >> 8, i & 255];
+      const at = place * 3 + channel;
+      const pair = steps.charCodeAt(nth >> 1) - 40;
+      found[at] = place ? found[at - 3]! + (nth++ % 2 ? pair >> 3 : pair & 7) - 3 : first[channel]!;
     }
     bytes.set(map, found);
   }

@@ -4,9 +4,10 @@ import { demand } from "./demand";
 import type { Kit, Shared } from "./kit";
 import { liveBox } from "./livebox";
 import { detail } from "./panels/detail";
+import { drawStrips, stripAt, stripWords } from "./panels/strips";
 import { share } from "./sharedsignals";
 
 export default (shared: Shared): Kit => {
   share(shared);
-  return { ask, demand, detail, liveBox };
+  return { ask, demand, detail, liveBox, drawStrips, stripAt, stripWords };
 };

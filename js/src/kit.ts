@@ -8,6 +8,7 @@ import { h } from "./dom";
 import type { liveBox } from "./livebox";
 import type { detail } from "./panels/detail";
 import { makePanel, type Panel } from "./panels/panel";
+import type { drawStrips, stripAt, stripWords } from "./panels/strips";
 import { batch, computed, effect, painting, signal } from "./signals";
 import type { View } from "./view";
 
@@ -16,6 +17,9 @@ export interface Kit {
   demand: typeof demand;
   detail: typeof detail;
   liveBox: typeof liveBox;
+  drawStrips: typeof drawStrips;
+  stripAt: typeof stripAt;
+  stripWords: typeof stripWords;
 }
 
 /** What both modules must have from one place: whoever reads a signal is known there. */
