@@ -1,6 +1,22 @@
 """The view: traits, requests, and what travels with the widget."""
 
-from attnwidget.widget.display import display_bundle
-from attnwidget.widget.widget import AttentionWidget
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from attnwidget.widget.display import display_bundle
+    from attnwidget.widget.widget import AttentionWidget
 
 __all__ = ["AttentionWidget", "display_bundle"]
+
+_ROOMS = {"AttentionWidget": "attnwidget.widget.widget", "display_bundle": "attnwidget.widget.display"}
+
+
+def __getattr__(name: str) -> object:
+    # Looked up late: what is exported reads the wire's codes without a widget, and the widget exports.
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}: it offers {', '.join(__all__)}")
+    from importlib import import_module
+
+    return getattr(import_module(_ROOMS[name]), name)

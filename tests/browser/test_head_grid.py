@@ -133,7 +133,7 @@ def test_every_stack_and_example_is_shown_with_its_own_tokens(opened):
         view.locator("header").get_by_label("stack").select_option(name)
         attribute(view, "data-stack", name)
         attribute(view, "data-whole", f"0,{queries},0,{keys}")
-        view.locator("header").get_by_label("text").select_option("1")
+        view.locator("header select").and_(view.get_by_label("text")).select_option("1")
         attribute(view, "data-batch", "1")
         attribute(view, "data-ready", "true")
         notebook.execute(f"view.layer, view.head, view.query, view.key = {layers - 1}, {heads - 1}, {queries - 1}, 1")

@@ -47,7 +47,7 @@ def test_squares_draw_heads_together_and_as_one_and_the_kernel_hears_of_it(noteb
     squares.nth(1).press(" ")
     attribute(squares.nth(1), "aria-pressed", "false")
     hears(notebook, "view.heads", [0, 2, 3, 4])
-    view.locator(".tools select").select_option("mean layers")
+    view.locator("select").and_(view.get_by_label("draw")).select_option("mean layers")
     attribute(view, "data-aggregate", "mean of all 15 heads")
     hears(notebook, "[view.aggregate, view.over]", ["mean", "layers"])
     notebook.execute("view.query, view.key = 6, 2")
