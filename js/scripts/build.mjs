@@ -64,7 +64,7 @@ const common = {
   logLevel: "info",
 };
 
-/** The module that the kernel sends; it is stored nowhere, so that it travels as it is. */
+/** The module that the kernel sends. */
 async function kernelModule() {
   const { outputFiles } = await esbuild.build({
     ...common,
@@ -75,7 +75,7 @@ async function kernelModule() {
   const code = await smaller(outputFiles[0].text);
   // Its signals are there once it is called: what makes one earlier fails here, and not in a page.
   await import(`data:text/javascript,${encodeURIComponent(code)}`);
-  return code;
+  return selfInflating(code);
 }
 
 /** Written anew with every build of the widget; the kernel of the dev page has it as a string. */

@@ -1,6 +1,7 @@
 /** The module that the kernel sends: see `kit.ts`. */
 import { ask } from "./ask";
 import { demand } from "./demand";
+import { figure } from "./figure";
 import type { Kit, Shared } from "./kit";
 import { liveBox } from "./livebox";
 import { detail } from "./panels/detail";
@@ -9,5 +10,5 @@ import { share } from "./sharedsignals";
 
 export default (shared: Shared): Kit => {
   share(shared);
-  return { ask, demand, detail, liveBox, drawStrips, stripAt, stripWords };
+  return { ask, demand, detail, figure, liveBox, drawStrips, stripAt, stripWords };
 };

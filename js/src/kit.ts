@@ -1,10 +1,12 @@
 /**
- * What only a page with a kernel behind it can use. The kernel sends it, once, as a module of its own: the rest is stored in
- * every saved notebook, where none of this could do anything.
+ * What a page with a kernel behind it can use. The kernel sends it, once, as a module of its own: the rest is stored in every
+ * saved notebook, where hardly any of this could do anything. Pages made to be passed on hold both.
  */
 import type { ask } from "./ask";
 import type { demand } from "./demand";
 import { h } from "./dom";
+import type { figure } from "./figure";
+import { overlay } from "./help";
 import type { liveBox } from "./livebox";
 import type { detail } from "./panels/detail";
 import { makePanel, type Panel } from "./panels/panel";
@@ -16,6 +18,7 @@ export interface Kit {
   ask: typeof ask;
   demand: typeof demand;
   detail: typeof detail;
+  figure: typeof figure;
   liveBox: typeof liveBox;
   drawStrips: typeof drawStrips;
   stripAt: typeof stripAt;
@@ -63,6 +66,14 @@ export function livePlace(view: View): HTMLElement {
     withKit(view, ({ liveBox }) => liveBox(view, box), box, why),
   );
   return box;
+}
+
+export function figureDialog(root: HTMLElement, view: View): HTMLDialogElement {
+  const place = h("div");
+  const dialog = overlay("Figure and numbers", place);
+  const why = "This needs a running kernel: run the cell again.";
+  view.disposers.push(withKit(view, ({ figure }) => figure(root, view, dialog, place), place, why));
+  return dialog;
 }
 
 export function detailPanel(view: View): Panel {

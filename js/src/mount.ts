@@ -1,13 +1,12 @@
 /** Puts a view of a store and a source into an element. */
 
 import { h } from "./dom";
-import { figure } from "./figure";
 import { readout, sentence } from "./footer";
 import { Frames } from "./frames";
 import { help } from "./help";
 import { followReady, showState } from "./hooks";
 import { onKeys } from "./keyboard";
-import { asking, detailPanel, livePlace } from "./kit";
+import { asking, detailPanel, figureDialog, livePlace } from "./kit";
 import { legend } from "./legend";
 import { graph } from "./panels/graph";
 import { grid } from "./panels/grid";
@@ -96,7 +95,7 @@ function build(
   const select = new Selection(store);
   const view = createView(store, source, select, frames, dark);
   const { disposers } = view;
-  const overlays = { "?": help(), e: figure(root, view) };
+  const overlays = { "?": help(), e: figureDialog(root, view) };
   const panels = h("div", { className: "panels" });
   const said = computed(() => {
     const { who, value } = sentence(view);

@@ -1,11 +1,12 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import factory from "../src/index";
 import kernel from "../src/kernel";
 import { kit } from "../src/kit";
 import type { Link } from "../src/rpc";
 import { RpcError } from "../src/rpc";
 import * as signals from "../src/signals";
 import { signal } from "../src/signals";
-import { turn } from "./helpers";
+import { fakeModel, TRAITS, turn } from "./helpers";
 import { frame, madeUp, screen, text, view } from "./screen";
 import { detail, methods, setup, thumbnail } from "./scripted";
 
@@ -119,6 +120,9 @@ describe("a page that has no kernel to send it", () => {
       "Editing the text needs a running kernel: run the cell again.",
     );
     expect(one(".live .empty").getAttribute("role")).toBe("status");
+    expect(one("[aria-label='Figure and numbers'] .empty").textContent).toBe(
+      "This needs a running kernel: run the cell again.",
+    );
   });
 
   it("shows it as soon as it comes", async () => {
@@ -130,6 +134,15 @@ describe("a page that has no kernel to send it", () => {
     expect(one('[data-name="detail"] .empty').textContent).toBe(
       "Lock a query and a key to see how their weight came about.",
     );
+  });
+
+  it("takes it from itself where it was made to be passed on", async () => {
+    vi.spyOn(console, "error").mockImplementation(() => {});
+    vi.spyOn(URL, "createObjectURL").mockReturnValue(`data:text/javascript,${encodeURIComponent(CODE)}`);
+    const model = fakeModel({ ...TRAITS(), module: CODE });
+    const stop = factory().initialize({ model }) as () => void;
+    await vi.waitFor(() => expect(kit.value).toMatchObject({ signals: { signal } }));
+    stop();
   });
 
   it("hides the place of a text box in a view without one", async () => {
