@@ -1,5 +1,5 @@
 /** The module that the kernel sends: see `kit.ts`. */
-import { ask } from "./ask";
+import { Asking } from "./asking";
 import { demand } from "./demand";
 import { figure } from "./figure";
 import type { Kit, Shared } from "./kit";
@@ -10,5 +10,5 @@ import { share } from "./sharedsignals";
 
 export default (shared: Shared): Kit => {
   share(shared);
-  return { ask, demand, detail, figure, liveBox, drawStrips, stripAt, stripWords };
+  return { Asking, demand, detail, figure, liveBox, drawStrips, stripAt, stripWords };
 };

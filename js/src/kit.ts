@@ -2,7 +2,7 @@
  * What a page with a kernel behind it can use. The kernel sends it, once, as a module of its own: the rest is stored in every
  * saved notebook, where hardly any of this could do anything. Pages made to be passed on hold both.
  */
-import type { ask } from "./ask";
+import type { Asking } from "./asking";
 import type { demand } from "./demand";
 import { h } from "./dom";
 import type { figure } from "./figure";
@@ -15,7 +15,7 @@ import { batch, computed, effect, painting, signal } from "./signals";
 import type { View } from "./view";
 
 export interface Kit {
-  ask: typeof ask;
+  Asking: typeof Asking;
   demand: typeof demand;
   detail: typeof detail;
   figure: typeof figure;
@@ -36,7 +36,8 @@ export async function takeKit(code: string): Promise<void> {
   const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
   const { default: make } = await import(/* @vite-ignore */ url);
   URL.revokeObjectURL(url);
-  kit.value = make(SHARED);
+  // Of several widgets the first one brings it.
+  kit.value ??= make(SHARED) as Kit;
 }
 
 /** Lets the kit do its part as soon as it is here; until then `place` says what cannot be had. */

@@ -31,21 +31,19 @@ const importable = () =>
       (blob) => `data:text/javascript;size=${(blob as Blob).size},${encodeURIComponent(CODE)}`,
     );
 
-const CODE = "export default (signals) => ({ signals, ask: globalThis.askOfTheKit });";
+const CODE = "export default (signals) => ({ signals, Asking: globalThis.AskingOfTheKit });";
 
 describe("the kernel's module", () => {
-  it("is asked for once, before anything else, and what was wanted is asked for with it", async () => {
+  it("is asked for before anything else, and asks for what is wanted", async () => {
     importable();
-    const asked = vi.fn(kernel(signals).ask);
-    vi.stubGlobal("askOfTheKit", asked);
+    vi.stubGlobal("AskingOfTheKit", kernel(signals).Asking);
     const { state, kernel: answers, sent, source, frame: turnFrame, deliver } = setup(13);
     state.kernel = (message) =>
       message.method === "module"
         ? { content: { id: message.id, ok: { code: CODE } }, buffers: [] }
         : answers.answer(message);
-    source.want(OWNER, [detail, thumbnail]);
     turnFrame();
-    source.want(OWNER, [detail]);
+    source.schedule();
     turnFrame();
     expect(methods(sent)).toEqual(["module"]);
     await deliver();
@@ -54,8 +52,8 @@ describe("the kernel's module", () => {
       signal,
       effect: signals.effect,
     });
+    source.want(OWNER, [detail, thumbnail]);
     turnFrame();
-    expect(asked).toHaveBeenCalledOnce();
     expect(methods(sent)).toEqual(["module", "tiles"]);
   });
 
