@@ -2,7 +2,8 @@
 
 import { attr, h } from "./dom";
 import { dots, formatCell } from "./format";
-import { hideButton, isHidden } from "./lens";
+import { made } from "./kit";
+import { isHidden } from "./lens";
 import { on } from "./pointing";
 import { effect } from "./signals";
 import { plain } from "./source";
@@ -62,5 +63,16 @@ export function readout(view: View): HTMLElement {
       explain.disabled = shown && panels.length === 1;
     }),
   );
-  return h("div", { className: "readout" }, head, facts, who, value, how, explain, hideButton(view), lock);
+  return h(
+    "div",
+    { className: "readout" },
+    head,
+    facts,
+    who,
+    value,
+    how,
+    explain,
+    made(view, (kit) => kit.hideButton(view)),
+    lock,
+  );
 }

@@ -7,6 +7,7 @@ import type { demand } from "./demand";
 import { h } from "./dom";
 import type { figure } from "./figure";
 import { overlay } from "./help";
+import type { hideButton, hideSink, lensControls, toggleKey, toggleWords } from "./lenscontrols";
 import type { liveBox } from "./livebox";
 import type { detail } from "./panels/detail";
 import { makePanel, type Panel } from "./panels/panel";
@@ -20,6 +21,11 @@ export interface Kit {
   detail: typeof detail;
   figure: typeof figure;
   liveBox: typeof liveBox;
+  lensControls: typeof lensControls;
+  hideButton: typeof hideButton;
+  hideSink: typeof hideSink;
+  toggleKey: typeof toggleKey;
+  toggleWords: typeof toggleWords;
   drawStrips: typeof drawStrips;
   stripAt: typeof stripAt;
   stripWords: typeof stripWords;
@@ -50,6 +56,18 @@ function withKit({ source }: View, use: (kit: Kit) => void, place?: HTMLElement,
     place?.replaceChildren(...(alone && !used ? [h("p", { className: "empty", role: "status" }, why)] : []));
     if (kit.value) use(kit.value);
   });
+}
+
+/** An element that the kit makes; until then its place is empty. */
+export function made(view: View, make: (kit: Kit) => HTMLElement): HTMLElement {
+  let element: HTMLElement = h("span");
+  const use = (kit: Kit) => {
+    const place = element;
+    element = make(kit);
+    if (place.parentNode) place.replaceWith(element);
+  };
+  view.disposers.push(withKit(view, use));
+  return element;
 }
 
 /** Asks for what the view needs. */

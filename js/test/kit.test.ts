@@ -126,8 +126,10 @@ describe("a page that has no kernel to send it", () => {
   it("shows it as soon as it comes", async () => {
     const { one, all } = await shown("live");
     expect(all(".live *, [data-name=detail] .body *")).toEqual([]);
+    expect(all(".toggle")).toEqual([]);
     kit.value = kernel(signals);
     await frame();
+    expect(all("header .lens .toggle, .readout .toggle")).toHaveLength(2);
     expect(one("textarea")).toBeTruthy();
     expect(one('[data-name="detail"] .empty').textContent).toBe(
       "Lock a query and a key to see how their weight came about.",
