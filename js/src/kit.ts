@@ -12,6 +12,7 @@ import type { liveBox } from "./livebox";
 import type { detail } from "./panels/detail";
 import { makePanel, type Panel } from "./panels/panel";
 import type { drawStrips, stripAt, stripWords } from "./panels/strips";
+import { answers } from "./rpc";
 import { batch, computed, effect, painting, signal } from "./signals";
 import type { View } from "./view";
 
@@ -52,7 +53,7 @@ function withKit({ source }: View, use: (kit: Kit) => void, place?: HTMLElement,
   return effect(() => {
     if (used) return;
     used = kit.value !== null;
-    const alone = source.link.value === "static" || source.link.value === "gone";
+    const alone = !answers(source);
     place?.replaceChildren(...(alone && !used ? [h("p", { className: "empty", role: "status" }, why)] : []));
     if (kit.value) use(kit.value);
   });

@@ -2,11 +2,10 @@
 import { attr, h } from "./dom";
 import { hiddenKeys, isHidden, NAMED, tokensOf } from "./lens";
 import { on } from "./pointing";
+import { answers } from "./rpc";
 import { effect } from "./signals";
 import { named } from "./tokens";
 import type { View } from "./view";
-
-const answers = ({ source }: View) => source.link.value === "live" || source.link.value === "busy";
 
 /** A button for what only a kernel can do: another capture is made there. */
 function control(view: View, act: () => void, className = "toggle") {
@@ -14,7 +13,7 @@ function control(view: View, act: () => void, className = "toggle") {
   on(button, "click", act);
   /** Inside an effect. `title` is the name as well, where the text is not. */
   const says = (text: string, title: string) => {
-    const can = answers(view);
+    const can = answers(view.source);
     button.disabled = !can;
     button.title = can ? title : `${title}. Needs a running kernel: run the cell again`;
     button.replaceChildren(h("bdi", {}, text));
@@ -25,12 +24,12 @@ function control(view: View, act: () => void, className = "toggle") {
 }
 
 export function toggleWords(view: View): void {
-  if (answers(view)) view.store.words.value = !view.store.words.value;
+  if (answers(view.source)) view.store.words.value = !view.store.words.value;
 }
 
 /** Hides a key, or shows it again. */
 export function toggleKey(view: View, key: number | null): void {
-  if (key === null || !answers(view)) return;
+  if (key === null || !answers(view.source)) return;
   const tokens = tokensOf(view, key);
   const rest = view.store.hidden_keys.value.filter((token) => !tokens.includes(token));
   setHidden(view, isHidden(view, key) ? rest : [...rest, ...tokens]);

@@ -3,6 +3,7 @@
 import { alike } from "./bridge";
 import { h } from "./dom";
 import { on } from "./pointing";
+import { answers } from "./rpc";
 import { effect, signal } from "./signals";
 import type { View } from "./view";
 
@@ -26,7 +27,7 @@ export function liveBox({ store, source, disposers }: View, box: HTMLElement): v
 
   const run = () => store.run.value ?? {};
   const runs = () => asked.value === true || run().state === "running" || run().state === "stopping";
-  const alone = () => source.link.value === "static" || source.link.value === "gone";
+  const alone = () => !answers(source);
   const quick = () => run().seconds! < QUICK;
   const send = async (method: "run" | "cancel", params: object) => {
     clearTimeout(timer);

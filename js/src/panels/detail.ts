@@ -3,6 +3,7 @@ import { fit, surface } from "../canvas";
 import { h } from "../dom";
 import { formatSigned } from "../format";
 import { moved, on, pointing } from "../pointing";
+import { answers } from "../rpc";
 import { signal } from "../signals";
 import type { PairDetail } from "../source";
 import { palette } from "../theme";
@@ -48,7 +49,6 @@ export function detail(view: View, panel: Panel): void {
     const { layer, head } = store.shownHead.value;
     const both = query !== null && key !== null;
     const found = both ? source.pair(store.shownHead.value, query, key) : null;
-    const link = source.link.value;
     let why: string | null = null;
     if (!both) why = "Lock a query and a key to see how their weight came about.";
     else if (found && "why" in found) why = found.why;
@@ -62,7 +62,7 @@ export function detail(view: View, panel: Panel): void {
           ),
         );
       }
-    } else if (link === "static" || link === "gone") why = "Scores, q and k need a running kernel.";
+    } else if (!answers(source)) why = "Scores, q and k need a running kernel.";
     else why = source.problem.value ?? (explained.peek() ? null : "Asking the kernel …");
     if (why) explained.value = at.value = null;
     content.hidden = sort.hidden = panel.note.hidden = why !== null;

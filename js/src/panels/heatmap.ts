@@ -7,6 +7,7 @@ import { pixelWords, rangeWords } from "../heatwords";
 import { kit } from "../kit";
 import { moved, pointing } from "../pointing";
 import type { Range } from "../protocol";
+import { answers } from "../rpc";
 import { computed, signal } from "../signals";
 import type { Pair } from "../state";
 import { palette } from "../theme";
@@ -88,8 +89,7 @@ export function heatmap(view: View): Panel {
       .join(" · ");
     empty.hidden = tile !== null;
     stage.classList.toggle("waiting", !tile);
-    const alone = source.link.value === "static" || source.link.value === "gone";
-    empty.textContent = alone
+    empty.textContent = !answers(source)
       ? `${store.shownHead.value.aggregate ? view.headWords.value : "This head"} is not stored here: it needs a running kernel.`
       : source.problem.value
         ? "This head could not be loaded."
