@@ -18,6 +18,7 @@ beforeEach(() => {
 });
 afterEach(() => {
   kit.value = kernel(signals);
+  vi.useRealTimers();
   document.body.replaceChildren();
   vi.restoreAllMocks();
   vi.unstubAllGlobals();
@@ -84,6 +85,21 @@ describe("the kernel's module", () => {
     await vi.waitFor(() =>
       expect(source.problem.value).toBe("The kernel's answer cannot be read: make is not a function"),
     );
+  });
+
+  it("is asked for again where nothing comes, and so the kernel is seen to have died", async () => {
+    vi.useFakeTimers();
+    const { state, sent, rpc, frame: turnFrame } = setup(13);
+    state.kernel = () => null;
+    turnFrame();
+    await vi.advanceTimersByTimeAsync(1900);
+    turnFrame();
+    expect(methods(sent)).toEqual(["module"]);
+    expect(rpc.link.value).toBe("busy");
+    state.gone = true;
+    await vi.advanceTimersByTimeAsync(2000);
+    turnFrame();
+    expect(rpc.link.value).toBe("gone");
   });
 
   it("is asked for again by a kernel that has come back", async () => {
