@@ -36,7 +36,7 @@ test-js: $(BUNDLE)
 test-browser: $(VENV)/.browser $(BUNDLE)
 	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" $(BIN)/pytest tests/browser
 
-pictures: $(VENV)/.browser $(BUNDLE)  ## make the README's screenshots again
+pictures: $(VENV)/.browser $(BUNDLE)  ## take the pictures of README and gallery again
 	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" $(BIN)/python scripts/pictures.py
 
 bench: $(VENV)/.browser $(BUNDLE)  ## measure: capture against plain and eager, long contexts, and the view in a browser

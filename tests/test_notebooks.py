@@ -21,8 +21,9 @@ def texts(cell):
 
 
 def run(name):
-    """Run a notebook; what each of its code cells said, by the last part of the cell's id."""
+    """Run a notebook, kept without outputs; what each of its code cells said, by the last part of the cell's id."""
     notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
     return {cell["id"].rpartition("-")[2]: texts(cell) for cell in notebook.cells if cell.cell_type == "code"}
 
@@ -37,6 +38,24 @@ def test_any_model():
     assert "hold no softmax attention and so no weights" in said["11"]
     assert "19 tokens" in said["13"]
     assert said["15"].startswith("no attention call of Linear was seen")
+
+
+def test_gallery():
+    said = run("gallery.ipynb")
+    assert "layer 0 head 2: 0.94 on the token before, previous token" in said["05"]
+    assert said["09"].startswith("0.677 in layer 3 head 1")
+    assert said["13"].startswith("0.677 is the most that a head of layer 3 gives this pair")
+    assert "'Photosynthesising', 'llamas'" in said["20"]
+    assert 'key 0 "[CLS]"' in said["22"]
+    assert "it -> animal: 0.677 and without [CLS] 0.753" in said["22"]
+    assert "it -> animal: 10.83 times chance" in said["24"]
+    assert "weight = exp(−0.390) = 0.677" in said["28"]
+    assert "decoder  3 layers x 4 heads, 2 examples of 6 to 8 tokens" in said["30"]
+    assert "0-2     8      2          8          sdpa  q k float32, causal, window 6" in said["32"]
+    assert said["35"].startswith("idle and still locked: it")
+    assert "cap.show(layer=3, head=1, query=10, scale='linear')" in said["37"]
+    assert said["39"].startswith("the same weights: True")
+    assert said["41"].startswith("layer 3 head 1 changes most; it -> animal by -0.40")
 
 
 def test_long_context():

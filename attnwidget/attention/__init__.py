@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from attnwidget.attention.capture import AttentionCapture
 from attnwidget.attention.combining import combine_masks, without_bias
+from attnwidget.attention.comparing import Comparison, compare
 from attnwidget.attention.dense import DenseAttention
 from attnwidget.attention.errors import AttentionWarning, CaptureError
 from attnwidget.attention.framed import FramedAttention
@@ -19,6 +20,7 @@ from attnwidget.attention.lift import LiftAttention
 from attnwidget.attention.marginals import Marginals
 from attnwidget.attention.masks import Mask
 from attnwidget.attention.memo import MaskMemo
+from attnwidget.attention.oneframe import lacking
 from attnwidget.attention.pairdetail import PairDetail
 from attnwidget.attention.pooling import Tile
 from attnwidget.attention.probe import Probe
@@ -38,6 +40,7 @@ __all__ = [
     "AttentionStack",
     "AttentionWarning",
     "CaptureError",
+    "Comparison",
     "DenseAttention",
     "FactoredAttention",
     "FramedAttention",
@@ -54,6 +57,8 @@ __all__ = [
     "Tokens",
     "Verification",
     "combine_masks",
+    "compare",
+    "lacking",
     "ranges",
     "recognise_mask",
     "without_bias",

@@ -10,12 +10,12 @@ from weakref import WeakSet
 
 import numpy as np
 
-from attnwidget.attention.aggregate import aggregate_stack
 from attnwidget.attention.deriving import Deriving
 from attnwidget.attention.errors import CaptureError
 from attnwidget.attention.from_weights import stack_from_weights
 from attnwidget.attention.lift import LiftAttention
 from attnwidget.attention.memory import check_fits, held_text, not_on_disk
+from attnwidget.attention.outlets import Outlets
 from attnwidget.attention.pairdetail import pair_detail
 from attnwidget.attention.protocol import Bools, Floats, Index, length_of
 from attnwidget.attention.selection import Select, check_index, check_select, shifted
@@ -24,11 +24,7 @@ from attnwidget.attention.verify import Verification, verify
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from os import PathLike
-    from pathlib import Path
 
-    from attnwidget.analysis import Patterns
-    from attnwidget.attention.aggregate import Aggregation
     from attnwidget.attention.generation import Generation
     from attnwidget.attention.pairdetail import PairDetail
     from attnwidget.attention.protocol import Attention
@@ -36,7 +32,7 @@ if TYPE_CHECKING:
     from attnwidget.attention.tokens import TokenNames
 
 
-class AttentionCapture(Tiles, Deriving):
+class AttentionCapture(Tiles, Deriving, Outlets):
     """Every head of every layer of one run. Indices count from 0, padding is cut off, nothing is rescaled.
 
     `without_keys` and `in_words` make captures of the same run that leave keys out or have words for tokens.
@@ -333,137 +329,10 @@ class AttentionCapture(Tiles, Deriving):
         found *= stop - start
         return found
 
-    def patterns(
-        self, *, rows: int | None = None, window: int = 8, batch: int = 0, stack: str | None = None
-    ) -> Patterns:
-        """What every head does, a row per head: entropy, distance, and how much goes where.
-
-        Each column is the mean over the queries that may look at two keys at least; masks and padding are respected.
-        Formulas and sources stand in `attnwidget.analysis.MEASURES`.
-
-        Args:
-            rows: look at no more than so many queries of each head, spread over all of them; None: all of them, or
-                1024 where there are more than 4096. `errors` of the result then says how far off the means may be.
-            window: how far is near, in tokens.
-            batch: which example.
-            stack: name of a stack; the first one if None.
-
-        Returns:
-            A table with `sorted(by=...)`, `similar(layer, head)`, `columns` of float64 (L, H), and `to_pandas()`.
-
-        Raises:
-            IndexError: no such example.
-            KeyError: no such stack.
-            ValueError: rows or window below 1.
-        """
-        # Like `show`: what people write stands here, and the arrow points up only when it is called.
-        from attnwidget.analysis import find_patterns
-
-        shown, example = self._place(batch, stack)
-        return find_patterns(shown, example, rows=rows, window=window)
-
-    def save(self, path: str | PathLike[str]) -> Path:
-        """Write the capture into a file that `aw.load` reads: safetensors, numbers and text, no code.
-
-        What was kept is written as it is, so a file is about as large as `nbytes`. A file that stands there is replaced
-        once the new one is whole. `docs/file-format.md` describes the format.
-
-        Args:
-            path: of the file; ".safetensors" is its usual ending, and none is added.
-
-        Returns:
-            The path.
-
-        Raises:
-            CaptureError: the capture was closed.
-            OSError: the file cannot be written.
-            ValueError: a layer holds something that is no array: a score function of flex attention, heads kept by
-                other processes, or attention worked out from another capture.
-        """
-        from attnwidget.saving import save
-
-        return save(self, path)
-
-    def to_html(self, path: str | PathLike[str], *, max_bytes: int | None = None, **traits: Any) -> Path:  # noqa: ANN401
-        """Write a page with the view that `show(**traits)` gives; it needs no kernel and no network.
-
-        Args:
-            path: of the page; what stands there is replaced.
-            max_bytes: the most that the weights may take in it, as text; 8 MB if None.
-            **traits: of `AttentionWidget`: layer=3, head=5 ...
-
-        Returns:
-            The path.
-
-        Raises:
-            OSError: the page cannot be written.
-            ValueError: max_bytes is not above 0.
-            traitlets.TraitError: a trait is out of range.
-        """
-        view = self.show(**traits)
-        try:
-            written: Path = view.to_html(path, max_bytes=max_bytes)
-        finally:
-            view.close()
-        return written
-
-    def aggregate(
-        self,
-        reduce: Aggregation = "mean",
-        *,
-        layers: Sequence[int] | None = None,
-        heads: Sequence[int] | None = None,
-        stack: str | None = None,
-    ) -> AttentionCapture:
-        """Many heads as one: a capture of one layer and one head that asks this one, and holds nothing of its own.
-
-        Its weights are the mean, or the largest, of those of the chosen heads, pair by pair, worked out where they are
-        looked at. A pair is allowed where any of the heads allows it; a head that forbids it counts with a weight of
-        0. So a row of the mean sums to 1 as the rows of its heads do (less, with a sink); a row of maxima sums to more
-        than 1, and has neither an entropy nor the share of a sink, and shares of its mass, as `patterns` finds them,
-        can be more than 1. Every question costs what it costs of all the heads.
-
-        Args:
-            reduce: "mean" or "max".
-            layers: which layers; all of them if None.
-            heads: which heads of each of these layers; all of them if None.
-            stack: name of a stack; the first one if None.
-
-        Returns:
-            A capture with that stack alone: `weights(0, 0)`, `tile(0, 0)`, `refine`, `marginals`, `pair`, `show` ...
-            Its `notes` say what it is.
-
-        Raises:
-            IndexError: no such layer or head.
-            KeyError: no such stack.
-            TypeError: layers or heads are no lists of whole numbers.
-            ValueError: no layers or heads, one that is named twice, or another way to reduce.
-
-        Examples:
-            >>> import numpy as np
-            >>> cap = AttentionCapture.from_weights(np.full((2, 4, 3, 3), 1 / 3))
-            >>> cap.aggregate("max", layers=[1]).weights(0, 0).shape
-            (3, 3)
-        """
-        made, note = aggregate_stack(self._stack(stack), reduce, layers, heads)
-        return self._derive([made], note, alone=True)
-
-    def show(self, **kwargs: Any) -> Any:  # noqa: ANN401 - see below
-        """An `AttentionWidget` for the last line of a cell; keyword arguments set its traits (layer=3, head=5)."""
-        # The one arrow that points up: `cap.show()` is what people write, and data must load without a widget library.
-        from attnwidget.widget import AttentionWidget
-
-        return AttentionWidget(self, **kwargs)
-
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:  # noqa: ANN401 - IPython's own signature
-        from attnwidget.widget import display_bundle
-
-        return display_bundle(self, **kwargs)
-
     def __repr__(self) -> str:
         if self._stacks is None:
-            return f"AttentionCapture({self.model!r}, {'closed' if self._closed else 'not filled yet'})"
-        lines = [f"AttentionCapture({self.model!r}, {held_text(self.held)})"]
+            return f"{type(self).__name__}({self.model!r}, {'closed' if self._closed else 'not filled yet'})"
+        lines = [f"{type(self).__name__}({self.model!r}, {held_text(self.held)})"]
         names = max(len(name) for name in self.stacks)
         for name, stack in self.stacks.items():
             first, *table = stack.summary()
@@ -481,12 +350,21 @@ class AttentionCapture(Tiles, Deriving):
     def _derive(self, changed: Iterable[AttentionStack], *notes: str, alone: bool = False) -> AttentionCapture:
         named = {stack.name: stack for stack in changed}
         stacks = named if alone else {**self.stacks, **named}
-        made = AttentionCapture(stacks.values(), model=self.model)
+        made = self._twin(stacks.values())
         made.notes, made.generation = (*self.notes, *notes), self.generation
-        made._feeders += self._feeders
-        for fed in self._feeders:
-            fed.add(made)
+        made._made_from(self)  # noqa: SLF001 - of its own class
         return made
+
+    def _made_from(self, *captures: AttentionCapture) -> None:
+        """Have it closed when one of these is."""
+        feeders = [fed for capture in captures for fed in capture._feeders]  # noqa: SLF001
+        self._feeders += feeders
+        for fed in feeders:
+            fed.add(self)
+
+    def _twin(self, stacks: Iterable[AttentionStack]) -> AttentionCapture:
+        """Another of its kind, with other stacks."""
+        return AttentionCapture(stacks, model=self.model)
 
     def _place(self, batch: int, stack: str | None) -> tuple[AttentionStack, int]:
         shown = self._stack(stack)

@@ -1,4 +1,4 @@
-"""Captures made from a capture: without some keys, or of words. They hold no weights of their own."""
+"""What is made from a capture: others without some keys, of words, of many heads as one, and numbers of every head."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attnwidget.attention.aggregate import aggregate_stack
 from attnwidget.attention.hiding import without_keys
 from attnwidget.attention.selection import check_index
 from attnwidget.attention.stack import AttentionStack
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from attnwidget.analysis import Sinks
+    from attnwidget.analysis import Patterns, Sinks
+    from attnwidget.attention.aggregate import Aggregation
     from attnwidget.attention.capture import AttentionCapture
     from attnwidget.attention.stack import Span
     from attnwidget.attention.tokens import Tokens
@@ -120,6 +122,47 @@ class Deriving(ABC):
         made.generation = None  # it counts tokens
         return made
 
+    def aggregate(
+        self,
+        reduce: Aggregation = "mean",
+        *,
+        layers: Sequence[int] | None = None,
+        heads: Sequence[int] | None = None,
+        stack: str | None = None,
+    ) -> AttentionCapture:
+        """Many heads as one: a capture of one layer and one head that asks this one, and holds nothing of its own.
+
+        Its weights are the mean, or the largest, of those of the chosen heads, pair by pair, worked out where they are
+        looked at. A pair is allowed where any of the heads allows it; a head that forbids it counts with a weight of
+        0. So a row of the mean sums to 1 as the rows of its heads do (less, with a sink); a row of maxima sums to more
+        than 1, and has neither an entropy nor the share of a sink, and shares of its mass, as `patterns` finds them,
+        can be more than 1. Every question costs what it costs of all the heads.
+
+        Args:
+            reduce: "mean" or "max".
+            layers: which layers; all of them if None.
+            heads: which heads of each of these layers; all of them if None.
+            stack: name of a stack; the first one if None.
+
+        Returns:
+            A capture with that stack alone: `weights(0, 0)`, `tile(0, 0)`, `refine`, `marginals`, `pair`, `show` ...
+            Its `notes` say what it is.
+
+        Raises:
+            IndexError: no such layer or head.
+            KeyError: no such stack.
+            TypeError: layers or heads are no lists of whole numbers.
+            ValueError: no layers or heads, one that is named twice, or another way to reduce.
+
+        Examples:
+            >>> import numpy as np
+            >>> cap = AttentionCapture.from_weights(np.full((2, 4, 3, 3), 1 / 3))
+            >>> cap.aggregate("max", layers=[1]).weights(0, 0).shape
+            (3, 3)
+        """
+        made, note = aggregate_stack(self._stack(stack), reduce, layers, heads)
+        return self._derive([made], note, alone=True)
+
     def sinks(self, *, rows: int | None = None, batch: int = 0, stack: str | None = None) -> Sinks:
         """Keys that take most of the mass: at least 0.3 of all weights of a head, added up over its queries.
 
@@ -146,6 +189,34 @@ class Deriving(ABC):
 
         shown, example = self._place(batch, stack)
         return find_sinks(shown, example, rows=rows)
+
+    def patterns(
+        self, *, rows: int | None = None, window: int = 8, batch: int = 0, stack: str | None = None
+    ) -> Patterns:
+        """What every head does, a row per head: entropy, distance, and how much goes where.
+
+        Each column is the mean over the queries that may look at two keys at least; masks and padding are respected.
+        Formulas and sources stand in `attnwidget.analysis.MEASURES`.
+
+        Args:
+            rows: look at no more than so many queries of each head, spread over all of them; None: all of them, or
+                1024 where there are more than 4096. `errors` of the result then says how far off the means may be.
+            window: how far is near, in tokens.
+            batch: which example.
+            stack: name of a stack; the first one if None.
+
+        Returns:
+            A table with `sorted(by=...)`, `similar(layer, head)`, `columns` of float64 (L, H), and `to_pandas()`.
+
+        Raises:
+            IndexError: no such example.
+            KeyError: no such stack.
+            ValueError: rows or window below 1.
+        """
+        from attnwidget.analysis import find_patterns
+
+        shown, example = self._place(batch, stack)
+        return find_patterns(shown, example, rows=rows, window=window)
 
 
 def _in_words(stack: AttentionStack) -> AttentionStack:

@@ -367,7 +367,5 @@ def _check_shapes(
         raise ValueError(f"lse has shape {shape_text(lse)}; expected (batch, heads, queries), here {expected}")
     if sinks is not None and tuple(sinks.shape) != (q.shape[1],):
         raise ValueError(f"sinks have shape {shape_text(sinks)}; expected one per head, here ({q.shape[1]},)")
-    if mask is not None and (mask.n_queries, mask.n_keys) != (q.shape[2], k.shape[2]):
-        raise ValueError(
-            f"the mask is {mask.n_queries} x {mask.n_keys}; expected queries x keys, here {q.shape[2]} x {k.shape[2]}"
-        )
+    if mask is not None:
+        mask.check_fits(*expected, k.shape[2])

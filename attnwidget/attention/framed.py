@@ -160,7 +160,9 @@ class FramedAttention:
         """In a few words, how this layer is kept."""
         count = self.windows.n_examples // self.n_examples
         if count == 1 and not (self._keys < 0).any():
-            return f"{self.windows.detail}, in another order"
+            alike = (self.n_queries, self.n_keys) == (self.windows.n_queries, self.windows.n_keys)
+            order = "in another order" if alike else f"within {self.n_queries} x {self.n_keys}"
+            return f"{self.windows.detail}, {order}"
         size = f"{self.windows.n_queries} x {self.windows.n_keys}"
         return f"{self.windows.detail}, {count} window{'s' * (count != 1)} of {size}"
 

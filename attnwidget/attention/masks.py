@@ -61,6 +61,23 @@ class Mask:
         parts = (self.keys, self.rows, self.bits, self.bias, self.ranges, self.relative)
         return sum(part.nbytes for part in parts if part is not None)
 
+    def check_fits(self, n_examples: int, n_heads: int, n_queries: int, n_keys: int) -> None:
+        """Raise a ValueError unless this is a mask of that size, one for all examples and heads or one for each."""
+        if (self.n_queries, self.n_keys) != (n_queries, n_keys):
+            raise ValueError(
+                f"the mask is {self.n_queries} x {self.n_keys}; expected queries x keys, here {n_queries} x {n_keys}"
+            )
+        by_head = {"bits": self.bits, "bias": self.bias, "ranges": self.ranges, "relative": self.relative}
+        for name, part in {"keys": self.keys, "rows": self.rows, **by_head}.items():
+            if part is None:
+                continue
+            heads = part.shape[1] if name in by_head else 1
+            if part.shape[0] not in (1, n_examples) or heads not in (1, n_heads):
+                raise ValueError(
+                    f"{name!r} of the mask has shape {part.shape}; expected one entry for all of {n_examples} examples "
+                    f"and {n_heads} heads, or one for each"
+                )
+
     @property
     def is_causal(self) -> bool:
         """Whether a rule keeps every query from keys to its right (for square attention)."""

@@ -6,10 +6,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
-from attnwidget.export.look import Palette, Ramp, palette
-from attnwidget.export.ranges import HeadRange, head_range
+import numpy as np
+
+from attnwidget.export.look import Palette, Ramp, head_colour, palette
+from attnwidget.export.quantiles import Ranks
+from attnwidget.export.ranges import HeadRange, around_chance, head_range
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from attnwidget.export.sheet import Sheet
     from attnwidget.export.shown import Shown
 
@@ -29,28 +34,58 @@ class Look:
         return palette(dark=self.shown.dark)
 
     @cached_property
+    def _pictures(self) -> dict[int | None, NDArray[np.floating]]:
+        return {}
+
+    def picture(self, head: int | None = None) -> NDArray[np.floating]:
+        """All of what is shown, or of another head of the layer, exact but pooled where it is long."""
+        if head not in self._pictures:
+            shown = self.shown
+            height, width = len(shown.query_tokens), len(shown.key_tokens)
+            tile = shown.tile(min(height, RANGE_CELLS), min(width, RANGE_CELLS), head) if height and width else None
+            self._pictures[head] = np.zeros((1, 1)) if tile is None else tile.values
+        return self._pictures[head]
+
+    @cached_property
     def head(self) -> HeadRange:
-        """The range of the shown head, exact at any length."""
-        shown = self.shown
-        height, width = len(shown.query_tokens), len(shown.key_tokens)
-        if not height or not width:
-            return HeadRange(0.0, 1.0, 0.0, masked=False)
-        tile = shown.capture.tile(
-            shown.layer, shown.head, height=min(height, RANGE_CELLS), width=min(width, RANGE_CELLS),
-            batch=shown.batch, stack=shown.stack,
-        )  # fmt: skip
-        return head_range(tile.values)
+        """The range of what is shown."""
+        return head_range(self.picture())
 
     @cached_property
     def ramp(self) -> Ramp:
-        """From a weight of the shown head to its colour."""
-        return self.ramp_over(self.head)
+        """From a weight of what is shown to its colour."""
+        return self.ramp_over(self.picture())
 
-    def ramp_over(self, found: HeadRange) -> Ramp:
-        """From a weight to its colour, over the fixed range or that of a head."""
-        shown = self.shown
-        low, high = shown.domain or (found.low, found.high)
-        return Ramp(shown.colormap, shown.scale, low, high, shown.dark)
+    def ramp_over(self, values: NDArray[np.floating]) -> Ramp:
+        """From a weight to its colour, over the fixed range or that of a head: `js/src/ramp.ts` in Python.
+
+        Args:
+            values: a picture of the whole head.
+        """
+        shown, found = self.shown, head_range(values)
+        if shown.unit is not None:
+            low, high = shown.domain or around_chance(max(2.0, found.high * shown.unit))
+            colormap = ("berlin" if shown.dark else "vik") if shown.diverging == "auto" else shown.diverging
+            return Ramp(colormap, "log", low / shown.unit, high / shown.unit, shown.dark)
+        by_rank = shown.scale == "quantile"
+        low, high = shown.domain or ((0.0, found.largest or 1.0) if by_rank else (found.low, found.high))
+        return Ramp(shown.colormap, shown.scale, low, high, shown.dark, Ranks(values) if by_rank else None)
+
+    def hue(self, head: int | None) -> str:
+        """The colour of the lines of a head; of many heads as one that of the text."""
+        if head is None and self.shown.aggregate:
+            return self.palette.ink
+        return head_colour(self.shown.head if head is None else head, dark=self.shown.dark)
+
+    @cached_property
+    def drawn_ramp(self) -> Ramp:
+        """The ramp of the heads that are drawn together: that of the widest range."""
+        return max((self.ramp_over(self.picture(head)) for head in self.shown.drawn), key=lambda ramp: ramp.high)
+
+    @cached_property
+    def drawn_largest(self) -> float:
+        """The largest weight of these heads, which may lie above."""
+        return max(head_range(self.picture(head)).largest for head in self.shown.drawn)
 
 
 @dataclass(frozen=True)
@@ -76,9 +111,12 @@ class Drawn:
         bottom: likewise.
         note: what is shown and what is left out, said beside the title of the panel.
         words: what the legend says besides scale and range: how pairs were pooled, for example.
-        ranges: what the range of the colours is of: "this head" or "each head".
+        ranges: what the range of the colours is of: "this head", "these heads" or "each head".
         opacity: a colour, where weights are shown as its opacity; None where they have the colours of the map.
+        scaled: whether the opacity follows the scale; else it is the weight over the top of the range.
         masked: how what the mask forbids looks, "hatched" or "plain"; "" where there is nothing of the kind.
+        of: which heads these are, where they are not what the title names.
+        bare: whether nothing on the figure has the colour or opacity of a weight.
     """
 
     right: float
@@ -87,7 +125,10 @@ class Drawn:
     words: tuple[str, ...] = ()
     ranges: str = "this head"
     opacity: str | None = None
+    scaled: bool = False
     masked: str = ""
+    of: str = ""
+    bare: bool = False
 
 
 class Painter(Protocol):

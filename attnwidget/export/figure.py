@@ -73,9 +73,11 @@ def save_figure(
     with one_warning_for_glyphs(drawn=kind == "png"):
         drawn = paint(sheet, shown, look, Area(_MARGIN, _MARGIN + title_height(shown), room))
         if width is None:
-            sheet.narrow(max(72 * _LEAST_WIDTH, drawn.right + _MARGIN))
+            # What is shown is said beside the title, and must not be what is cut off.
+            said = sheet.text_width(" · ".join(filter(None, [title, drawn.note])))
+            sheet.narrow(max(72 * _LEAST_WIDTH, drawn.right + _MARGIN, said + 2 * _MARGIN + 1))
         room = sheet.width - 2 * _MARGIN
-        draw_title(sheet, look, title, drawn.note, _MARGIN, _MARGIN, room)
+        draw_title(sheet, look, title, drawn, _MARGIN, _MARGIN, room)
         bottom = draw_legend(sheet, look, drawn, _MARGIN, drawn.bottom + 14, room)
         sheet.write(target, kind, bottom + _MARGIN, f"{shown.title} · {title}")
 

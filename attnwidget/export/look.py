@@ -17,6 +17,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from attnwidget.export.quantiles import Ranks
+
 LOG_SPAN = 1e-4
 """On the log scale a range that starts at 0 starts four decades under its top instead."""
 _DARKEST = 0.04045
@@ -24,6 +26,12 @@ _DARKEST = 0.04045
 _MIDDLE = 0.179
 """The luminance that black and white are equally far from."""
 _TABLES = Path(__file__).with_name("colormaps.json")
+DIVERGING = ("vik", "berlin")
+"""Colour maps with their neutral colour in the middle."""
+_HUES = 11
+_LIGHTNESS = {False: (0.52, 0.64, 0.4), True: (0.7, 0.86, 0.54)}
+"""Of the colours of heads, medium, light and dark, by whether the page is dark."""
+_CHROMA = 0.15
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,8 @@ def _tables() -> dict[str, NDArray[np.uint8]]:
 def colours_of(colormap: str, *, dark: bool) -> NDArray[np.uint8]:
     """The 256 colours of a map, uint8 (256, 3), from the end that zero has: the one nearest to the page.
 
-    Sources: oslo from Crameri (2018), "Scientific colour maps", zenodo.1243862; the others from matplotlib.
+    Diverging maps are the same on every page: what lies below the centre keeps its hue. Sources: oslo, vik and berlin
+    from Crameri (2018), "Scientific colour maps", zenodo.1243862; the others from matplotlib.
 
     Raises:
         ValueError: no such colour map.
@@ -90,7 +99,7 @@ def colours_of(colormap: str, *, dark: bool) -> NDArray[np.uint8]:
     tables = _tables()
     if colormap not in tables:
         raise ValueError(f"there is no colour map {colormap!r} for figures: expected one of {', '.join(tables)}")
-    return tables[colormap] if dark else tables[colormap][::-1]
+    return tables[colormap] if dark or colormap in DIVERGING else tables[colormap][::-1]
 
 
 @dataclass(frozen=True)
@@ -99,10 +108,11 @@ class Ramp:
 
     Attributes:
         colormap: name of the colour map.
-        scale: "linear", "sqrt" or "log".
+        scale: "linear", "sqrt", "log" or "quantile".
         low: the weight at the first colour.
         high: the weight at the last colour.
         dark: whether the page is dark.
+        ranks: with the quantile scale, of the weights that are ranked.
     """
 
     colormap: str
@@ -110,15 +120,18 @@ class Ramp:
     low: float
     high: float
     dark: bool
+    ranks: Ranks | None = None
 
     @property
     def ends(self) -> tuple[float, float]:
         """The two weights at the ends of the ramp, as the scale takes them."""
-        return (max(self.low, self.high * LOG_SPAN) if self.scale == "log" else self.low), self.high
+        return (self.low or self.high * LOG_SPAN) if self.scale == "log" else self.low, self.high
 
     def positions(self, weights: NDArray[np.floating]) -> NDArray[np.float64]:
         """Where weights fall on the ramp, from 0 to 1; NaN where they are not a number."""
         low, high = self.ends
+        if self.ranks is not None:
+            return self.ranks.places(weights, low, high)
         clipped = np.clip(np.asarray(weights, dtype=np.float64), low, high)
         if self.scale == "log":
             found: NDArray[np.float64] = np.log(clipped / low) / math.log(high / low)
@@ -129,6 +142,8 @@ class Ramp:
     def weight_at(self, position: float) -> float:
         """The weight at a place of the ramp: the inverse of `positions`."""
         low, high = self.ends
+        if self.ranks is not None:
+            return self.ranks.weight_at(position, low, high)
         if self.scale == "log":
             return float(low * (high / low) ** position)
         return float(low + (high - low) * (position**2 if self.scale == "sqrt" else position))
@@ -175,14 +190,17 @@ def ink_on(rgb: NDArray[np.uint8]) -> str:
 
 
 def head_colour(head: int, *, dark: bool) -> str:
-    """One hue per head, far apart for neighbours, equally light for all: an Oklch colour as `#rrggbb`.
+    """One colour per head as `#rrggbb`: neighbours far apart in hue, another lightness after every turn of the circle.
 
-    Source of the conversion: Ottosson (2020), "A perceptual color space for image processing". What lies outside of
-    sRGB is clipped per channel, as browsers do on a canvas.
+    Source of the conversion from Oklch: Ottosson (2020), "A perceptual color space for image processing". What lies
+    outside of sRGB is clipped per channel, as browsers do on a canvas.
     """
-    hue = math.radians(round((250 + head * 137.508) % 360, 1))
-    lightness, chroma = (0.78, 0.14) if dark else (0.52, 0.16)
-    a, b = chroma * math.cos(hue), chroma * math.sin(hue)
+    turn = head // _HUES
+    lightness = _LIGHTNESS[dark][turn % 3]
+    # Medium ones lie between the hues of the others; from the 34th head on, hues lie in between again.
+    shift = (0 if turn % 3 else 0.5) + turn // 3 / 4
+    hue = math.radians(round((31.5 + (head * 3 % _HUES + shift) * (360 / _HUES)) % 360, 1))
+    a, b = _CHROMA * math.cos(hue), _CHROMA * math.sin(hue)
     cone = np.array([
         lightness + 0.3963377774 * a + 0.2158037573 * b,
         lightness - 0.1055613458 * a - 0.0638541728 * b,

@@ -21,15 +21,18 @@ if TYPE_CHECKING:
 
 MOST_IN_CSV = 2**20
 """Numbers that are written as text, at most: about 12 MB."""
-NORMALISATION = "weights after the softmax, as the model used them"
+WEIGHTS = "weights after the softmax"
+AS_THEY_ARE = "as the model used them"
+LIFT = "lift over uniform: weights after the softmax, times the keys that the query may look at"
 
 
 @dataclass(frozen=True)
 class Numbers:
-    """The weights of one head in a window.
+    """The weights, or the lift, of one head or of many as one, in a window.
 
     Attributes:
-        values: float32 (queries, keys); NaN where the mask forbids, infinity where the model overflowed.
+        values: float32 (queries, keys); NaN where the mask forbids and of hidden keys, infinity where the model
+            overflowed.
         queries: what stands for each row: its index and its token, `7 it`.
         keys: likewise, for each column.
         first: the query of the first row and the key of the first column.
@@ -54,6 +57,8 @@ def numbers_of(shown: Shown) -> Numbers:
         MemoryError: they would take more than half of the free memory.
     """
     values = shown.weights(shown.queries, shown.keys)
+    if shown.unit is not None:
+        values *= shown.unit
     queries = _names(shown.query_labels, shown.queries)
     keys = _names(shown.key_labels, shown.keys)
     return Numbers(values, queries, keys, (shown.queries[0], shown.keys[0]), _about(shown))
@@ -85,18 +90,14 @@ def save_csv(shown: Shown, target: str | os.PathLike[str] | IO[str] | IO[bytes])
 def _csv(shown: Shown) -> str:
     sides = shown.queries[1] - shown.queries[0], shown.keys[1] - shown.keys[0]
     if sides[0] * sides[1] > MOST_IN_CSV:
-        place = (
-            f"layer={shown.layer}, head={shown.head}, queries={shown.queries}, keys={shown.keys}, "
-            f"batch={shown.batch}, stack={shown.stack!r}"
-        )
         raise ValueError(
             f"the window has {sides[0]:,} × {sides[1]:,} numbers, and a CSV file at most {MOST_IN_CSV:,}: look at a "
-            f"part of it (`view.window`), or save the array, numpy.save(path, cap.weights({place}))"
+            "part of it (`view.window`), or save the array, numpy.save(path, view.numbers().values)"
         )
     numbers = numbers_of(shown)
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
-    writer.writerow([f"# {numbers.about}; empty: not allowed by the mask"])
+    writer.writerow([f"# {numbers.about}; empty: {shown.forbidden_words}"])
     writer.writerow(["query \\ key", *numbers.keys])
     for name, row in zip(numbers.queries, numbers.values, strict=True):
         writer.writerow([name, *("" if np.isnan(value) else str(value) for value in row)])
@@ -112,4 +113,7 @@ def _about(shown: Shown) -> str:
     ranges = [
         f"{side} {start} to {stop - 1}" for side, (start, stop) in (("queries", shown.queries), ("keys", shown.keys))
     ]
-    return visible(" · ".join([shown.title, *ranges, NORMALISATION]))
+    made = shown.made_words
+    as_it_is = not (made or shown.aggregate or shown.unit)
+    what = LIFT if shown.unit else WEIGHTS
+    return visible(" · ".join([shown.title, *ranges, f"{what}, {AS_THEY_ARE}" if as_it_is else what, *made]))

@@ -9,13 +9,14 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from attnwidget.export.embedding import Embedded, Head, embed_page
+from attnwidget.export.embedding import Embedded, embed_page
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
 
     from attnwidget.attention import AttentionCapture
+    from attnwidget.export.shown import Shown
 
 MAX_BYTES = 8_000_000
 """Of weights in a page, unless somebody says otherwise."""
@@ -31,11 +32,13 @@ class StaticView:
     Attributes:
         html: all of it, weights and script included.
         embedded: what is stored of the capture, and what is left out.
+        summary: what the capture is, in a sentence.
     """
 
-    def __init__(self, html: str, embedded: Embedded) -> None:
+    def __init__(self, html: str, embedded: Embedded, summary: str) -> None:
         self.html = html
         self.embedded = embedded
+        self.summary = summary
 
     def _repr_html_(self) -> str:
         return self.html
@@ -45,7 +48,7 @@ class StaticView:
 
 
 def static_view(
-    capture: AttentionCapture,
+    shown: Shown,
     state: Mapping[str, Any],
     *,
     max_bytes: int = MAX_BYTES,
@@ -54,7 +57,7 @@ def static_view(
     """Make a view that needs nothing but a browser.
 
     Args:
-        capture: what is shown.
+        shown: what the view shows.
         state: the traits of the view, `meta` among them.
         max_bytes: the most that the weights may take, as they are stored in the page.
         told: called with how many heads are done, and how many there are.
@@ -65,9 +68,8 @@ def static_view(
     """
     if isinstance(max_bytes, bool) or not isinstance(max_bytes, int) or max_bytes <= 0:
         raise ValueError(f"max_bytes is {max_bytes!r}; expected a number of bytes above 0")
-    first = Head(state["stack"], state["batch"], state["layer"], state["head"])
-    embedded = embed_page(capture, first, int(max_bytes / _OVERHEAD), told)
-    summary = summary_of(capture)
+    embedded = embed_page(shown, int(max_bytes / _OVERHEAD), told)
+    summary = summary_of(shown.capture)
     fragment = Template((_HERE / "fragment.html").read_text(encoding="utf-8")).substitute(
         words=html.escape(embedded.words),
         summary=html.escape(summary),
@@ -78,10 +80,10 @@ def static_view(
         # What a kernel would send: of a page that is passed on, figures and numbers are saved as well.
         module=(_STATIC / "kernel.js").read_text(encoding="utf-8"),
     )
-    return StaticView(fragment, embedded)
+    return StaticView(fragment, embedded, summary)
 
 
-def write_page(path: str | os.PathLike[str], capture: AttentionCapture, view: StaticView) -> Path:
+def write_page(path: str | os.PathLike[str], view: StaticView) -> Path:
     """Write one page that holds a view.
 
     Raises:
@@ -89,7 +91,7 @@ def write_page(path: str | os.PathLike[str], capture: AttentionCapture, view: St
     """
     target = Path(path).expanduser()
     page = Template((_HERE / "page.html").read_text(encoding="utf-8"))
-    target.write_text(page.substitute(title=html.escape(summary_of(capture)), fragment=view.html), encoding="utf-8")
+    target.write_text(page.substitute(title=html.escape(view.summary), fragment=view.html), encoding="utf-8")
     return target
 
 

@@ -30,12 +30,20 @@ class HeadRange:
         high: the weight of the last colour.
         largest: the largest weight, which may lie above.
         masked: whether the mask forbids some pair.
+        sinks: columns of the picture that are left out of the range.
     """
 
     low: float
     high: float
     largest: float
     masked: bool
+    sinks: tuple[int, ...] = ()
+
+
+def around_chance(lift: float) -> tuple[float, float]:
+    """A range of lift that is as far below chance as above it."""
+    most = float(f"{max(1.1, lift):.3g}")
+    return 1 / most, most
 
 
 def head_range(values: NDArray[np.floating]) -> HeadRange:
@@ -55,4 +63,5 @@ def head_range(values: NDArray[np.floating]) -> HeadRange:
     best = np.sort(best[best > 0])
     largest = float(known.max(initial=0))
     high = float(best[min(len(best) - 1, math.ceil(len(best) * _QUANTILE) - 1)]) if len(best) else largest
-    return HeadRange(0.0, max(high, largest * _LEAST) or 1.0, largest, bool(np.isnan(values).any()))
+    masked, sinks = bool(np.isnan(values).any()), tuple(np.flatnonzero(sink).tolist())
+    return HeadRange(0.0, max(high, largest * _LEAST) or 1.0, largest, masked, sinks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+Points: TypeAlias = "Sequence[tuple[float, float]]"
 SIZE = 8.0
 """Of the text, in points."""
 _RENDERING = threading.Lock()
@@ -97,16 +98,28 @@ class Sheet:
         return f"{text[:low]}…"
 
     def wrapped(self, parts: Sequence[str], room: float, size: float = SIZE, between: str = " · ") -> Iterator[str]:
-        """The parts one after another, on as many lines as they need; a part is broken only if it fills a line."""
+        """The parts one after another, on as many lines as they need; one that fills more than a line between words."""
         line = ""
         for part in parts:
             longer = f"{line}{between}{part}" if line else part
-            if line and self.text_width(longer, size) > room:
-                yield line
-                longer = part
+            if self.text_width(longer, size) > room:
+                if line:
+                    yield line
+                *full, longer = self._broken(part, room, size)
+                yield from full
             line = longer
         if line:
-            yield self.elided(line, room, size)
+            yield line
+
+    def _broken(self, text: str, room: float, size: float) -> list[str]:
+        lines = [""]
+        for word in text.split(" "):
+            longer = f"{lines[-1]} {word}".lstrip()
+            if lines[-1] and self.text_width(longer, size) > room:
+                lines.append(word)
+            else:
+                lines[-1] = longer
+        return [self.elided(line, room, size) for line in lines]
 
     def text(
         self,
@@ -171,25 +184,28 @@ class Sheet:
 
         self._axes.add_patch(Polygon(points, closed=True, facecolor=fill, edgecolor="none", zorder=self._next()))
 
+    def shapes(self, shapes: Sequence[Points], colours: Sequence[str], alphas: Sequence[float]) -> None:
+        """Filled polygons, each over those before it."""
+        from matplotlib.collections import PolyCollection
+        from matplotlib.colors import to_rgba
+
+        faces = [to_rgba(colour, alpha) for colour, alpha in zip(colours, alphas, strict=True)]
+        drawn = PolyCollection(shapes, facecolors=faces, edgecolors="none", zorder=self._next())
+        self._axes.add_collection(drawn, autolim=False)
+
     def curves(
-        self,
-        ends: Sequence[tuple[float, float]],
-        x: tuple[float, float],
-        colour: str,
-        alphas: Sequence[float],
-        widths: Sequence[float],
+        self, curves: Sequence[Points], colours: Sequence[str], alphas: Sequence[float], widths: Sequence[float]
     ) -> None:
-        """Curves from (x[0], end[0]) to (x[1], end[1]) that leave and arrive level."""
+        """Cubic curves, each over those before it: start, two control points, end."""
         from matplotlib.collections import PathCollection
         from matplotlib.colors import to_rgba
         from matplotlib.path import Path
 
-        bend = (x[1] - x[0]) * 0.45
         kinds = [Path.MOVETO, Path.CURVE4, Path.CURVE4, Path.CURVE4]
-        paths = [Path([(x[0], a), (x[0] + bend, a), (x[1] - bend, b), (x[1], b)], kinds) for a, b in ends]
         drawn = PathCollection(
-            paths, facecolors="none", edgecolors=[to_rgba(colour, alpha) for alpha in alphas], linewidths=widths,
-            zorder=self._next(), transform=self._axes.transData,
+            [Path(points, kinds) for points in curves], facecolors="none",
+            edgecolors=[to_rgba(colour, alpha) for colour, alpha in zip(colours, alphas, strict=True)],
+            linewidths=widths, zorder=self._next(), transform=self._axes.transData,
         )  # fmt: skip
         self._axes.add_collection(drawn, autolim=False)
 

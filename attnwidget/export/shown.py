@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attnwidget.export.words import labels_of, named, visible
+from attnwidget.export.words import counted, labels_of, named, visible
+from attnwidget.widget.measures import measured
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from attnwidget.attention import AttentionCapture, AttentionStack, Tokens
+    from attnwidget.attention import AttentionCapture, AttentionStack, Tile, Tokens
+    from attnwidget.widget.parsing import Aggregate
 
 Span = tuple[int, int]
+_NAMED = 4
+"""So many keys or heads are named; more are counted."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,7 @@ class Gaze:
         side: "query" or "key", the end that is fixed.
         index: which token that is.
         other: the other end, if a pair is locked.
-        values: float32, a weight per token of the other side; NaN where the mask forbids.
+        values: float32, per token of the other side as `Shown.weights` has them; NaN where the mask forbids.
     """
 
     side: str
@@ -39,22 +43,33 @@ class Gaze:
 class Shown:
     """The state of a view, and the questions that a figure asks.
 
+    Weights are on the scale of [0, 1] in which the page has them too: of lift, divided by the number of keys. What is
+    printed is multiplied by `unit`.
+
     Attributes:
-        capture: what is shown.
+        capture: what is shown: without hidden keys, and in words.
         stack: name of the stack.
         batch: the example.
         layer: the layer.
         head: the head.
-        heads: the heads drawn together in the lines, the one above among them or not; empty: that one alone.
+        heads: the heads drawn together in lines and graph, the one above among them or not; empty: that one alone.
+        aggregate: many heads shown as one in every panel but the grid; None: heads as they are.
         query: the locked query, or None.
         key: the locked key, or None.
         window: queries [q0, q1) and keys [k0, k1) as (q0, q1, k0, k1); None for all of the head.
         direction: whether the text is shaded "from" a token as a query or "to" it as a key.
-        threshold: lines under this weight are not drawn.
-        scale: "linear", "sqrt" or "log".
-        domain: the weights at the ends of the colour map; None: the head's own range.
+        threshold: which lines and arcs are drawn: a weight, or a mass.
+        threshold_kind: "weight" or "mass".
+        measure: "weight" or "lift".
+        scale: "linear", "sqrt", "log" or "quantile".
+        domain: the weights at the ends of the colour map, of lift (1 / c, c); None: the head's own range.
         colormap: its name.
+        diverging: the colour map of lift: "vik", "berlin", or "auto" for the one whose middle is nearer to the page.
+        components: order of the components in the detail: by "size", or by "index".
         dark: whether the page is dark.
+        words: whether the tokens are words.
+        hidden: keys that are left out, as they read: `0 "[CLS]"`.
+        arranged: whether the grid of the view is sorted, filtered or coloured by measures of heads.
     """
 
     capture: AttentionCapture
@@ -63,15 +78,62 @@ class Shown:
     layer: int = 0
     head: int = 0
     heads: tuple[int, ...] = ()
+    aggregate: Aggregate | None = None
     query: int | None = None
     key: int | None = None
     window: tuple[int, int, int, int] | None = None
     direction: str = "from"
     threshold: float = 0.0
+    threshold_kind: str = "weight"
+    measure: str = "weight"
     scale: str = "sqrt"
     domain: tuple[float, float] | None = None
     colormap: str = "oslo"
+    diverging: str = "auto"
+    components: str = "size"
     dark: bool = False
+    words: bool = False
+    hidden: tuple[str, ...] = ()
+    arranged: bool = False
+
+    @cached_property
+    def source(self) -> AttentionCapture:
+        """What answers for heads: weights, or lift."""
+        return measured(self.capture, self.measure)
+
+    @cached_property
+    def _many(self) -> AttentionCapture | None:
+        """What answers for many heads as one."""
+        one = self.aggregate
+        if one is None:
+            return None
+        return self.source.aggregate(one.reduce, layers=one.layers, heads=one.heads, stack=self.stack)
+
+    def asked(self, head: int | None = None) -> tuple[AttentionCapture, int, int]:
+        """Whom to ask about a head of the layer, or what is shown if None: a capture, a layer and a head of it."""
+        if head is None and self._many is not None:
+            return self._many, 0, 0
+        return self.source, self.layer, self.head if head is None else head
+
+    @property
+    def drawn(self) -> tuple[int | None, ...]:
+        """The heads of lines and graph; None is what is shown."""
+        return (None,) if self.aggregate or not self.heads else self.heads
+
+    @property
+    def unit(self) -> int | None:
+        """What lift is divided by; None of weights."""
+        return len(self.key_tokens) if self.measure == "lift" else None
+
+    @property
+    def ranges(self) -> str:
+        """What the range of the colours is of."""
+        return "these heads" if self.aggregate else "this head"
+
+    @property
+    def by_mass(self) -> bool:
+        """Whether the threshold is a mass. Rows of lift have none."""
+        return self.threshold_kind == "mass" and self.unit is None
 
     @property
     def attention(self) -> AttentionStack:
@@ -125,14 +187,44 @@ class Shown:
         return visible(" · ".join([self.capture.model, self.stack, *example, self.head_words]))
 
     @property
+    def made_words(self) -> tuple[str, ...]:
+        """What was made of the weights before they are shown: words, hidden keys."""
+        words = ["words: sums over keys, means over queries"] if self.words else []
+        if self.hidden:
+            more = len(self.hidden) - _NAMED
+            names = ", ".join(self.hidden[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+            words.append(f"rows renormalised without key{'s' * (len(self.hidden) > 1)} {visible(names)}")
+        return tuple(words)
+
+    @property
+    def forbidden_words(self) -> str:
+        """What cells without a weight are."""
+        return "not allowed by the mask" + (", or hidden" if self.hidden else "")
+
+    @property
     def head_words(self) -> str:
-        """`layer 3 head 5`, and their numbers in the model where only some were kept."""
-        info = self.attention.infos[self.layer]
-        layer, head = info.number, info.picked[self.head] if info.picked else None
-        return (
-            f"layer {self.layer}{'' if layer in (None, self.layer) else f' (of the model: {layer})'} "
-            f"head {self.head}{'' if head in (None, self.head) else f' (of the model: {head})'}"
-        )
+        """`layer 3 head 5`, with their numbers in the model where some were kept; or `mean of 12 heads, layer 3`."""
+        many = self.aggregate
+        if many is None:
+            picked = self.attention.infos[self.layer].picked
+            return f"{self._layer_words} {_kept('head', self.head, picked[self.head] if picked else None)}"
+        whole = many.count == self.attention.n_layers * self.attention.n_heads
+        every = "all " if whole and many.count > 1 else ""
+        words = f"{many.reduce} {'of' if many.reduce == 'mean' else 'over'} {every}" + counted(many.count, "head")
+        return words if whole else f"{words}, {self._layer_words}"
+
+    @property
+    def drawn_words(self) -> str:
+        """Likewise, of what lines and graph draw: `layer 3 heads 0, 2, 5`."""
+        if len(self.drawn) == 1 and self.drawn[0] in (None, self.head):
+            return self.head_words
+        if len(self.drawn) > _NAMED:
+            return f"{self._layer_words}, {counted(len(self.drawn), 'head')}"
+        return f"{self._layer_words} head{'s' * (len(self.drawn) > 1)} {', '.join(map(str, self.drawn))}"
+
+    @property
+    def _layer_words(self) -> str:
+        return _kept("layer", self.layer, self.attention.infos[self.layer].number)
 
     @property
     def window_words(self) -> str:
@@ -155,28 +247,37 @@ class Shown:
             parts.append(f"key {named(self.key_labels, self.key)}")
         return " → ".join(parts)
 
-    @cached_property
-    def pair_weight(self) -> float | None:
+    def pair_weight(self, head: int | None = None) -> float | None:
         """The weight of the locked pair; NaN where the mask forbids it; None where no pair is locked."""
         if self.query is None or self.key is None:
             return None
-        return float(self.weights((self.query, self.query + 1), (self.key, self.key + 1))[0, 0])
+        return float(self.weights((self.query, self.query + 1), (self.key, self.key + 1), head)[0, 0])
 
     def weights(self, queries: Span, keys: Span, head: int | None = None) -> NDArray[np.float32]:
-        """A block of the head, float32: NaN where the mask forbids, infinity where the model overflowed.
+        """A block of a head, float32: NaN where the mask forbids, infinity where the model overflowed.
 
         Args:
             queries: which rows, half-open.
             keys: which columns, half-open.
-            head: another head of the layer; the shown one if None.
+            head: another head of the layer; what is shown if None.
         """
-        chosen = self.head if head is None else head
-        found = self.capture.weights(self.layer, chosen, queries=queries, keys=keys, batch=self.batch, stack=self.stack)
-        allowed = self.capture.allowed(
-            self.layer, chosen, queries=queries, keys=keys, batch=self.batch, stack=self.stack
-        )
+        capture, layer, chosen = self.asked(head)
+        where: Any = {"queries": queries, "keys": keys, "batch": self.batch, "stack": self.stack}
+        found = capture.weights(layer, chosen, **where)
         found = np.where(np.isfinite(found), found, np.float32(np.inf))
-        return np.where(allowed, found, np.float32(np.nan))
+        return np.where(capture.allowed(layer, chosen, **where), found, np.float32(np.nan))
+
+    def tile(self, height: int, width: int, head: int | None = None, **where: Any) -> Tile:  # noqa: ANN401 - see below
+        """A pooled rectangle, as `AttentionCapture.tile` takes it and has it: of what is shown, or of a head."""
+        capture, layer, chosen = self.asked(head)
+        return capture.tile(layer, chosen, height=height, width=width, batch=self.batch, stack=self.stack, **where)
+
+    def thumbnail(self, layer: int, head: int, most: int, rows: int | None) -> Tile:
+        """A small picture of one head of the stack, whatever is shown."""
+        height, width = len(self.query_tokens), len(self.key_tokens)
+        return self.source.tile(
+            layer, head, height=min(height, most), width=min(width, most), batch=self.batch, stack=self.stack, rows=rows
+        )
 
     def gaze(self, head: int | None = None) -> Gaze | None:
         """What the locked token looks at, or what looks at it; None where no token is locked."""
@@ -187,3 +288,8 @@ class Shown:
             return None
         column = self.weights((0, len(self.query_tokens)), (self.key, self.key + 1), head)[:, 0]
         return Gaze("key", self.key, self.query, column)
+
+
+def _kept(what: str, place: int, number: int | None) -> str:
+    """A layer or head, and its number in the model where only some were kept."""
+    return f"{what} {place}{'' if number in (None, place) else f' (of the model: {number})'}"

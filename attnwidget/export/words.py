@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ _HIDDEN_SPACES = frozenset("\u00a0\u202f\u3000") | {chr(code) for code in range(
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 _JOINER = "\u200d"
 _LEAST_PLAIN = 1e-4
+_LARGE = 1000
+"""Lift from which it is a whole number."""
 
 
 def format_weight(weight: float) -> str:
@@ -29,8 +32,28 @@ def format_weight(weight: float) -> str:
     return f"{weight:.{2 - int(power)}f}"
 
 
-def format_end(value: float) -> str:
+def format_cell(value: float, unit: int | None, forbidden: str) -> str:
+    """A cell as it is printed: the weight, or with a `unit` the lift, or why there is none.
+
+    Args:
+        value: NaN where the pair is not allowed, infinity where the model overflowed.
+        unit: what lift is divided by; None of weights.
+        forbidden: what is said of pairs that are not allowed.
+    """
+    if math.isnan(value):
+        return forbidden
+    if not math.isfinite(value):
+        return "not a number: the model overflowed"
+    if unit is None:
+        return format_weight(value)
+    lift = value * unit
+    return f"{format_weight(lift) if lift < _LARGE else grouped(round(lift))} × uniform"
+
+
+def format_end(value: float, unit: int | None = None) -> str:
     """A number of a scale or a legend: two significant digits, no trailing zeros."""
+    if unit is not None:
+        return f"{format_end(value * unit)} × uniform"
     if value == 0:
         return "0"
     if value < _LEAST_PLAIN:
@@ -42,6 +65,11 @@ def format_end(value: float) -> str:
 def grouped(number: int) -> str:
     """A whole number, its thousands set apart."""
     return f"{number:,}"
+
+
+def counted(count: int, what: str) -> str:
+    """`1 line`, `2,000 lines`."""
+    return f"{grouped(count)} {what}{'' if count == 1 else 's'}"
 
 
 def visible(text: str) -> str:

@@ -11,7 +11,7 @@ from attnwidget.attention import CaptureError, DenseAttention, FramedAttention, 
 from attnwidget.attention.protocol import positions_of
 from attnwidget.attention.segmented import SegmentedAttention
 from attnwidget.saving.header import DensePart, FactoredPart, FramedPart, LayerPart, ProbePart, SegmentedPart
-from attnwidget.saving.masks import MaskWriter, check_broadcast, read_mask
+from attnwidget.saving.masks import MaskWriter, read_mask
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -100,8 +100,6 @@ class LayerReader:
             return self._framed(part)
         if isinstance(part, SegmentedPart):
             parts = [self._factored(each) for each in part.parts]
-            for each in parts:
-                self._checked(each)
             return self._checked(SegmentedAttention(parts, self._mask(part.mask), self._probe(part.probe)))
         if isinstance(part, DensePart):
             weights = self._reader.read(part.arrays, "weights")
@@ -162,13 +160,8 @@ class LayerReader:
         return Probe(values, rows.astype(np.intp), outputs, part.epsilon, part.kept)
 
     def _checked(self, layer: Attention) -> Attention:
-        mask = layer.mask
-        if mask is not None:
-            if (mask.n_queries, mask.n_keys) != (layer.n_queries, layer.n_keys):
-                raise CaptureError(
-                    f"a mask is {mask.n_queries} x {mask.n_keys} and its layer {layer.n_queries} x {layer.n_keys}"
-                )
-            check_broadcast(mask, layer.n_examples, layer.n_heads)
+        if layer.mask is not None:
+            layer.mask.check_fits(layer.n_examples, layer.n_heads, layer.n_queries, layer.n_keys)
         if layer.probe is not None and not _fits(layer.probe, layer):
             raise CaptureError("what a layer can be checked by does not fit its shape")
         return layer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -74,19 +74,6 @@ def read_mask(part: MaskPart, reader: ArrayReader) -> Mask:
         if array is not None and not any(_fits(array.shape, shape) for shape in shapes[name]):
             raise CaptureError(f"{name!r} of a mask of {rows} x {columns} has shape {array.shape}")
     return Mask(rows, columns, part.lowest, part.highest, **arrays)
-
-
-def check_broadcast(mask: Mask, n_examples: int, n_heads: int) -> None:
-    """Raise unless a mask has one entry for all examples and heads, or one for each."""
-    wide: dict[str, Any] = {name: getattr(mask, name) for name in _DTYPES}
-    for name, array in wide.items():
-        if array is None:
-            continue
-        heads = array.shape[1] if name in ("bits", "bias", "ranges", "relative") else 1
-        if array.shape[0] not in (1, n_examples) or heads not in (1, n_heads):
-            raise CaptureError(
-                f"{name!r} of a mask has shape {array.shape}; expected one for {n_examples} examples of {n_heads} heads"
-            )
 
 
 def _fits(shape: tuple[int, ...], expected: tuple[int, ...]) -> bool:

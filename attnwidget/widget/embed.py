@@ -8,8 +8,10 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from attnwidget.attention import Comparison
 from attnwidget.widget.codes import CodeType, encode
 from attnwidget.widget.measures import measured
+from attnwidget.widget.parsing import EXCESS
 from attnwidget.widget.protocol import EMBED_BUDGET, EXACT_CELLS, PROTOCOL_VERSION, SAMPLE_ROWS, THUMBNAIL, TILE
 
 if TYPE_CHECKING:
@@ -60,29 +62,31 @@ def pack(
     Returns:
         The `embed` trait: a zlib stream of header and tiles, as the README beside this file says.
     """
-    capture = measured(capture, measure)
     shown, most = capture.stacks[stack], MAX_PAIRS // haste
     n_queries, n_keys = len(shown.query_tokens[batch]), len(shown.key_tokens[batch])
     tiles: list[dict[str, Any]] = []
     bodies: list[bytes] = []
     offset = used = pairs = 0
-    for wanted in _wanted((shown.n_layers, shown.n_heads), (n_queries, n_keys), layer, head, most):
+    captures = {measure: measured(capture, measure)}
+    for name, kind, wanted in _parts(capture, stack, measure, batch, layer, head, most):
         pairs += wanted.pairs
         if pairs > most:
             break
-        pooled = capture.tile(
+        if kind not in captures:
+            captures[kind] = measured(capture, kind)
+        pooled = captures[kind].tile(
             wanted.layer, wanted.head,
             height=min(wanted.side, n_queries), width=min(wanted.side, n_keys), rows=wanted.rows,
-            batch=batch, stack=stack,
+            batch=batch, stack=name,
         )  # fmt: skip
         body = encode(pooled.values, wanted.dtype).tobytes()
         entry = {
-            "stack": stack, "batch": batch, "layer": wanted.layer, "head": wanted.head,
+            "stack": name, "batch": batch, "layer": wanted.layer, "head": wanted.head,
             "queries": [0, n_queries], "keys": [0, n_keys], "height": pooled.height, "width": pooled.width,
             "reduce": "max", "dtype": wanted.dtype, "rows": pooled.rows, "offset": offset,
         }  # fmt: skip
-        if measure != "weight":
-            entry["measure"] = measure
+        if kind != "weight":
+            entry["measure"] = kind
         # Each tile compressed alone, with its header entry, costs more than all of them together: an upper bound.
         used += len(zlib.compress(body + json.dumps(entry).encode(), 1))
         if used > budget:
@@ -97,6 +101,28 @@ def seal(tiles: Sequence[dict[str, Any]], bodies: Iterable[bytes], level: int = 
     """The `embed` trait of these tiles: header entries, and their codes one after another."""
     header = json.dumps({"version": PROTOCOL_VERSION, "tiles": tiles}, separators=(",", ":")).encode()
     return zlib.compress(struct.pack("<I", len(header)) + header + b"".join(bodies), level)
+
+
+def _parts(
+    capture: AttentionCapture, stack: str, measure: str, batch: int, layer: int, head: int, most: int
+) -> Iterator[tuple[str, str, _Wanted]]:
+    """Heads to pack, each with its stack and measure.
+
+    Of a comparison the locked head of the other side comes after the small pictures and, where the page cannot subtract
+    pair by pair, what each side has more.
+    """
+    shown = capture.stacks[stack]
+    shape = len(shown.query_tokens[batch]), len(shown.key_tokens[batch])
+    beside: list[tuple[str, str]] = []
+    if isinstance(capture, Comparison):
+        beside = [(name, measure) for name in capture.names if name != stack]
+        if max(shape) > TILE:
+            beside += [(name, EXCESS) for name in capture.names]
+    heads = list(_wanted((shown.n_layers, shown.n_heads), shape, layer, head, most))
+    small = 1 + shown.n_layers * shown.n_heads
+    yield from ((stack, measure, each) for each in heads[:small])
+    yield from ((name, kind, heads[0]) for name, kind in beside)
+    yield from ((stack, measure, each) for each in heads[small:])
 
 
 def _wanted(counts: tuple[int, int], shape: tuple[int, int], layer: int, head: int, most: int) -> Iterator[_Wanted]:

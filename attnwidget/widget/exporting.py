@@ -7,7 +7,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 from attnwidget.attention import CaptureError
 from attnwidget.export import Numbers, Shown, numbers_of, python_line, save_csv, save_figure
-from attnwidget.widget.parsing import FigureRequest, RequestError, check_size, parse_figure
+from attnwidget.export.words import label
+from attnwidget.widget.parsing import Aggregate, FigureRequest, RequestError, check_size, parse_figure
 from attnwidget.widget.tilecache import Reply
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from attnwidget.attention import AttentionCapture
     from attnwidget.export import StaticView
+    from attnwidget.widget.lenses import Lenses
 
 _SCREEN_DPI = 96
 """Dots an inch at scale 1."""
@@ -26,13 +28,15 @@ class Exporting:
     """The part of `AttentionWidget` that writes files; it reads the traits of the rest."""
 
     _capture: AttentionCapture | None
+    _lenses: Lenses | None
 
     def static(self, *, max_bytes: int | None = None) -> StaticView:
         """The view as it stands, without a kernel: what a cell shows of it stays, also in pages made of the notebook.
 
-        Selection and every panel work; heads are embedded until `max_bytes` are used, whole ones first, nearest to the
-        locked head first, and a line under the view says what is left out. Weights in it are codes, the square root of
-        each right to 1/256.
+        Selection and linking work, and so does what is made of weights; what needs a kernel (another text, words,
+        hidden keys, query-key detail, measures of heads) says so. What is shown is embedded first, then heads until
+        `max_bytes` are used, whole ones first, nearest to the locked head first, and a line under the view says what is
+        left out. Weights in it are codes, the square root of each right to 1/256; lift is right to 0.02 %.
 
         Args:
             max_bytes: the most that the weights may take, as text; 8 MB if None. The script takes 60 kB more.
@@ -43,11 +47,10 @@ class Exporting:
         """
         from attnwidget.export import MAX_BYTES, static_view
 
-        if self._capture is None:
-            raise CaptureError("this view was closed, and shows nothing any more: run the cell again")
+        shown = self._seen()
         state = {name: getattr(self, name) for name in ("meta", *self._settable()) if name != "layout"}
         state |= {"text": "", "run": {}}  # what could run a text again stays behind
-        return static_view(self._capture, state, max_bytes=MAX_BYTES if max_bytes is None else max_bytes)
+        return static_view(shown, state, max_bytes=MAX_BYTES if max_bytes is None else max_bytes)
 
     def to_html(self, path: str | PathLike[str], *, max_bytes: int | None = None) -> Path:
         """Write the view as it stands into one page that needs no kernel and no network; see `static`.
@@ -64,9 +67,7 @@ class Exporting:
         """
         from attnwidget.export import write_page
 
-        view = self.static(max_bytes=max_bytes)
-        assert self._capture is not None  # noqa: S101 - `static` has looked; this is for the type checker
-        return write_page(path, self._capture, view)
+        return write_page(path, self.static(max_bytes=max_bytes))
 
     def to_png(
         self,
@@ -81,11 +82,12 @@ class Exporting:
 
         Drawn by matplotlib, without a browser: `pip install "attnwidget[figures]"`. The cells of a heatmap have exactly
         the colours of the screen. What has more tokens than the figure has dots is pooled to the dots by the largest
-        weight under each, and the legend says so. The same view gives the same bytes.
+        weight under each, and the legend says so. The same view gives the same bytes. Of a comparison it is the side
+        that `stack` names.
 
         Args:
             path: ends in .png; a file that is there is overwritten. Or a file open for writing bytes.
-            panel: "grid", "heatmap", "lines" or "text".
+            panel: "grid", "heatmap", "lines", "graph", "text" or "detail".
             theme: "light" or "dark"; None: the view's, and light where that is "auto".
             width: in inches; None: what the panel needs, 6.5 at most.
             dpi: dots an inch, from 30 to 1200.
@@ -95,7 +97,7 @@ class Exporting:
 
         Raises:
             ImportError: matplotlib is not installed.
-            ValueError: an argument that makes no sense, or lines of more than 2^24 pairs with no locked token.
+            ValueError: an argument that makes no sense, or lines or arcs of more than 2^24 pairs with no locked token.
             OSError: the file cannot be written.
             CaptureError: the view was closed.
         """
@@ -114,7 +116,7 @@ class Exporting:
 
         Args:
             path: ends in .svg; a file that is there is overwritten. Or a file open for writing bytes.
-            panel: "grid", "heatmap", "lines" or "text".
+            panel: "grid", "heatmap", "lines", "graph", "text" or "detail".
             theme: "light" or "dark"; None: the view's, and light where that is "auto".
             width: in inches; None: what the panel needs, 6.5 at most.
 
@@ -128,11 +130,11 @@ class Exporting:
         return path
 
     def numbers(self) -> Numbers:
-        """The numbers that the view shows: the weights of its head, in its window.
+        """The numbers that the view shows: the weights, or the lift, of its head or aggregate, in its window.
 
         Returns:
-            `values` float32 (queries, keys), NaN where the mask forbids; `queries` and `keys`, what stands for each row
-            and column; `about`, which numbers these are.
+            `values` float32 (queries, keys), NaN where the mask forbids and of hidden keys; `queries` and `keys`, what
+            stands for each row and column; `about`, which numbers these are.
 
         Raises:
             MemoryError: they would take more than half of the free memory.
@@ -143,8 +145,8 @@ class Exporting:
     def to_csv(self, path: str | PathLike[str] | IO[str] | IO[bytes]) -> str | PathLike[str] | IO[str] | IO[bytes]:
         """Write `numbers` as CSV: a line that says what they are, the keys, and a line per query.
 
-        Read it with `pandas.read_csv(path, skiprows=1, index_col=0)`: the same float32. Cells that the mask forbids are
-        empty.
+        Read it with `pandas.read_csv(path, skiprows=1, index_col=0)`: the same float32. Cells that the mask forbids,
+        and those of hidden keys, are empty.
 
         Args:
             path: ends in .csv; a file that is there is overwritten. Or a file open for writing text or bytes.
@@ -169,6 +171,9 @@ class Exporting:
     def _settable(self) -> tuple[str, ...]:
         raise NotImplementedError
 
+    def _through(self, lenses: Lenses) -> AttentionCapture:
+        raise NotImplementedError
+
     def _open(self) -> AttentionCapture:
         if self._capture is None:
             raise CaptureError("this view was closed: show the capture again")
@@ -178,12 +183,31 @@ class Exporting:
         """What the view shows now."""
         if theme not in (None, "light", "dark"):
             raise ValueError(f"theme is {theme!r}: expected 'light', 'dark' or None for that of the view")
+        capture, lenses = self._open(), self._lenses
+        if lenses is None:
+            raise CaptureError("this view was closed: show the capture again")
         view: Any = self
+        keys = capture.stacks[view.stack].key_tokens[view.batch]
+        hidden = [f'{key} "{label(keys.text[key], keys.pieces[key])}"' for key in view.hidden_keys if key < len(keys)]
         return Shown(
-            self._open(), view.stack, view.batch, view.layer, view.head,
-            query=view.query, key=view.key, window=view.window, direction=view.direction, threshold=view.threshold,
-            scale=view.scale, domain=view.domain, colormap=view.colormap, dark=(theme or view.theme) == "dark",
+            self._through(lenses), view.stack, view.batch, view.layer, view.head, tuple(view.heads), self._aggregate(),
+            query=view.query, key=view.key, window=view.window, direction=view.direction,
+            threshold=view.threshold, threshold_kind=view.threshold_kind,
+            measure=view.measure, scale=view.scale, domain=view.domain, colormap=view.colormap,
+            diverging=view.diverging, components=view.components, dark=(theme or view.theme) == "dark",
+            words=view.words, hidden=tuple(hidden),
+            arranged=any((view.sort, view.like, view.filter, view.colour_by)),
         )  # fmt: skip
+
+    def _aggregate(self) -> Aggregate | None:
+        """The heads that are shown as one: `js/src/aggregates.ts` in Python."""
+        view: Any = self
+        if view.aggregate is None:
+            return None
+        stack = self._open().stacks[view.stack]
+        layers = range(stack.n_layers) if view.over == "layers" else [view.layer]
+        heads = view.heads or [view.head] if view.over == "heads" else range(stack.n_heads)
+        return Aggregate(view.stack, view.aggregate, tuple(layers), tuple(heads))
 
     def _answer_figure(self, _capture: AttentionCapture, params: Mapping[str, Any]) -> Reply:
         """What the page asked for as a file, in one buffer."""

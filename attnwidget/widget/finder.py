@@ -9,6 +9,7 @@ import numpy as np
 
 from attnwidget.analysis.definitions import MEASURES
 from attnwidget.analysis.finding import LONG, SAMPLED
+from attnwidget.attention import Comparison
 from attnwidget.widget.parsing import Place, RequestError, integer, parse_place
 from attnwidget.widget.tilecache import Reply
 
@@ -25,6 +26,10 @@ FINDS: Final = (
     *((measure.name, measure.title, measure.unit.replace("share", "")) for measure in MEASURES),
 )
 """What the grid can be sorted, filtered and coloured by: name, title and unit; "" for a share from 0 to 1."""
+MOVED: Final = ("moved", "mass moved between the two", "of each row")
+"""Of a comparison, how far each head differs; its unit keeps it apart from what a head is like."""
+_MOVED_WEIGHTS = 1 << 24
+"""Weights of each side that are looked at for that: in one go, some tenths of a second."""
 LEAST_ROWS = 64
 """Rows of each head that are looked at in any case."""
 
@@ -88,16 +93,25 @@ def pattern_rows(stack: AttentionStack, example: int) -> int | None:
     return rows if rows < last - first else None
 
 
-def pattern_table(patterns: Patterns) -> Reply:
+def finds(capture: AttentionCapture) -> tuple[tuple[str, str, str], ...]:
+    """What the grid can be sorted, filtered and coloured by in a view of this capture."""
+    return (FINDS[0], MOVED, *FINDS[1:]) if isinstance(capture, Comparison) else FINDS
+
+
+def pattern_table(capture: AttentionCapture, patterns: Patterns) -> Reply:
     """The table as it is sent: the README beside this file says how."""
     layers, heads = patterns.sinks.shape
+    columns = dict(patterns.columns)
+    if isinstance(capture, Comparison):
+        keys = max(1, len(capture.aligned_keys))
+        columns[MOVED[0]] = capture.moved(rows=max(1, _MOVED_WEIGHTS // (layers * heads * keys)))
     content = {
         "done": 1,
         "layers": layers,
         "heads": heads,
-        "measures": list(patterns.columns),
+        "measures": list(columns),
         "labels": patterns.labels,
         "rows": None if patterns.exact else patterns.rows,
         "queries": patterns.n_queries,
     }
-    return Reply(content, [np.stack(list(patterns.columns.values())).astype("<f4").tobytes()])
+    return Reply(content, [np.stack(list(columns.values())).astype("<f4").tobytes()])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attnwidget.widget.finder import FINDS
+from attnwidget.attention import Comparison, lacking
+from attnwidget.widget.finder import finds
 from attnwidget.widget.protocol import PROTOCOL_VERSION
 
 if TYPE_CHECKING:
@@ -20,12 +21,18 @@ def describe(capture: AttentionCapture) -> dict[str, Any]:
     Returns:
         The `meta` trait, plain JSON, as the README beside this file says.
     """
-    return {
+    described: dict[str, Any] = {
         "version": PROTOCOL_VERSION,
         "model": capture.model,
-        "measures": [list(find) for find in FINDS],
+        "measures": [list(find) for find in finds(capture)],
         "stacks": [_stack(stack) for stack in capture.stacks.values()],
     }
+    if isinstance(capture, Comparison):
+        described["compare"] = list(capture.names)
+        sides = {"queries": capture.aligned, "keys": capture.aligned_keys}
+        for stack in described["stacks"]:
+            stack["examples"][0]["only"] = {name: list(lacking(aligned)) for name, aligned in sides.items()}
+    return described
 
 
 def _stack(stack: AttentionStack) -> dict[str, Any]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from attnwidget.attention import AttentionCapture, AttentionStack
 
 REDUCTIONS = ("max", "mean")
+EXCESS = "excess"
+"""What one side of a comparison gives more than the other: a measure that is asked for beside that of the view."""
 MARGINAL_ROWS = 1024
 """Queries whose whole rows are looked at, for each of the two marginals, at most."""
 MAX_REFINED_CELLS = 1 << 20
@@ -207,7 +209,7 @@ def integer(request: Mapping[str, Any], name: str) -> int:
 
 def measure_of(params: Mapping[str, Any]) -> str:
     """What is asked about: weights, where nothing is said."""
-    return "weight" if params.get("measure") is None else str(_choice(params, "measure", MEASURES))
+    return "weight" if params.get("measure") is None else str(_choice(params, "measure", (*MEASURES, EXCESS)))
 
 
 def check_size(n_bytes: int) -> None:

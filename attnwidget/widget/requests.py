@@ -283,7 +283,7 @@ class Answerer:
             work = self._step(wanted, lambda: Finding(stack, example, rows=pattern_rows(stack, example)))
             if work.patterns is None:
                 return Reply({"done": work.done})
-            known = pattern_table(work.patterns)
+            known = pattern_table(capture, work.patterns)
             self._cache.put(wanted, known)
         return known
 

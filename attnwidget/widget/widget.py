@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import anywidget
 import traitlets as t
 
+from attnwidget.attention import Comparison
 from attnwidget.attention.errors import CaptureError
 from attnwidget.widget import embed, protocol
 from attnwidget.widget.cells import cell_widgets
 from attnwidget.widget.exporting import Exporting
-from attnwidget.widget.finder import FINDS
+from attnwidget.widget.finder import FINDS, MOVED, finds
 from attnwidget.widget.following import follow, follow_keys
 from attnwidget.widget.lenses import Lenses, Prepared, key_count
 from attnwidget.widget.live import Live, Runner, State, Stop, Text, commands, words_of
@@ -69,6 +70,7 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
         colormap: one of `"oslo"`, `"cividis"`, `"magma"`, `"viridis"`.
         components: order of the components in the panel `"detail"`: by the `"size"` of |q * k|, or by `"index"`.
         theme: `"auto"` follows the notebook, or `"light"`, `"dark"`.
+        layout: width, height and margins of the cell's output, as of every ipywidget: `view.layout.width = "640px"`.
         sort: the measure the heads of the grid are sorted by, one of `attnwidget.analysis.MEASURES`, or `"pair"`, the
             weight of the locked pair; None for the order of layers and heads.
         ascending: the smallest first; otherwise the largest.
@@ -164,6 +166,8 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
                 raise TypeError(f"AttentionWidget has no trait {name!r}: {hint}It has {', '.join(_SETTABLE)}.")
         if "panels" in traits:
             traits["panels"] = list(traits["panels"])
+        elif isinstance(capture, Comparison):  # three heatmaps take a row of their own
+            traits["panels"] = sorted(protocol.DEFAULT_PANELS, key="heatmap".__ne__)
         first_stack = next(iter(capture.stacks))
         super().__init__(**{"stack": first_stack, **traits})
         self._in_words = self.words
@@ -299,6 +303,13 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
             raise t.TraitError(f"stack is {name!r}: this capture has {', '.join(map(repr, self._capture.stacks))}")
         return name
 
+    @t.validate("words", "measure")
+    def _check_comparable(self, proposal: Any) -> Any:  # noqa: ANN401 - traitlets' Bunch
+        name, value = proposal["trait"].name, proposal["value"]
+        if value not in (False, "weight") and isinstance(self._capture, Comparison):
+            raise t.TraitError(f"{name} is {value!r}: {_NOT_COMPARED[name]}")
+        return value
+
     @t.validate("batch", "layer", "head", "query", "key")
     def _check_index(self, proposal: Any) -> int | None:  # noqa: ANN401 - traitlets' Bunch
         name, value = proposal["trait"].name, proposal["value"]
@@ -399,16 +410,22 @@ class AttentionWidget(Exporting, anywidget.AnyWidget):
     @t.validate("sort", "colour_by")
     def _check_measure(self, proposal: Any) -> str | None:  # noqa: ANN401 - traitlets' Bunch
         name: str | None = proposal["value"]
-        if name is not None and name not in _BY:
-            raise t.TraitError(f"{proposal['trait'].name} is {name!r}: expected one of {', '.join(_BY)}, or None")
+        if name is not None and name not in (known := self._known()):
+            raise t.TraitError(f"{proposal['trait'].name} is {name!r}: expected one of {', '.join(known)}, or None")
         return name
+
+    def _known(self) -> list[str]:
+        """Measures of this capture."""
+        known = (*FINDS, MOVED) if self._capture is None else finds(self._capture)
+        return [name for name, _, _ in known]
 
     @t.validate("filter")
     def _check_filter(self, proposal: Any) -> tuple[str, float] | None:  # noqa: ANN401 - traitlets' Bunch
         chosen: tuple[str, float] | None = proposal["value"]
-        if chosen is not None and (chosen[0] not in _BY or not math.isfinite(chosen[1])):
+        known = self._known()
+        if chosen is not None and (chosen[0] not in known or not math.isfinite(chosen[1])):
             raise t.TraitError(
-                f"filter is {chosen}: expected (measure, at least), with a measure of {', '.join(_BY)}, or None"
+                f"filter is {chosen}: expected (measure, at least), with a measure of {', '.join(known)}, or None"
             )
         return chosen
 
@@ -485,7 +502,10 @@ def _run_state(state: State, text: Text, message: str = "", seconds: float = 0.0
 
 _HASTE = 8
 """Words and hidden keys are toggled, and waited for: so many times fewer weights are packed, the page asks for more."""
-_BY = [name for name, _, _ in FINDS]
+_NOT_COMPARED = {
+    "words": "the tokens of two texts make no words together; compare aw.compare(a.in_words(), b.in_words()) instead",
+    "measure": "a comparison shows weights and their difference; `lift` of the capture has the other numbers",
+}
 _PLURAL = {"batch": "examples", "layer": "layers", "head": "heads", "query": "queries", "key": "keys"}
 _SETTABLE = (
     *("stack", "batch", "layer", "head"),

@@ -108,17 +108,19 @@ export function pack([r, g, b]: Rgb, alpha = 255): number {
   return ((alpha << 24) | (b << 16) | (g << 8) | r) >>> 0;
 }
 
-/** Code -> RGBA. Masked cells get `masked` (0: see-through, over a hatched ground). */
-export function lookup(max: number, ramp: Ramp, masked: number, missing: number): Uint32Array {
+/** Code -> RGBA. Masked cells get `masked` (0: see-through, over a hatched ground). `sign` is that of what codes stand for. */
+export function lookup(max: number, ramp: Ramp, masked: number, missing: number, sign = 1): Uint32Array {
   const weights = decodeTable(max);
   const colours = Uint32Array.from({ length: 256 }, (_, i) => pack(colourAt(i / 255, ramp.map, ramp.dark)));
   const lut = new Uint32Array(max + 1);
   lut[CODE_MASKED] = masked;
   lut[CODE_MISSING] = missing;
-  lut[CODE_ZERO] = colours[0]!;
+  lut[CODE_ZERO] = colours[ramp.range[0] < 0 ? 128 : 0]!;
   const position = positions(ramp);
   const place =
-    ramp.ranks?.max === max ? ramp.ranks.places(ramp.range) : (code: number) => position(weights[code]!);
+    ramp.ranks?.max === max
+      ? ramp.ranks.places(ramp.range)
+      : (code: number) => position(sign * weights[code]!);
   for (let code = CODE_FIRST; code <= max; code++) lut[code] = colours[Math.round(place(code) * 255)]!;
   return lut;
 }

@@ -5,7 +5,7 @@ import { levels, neededLevel, neighbours, tilesOver } from "./pyramid";
 import { effect, signal } from "./signals";
 import { type HeadRef, plain, WHOLE_VALUES } from "./source";
 import { type HeadIndex, type Pair, sameHead } from "./state";
-import type { View } from "./view";
+import { sidesOf, type View } from "./view";
 import { isLong, type TileWant, type Want } from "./wants";
 import { longest } from "./window";
 
@@ -121,10 +121,12 @@ export function demand(view: View): void {
       [
         ...first,
         ...pictures,
-        ...(exists(head) ? [head, ...others].flatMap((each) => floats(at(each), focus)) : []),
+        ...(exists(head)
+          ? [...sidesOf(store, at(head)), ...others.map(at)].flatMap((each) => floats(each, focus))
+          : []),
         ...(exists(head) && !shown.aggregate ? explained(at(head), focus) : []),
         ...others.flatMap(drawn),
-        ...(looks && store.panels.value.includes("heatmap") ? strips(shown) : []),
+        ...(looks && store.panels.value.includes("heatmap") ? sidesOf(store, shown).flatMap(strips) : []),
         ...small,
         // Beside a lift stands the weight that it comes from.
         ...(store.unit.value !== null && exists(head) ? floats(plain(at(head)), focus) : []),

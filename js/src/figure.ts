@@ -3,6 +3,8 @@ import { asBytes } from "./bytes";
 import { MISSING } from "./codes";
 import { h } from "./dom";
 import { singleCelled } from "./edges";
+import { dots } from "./format";
+import { hiddenKeys, lensWords } from "./lens";
 import { on } from "./pointing";
 import type { Answer, RpcError } from "./rpc";
 import { effect } from "./signals";
@@ -115,7 +117,11 @@ export function figure(root: HTMLElement, view: View, dialog: HTMLDialogElement,
 
 /** A panel as it is on screen, its overlay over it. */
 function picture(root: HTMLElement, view: View, name: string): Promise<Blob> {
-  const layers = [...root.querySelectorAll<HTMLCanvasElement>(`canvas[data-panel^="${name}"]`)];
+  const { meta, stack } = view.store;
+  // Of a comparison the side whose stack is shown, as the kernel draws it.
+  const nth = name === "heatmap" ? Math.max(0, meta.value.compare?.indexOf(stack.value) ?? 0) : 0;
+  const panel = root.querySelectorAll(`[data-name="${name}"]`)[nth];
+  const layers = [...(panel?.querySelectorAll<HTMLCanvasElement>(`canvas[data-panel^="${name}"]`) ?? [])];
   if (!layers[0]) throw needsKernel();
   const { width, height } = layers[0];
   const page = h("canvas", { width, height });
@@ -131,8 +137,10 @@ function picture(root: HTMLElement, view: View, name: string): Promise<Blob> {
 const quoted = (text: string) => `"${text.replaceAll('"', '""')}"`;
 
 /** The numbers that are here, as Python's `to_csv` writes them. */
-function numbers({ store, source }: View, kind: Kind): string {
-  const ref = store.lockedHead.value;
+function numbers(view: View, kind: Kind): string {
+  const { store, source } = view;
+  const ref = store.shownHead.value;
+  const unit = store.unit.value;
   const { rows, columns, queries, keys } = store.shown.value;
   // Pooled cells would be printed as weights that they are not.
   const single = singleCelled(source.detail(ref), queries, keys);
@@ -144,12 +152,22 @@ function numbers({ store, source }: View, kind: Kind): string {
   const lines = names(rows.labels, q).map((name, i) => {
     const found = source.row(ref, Math.floor(q[0]) + i);
     if (kind !== "csv" || !found || !(found.exact || single)) throw needsKernel();
-    if (!found.exact) how = "read from the colours, right to 0.02 %";
+    if (!found.exact) how = "read from the colours, not exact";
     const values = Array.from(found.values.slice(Math.floor(k[0]), Math.ceil(k[1])), (value) =>
-      Number.isNaN(value) ? "" : value === MISSING ? "inf" : +value.toPrecision(found.exact ? 9 : 4),
+      Number.isNaN(value)
+        ? ""
+        : value === MISSING
+          ? "inf"
+          : +(value * (unit ?? 1)).toPrecision(found.exact ? 9 : 4),
     );
     return [name, ...values].join();
   });
-  const about = `# ${store.meta.value.model} · ${ref.stack} · layer ${ref.layer} head ${ref.head} · weights after the softmax, ${how}; empty: not allowed by the mask`;
-  return [quoted(about), ["query \\ key", ...names(columns.labels, k)].join(), ...lines, ""].join("\n");
+  const what = `${unit ? "lift over uniform" : "weights after the softmax"}, ${how}`;
+  const about = dots(`# ${store.meta.value.model}`, ref.stack, view.headWords.value, what, lensWords(view));
+  return [
+    quoted(`${about}; empty: not allowed by the mask${hiddenKeys(view).length ? ", or hidden" : ""}`),
+    ["query \\ key", ...names(columns.labels, k)].join(),
+    ...lines,
+    "",
+  ].join("\n");
 }

@@ -1,14 +1,14 @@
 /** Readout and lock: what is in focus, and its number. */
 
 import { attr, h } from "./dom";
-import { dots, formatCell } from "./format";
+import { dots, formatCell, formatSigned } from "./format";
 import { made } from "./kit";
 import { isHidden } from "./lens";
 import { on } from "./pointing";
 import { effect } from "./signals";
 import { plain } from "./source";
 import { sameHead } from "./state";
-import type { View } from "./view";
+import { sidesOf, type View } from "./view";
 
 /** The pair in focus, in words and as a number; what a live region and the eye both read. */
 export function sentence(view: View): { who: string; value: string; how: string } {
@@ -16,6 +16,8 @@ export function sentence(view: View): { who: string; value: string; how: string 
   const { query, key } = store.focus.value;
   const who = view.name({ query, key });
   if (query === null || key === null) return { who, value: "", how: "" };
+  const sides = store.meta.value.compare;
+  if (sides) return { who, ...comparison(view, sides, query, key) };
   const cell = source.cell(store.shownHead.value, query, key);
   const number = cell !== null && cell.value >= 0;
   const unit = store.unit.value;
@@ -27,6 +29,29 @@ export function sentence(view: View): { who: string; value: string; how: string 
       number ? (cell.exact ? "exact" : "read from the colours") : "",
       weight ? `weight ${formatCell(weight.value, weight.exact)}` : "",
     ),
+  };
+}
+
+/** What both sides give a pair, and the second less the first. */
+function comparison({ store, source, owners }: View, sides: readonly string[], query: number, key: number) {
+  const lacked = [owners.value.queries[query], owners.value.keys[key]];
+  const cells = sidesOf(store, plain(store.shownHead.value)).map((ref) => source.cell(ref, query, key));
+  const lacks = (name: string) => lacked.some((owner) => owner && owner !== name);
+  const words = sides.map((name, i) => {
+    const cell = cells[i];
+    return `${name} ${lacks(name) ? "has no such pair" : formatCell(cell?.value, cell?.exact ?? false)}`;
+  });
+  const exact = cells.every((cell) => cell?.exact);
+  // Of pooled cells only the largest weights are here, and not from the same pair.
+  const single = cells.every((cell) => cell && (cell.exact || cell.cells === 1) && !(cell.value < 0));
+  const [a, b] = cells.map((cell) => cell?.value || 0);
+  const allowed = cells.some((cell) => cell && !Number.isNaN(cell.value));
+  const by = b! - a!;
+  const number = `${exact ? "" : "≈ "}${by > 0 ? "+" : ""}${formatSigned(by)}`;
+  const shared = !sides.some(lacks);
+  return {
+    value: dots(...words, single && allowed && shared ? `${sides[1]} − ${sides[0]} ${number}` : ""),
+    how: single ? (exact ? "exact" : "read from the colours") : "",
   };
 }
 

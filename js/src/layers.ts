@@ -22,7 +22,7 @@ export function sightOf(placed: readonly Placed[], window: Window, shape: HeadSh
     placed.filter((each) => each.level === level).length === tilesOver(window, shape, level).length;
   const level = placed.map((each) => each.level).find((each) => each !== undefined && covers(each)) ?? null;
   const seen = placed.filter((each) => level === null || (each.level ?? Number.POSITIVE_INFINITY) <= level);
-  const sampled = seen.flatMap(({ tile }) => tile.rows ?? []);
+  const sampled = seen.flatMap(({ tile, minus }) => tile.rows ?? minus?.rows ?? []);
   return { placed, level, rows: sampled.length ? Math.min(...sampled) : null };
 }
 

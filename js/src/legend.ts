@@ -29,7 +29,7 @@ import { palette } from "./theme";
 import { chooser, plain } from "./toolbar";
 import type { View } from "./view";
 
-const STOPS = 24;
+export const STOPS = 24;
 const BINS = 48;
 
 export function legend(view: View): HTMLElement {
@@ -90,7 +90,7 @@ export function legend(view: View): HTMLElement {
         unit === null
           ? `weight after softmax, ${scale} scale`
           : "lift over uniform, log scale: 1 = as much as by chance",
-        `${fixed ? "fixed range" : `range of ${many ? "these heads" : "this head"}`} ${formatEnd(low * times)} – ${formatEnd(high * times)}`,
+        `${fixed ? "fixed range" : `range of ${store.meta.value.compare ? "both" : many ? "these heads" : "this head"}`} ${formatEnd(low * times)} – ${formatEnd(high * times)}`,
         clipped ? `clipped above, up to ${formatEnd(head.max * times)}` : "",
         view.pooling.value,
       );
@@ -102,7 +102,7 @@ export function legend(view: View): HTMLElement {
       const found = counts.value;
       zero.hidden = !found[CODE_ZERO];
       masked.hidden = !found[CODE_MASKED];
-      masked.lastChild!.textContent = `not allowed by the mask${hiddenKeys(view).length ? ", or hidden" : ""}`;
+      masked.lastChild!.textContent = `not allowed by the mask${hiddenKeys(view).length ? ", or hidden" : ""}${store.meta.value.compare ? ", or no such token" : ""}`;
       missing.hidden = !found[CODE_MISSING];
       shape.style.clipPath = outline(found, positions(ends.axis.value));
     }),
@@ -173,7 +173,7 @@ function choosers({ store, sight, disposers }: View): HTMLElement[] {
   disposers.push(
     effect(() => {
       const weights = store.unit.value === null;
-      measure.update(plain(MEASURES), store.measure.value);
+      measure.update(store.meta.value.compare ? [] : plain(MEASURES), store.measure.value);
       scale.update(weights ? plain(SCALES) : [], store.scale.value);
       const domain = store.domain.value;
       const full = weights && domain?.join() === "0,1";

@@ -1,6 +1,7 @@
 /** Words and hidden keys: what is said of them. Their controls are in `lenscontrols.ts`. */
 import { binOf } from "./codes";
 import { h } from "./dom";
+import { dots } from "./format";
 import { kit } from "./kit";
 import { effect } from "./signals";
 import { sinksOf } from "./sinks";
@@ -31,21 +32,24 @@ export function isHidden(view: View, key: number): boolean {
   return tokensOf(view, key).every((token) => hidden.some(([other]) => other === token));
 }
 
-/** In the legend: what was made of the weights, and which keys take most of them. */
+/** What was made of the weights. */
+export function lensWords(view: View): string {
+  const hidden = hiddenKeys(view).map(([, name]) => name);
+  const more = hidden.length - NAMED;
+  const names = hidden.slice(0, NAMED).join(", ") + (more > 0 ? ` and ${more} more` : "");
+  return dots(
+    view.store.meta.value.words ? "words: sums over keys, means over queries" : "",
+    names && `rows renormalised without key${hidden.length > 1 ? "s" : ""} ${names}`,
+  );
+}
+
+/** In the legend: the same, and which keys take most of the weights. */
 export function lensNotes(view: View): HTMLElement {
   const made = h("span");
   const sinks = h("span", { className: "sinks" });
   view.disposers.push(
     effect(() => {
-      const hidden = hiddenKeys(view).map(([, name]) => name);
-      const more = hidden.length - NAMED;
-      const names = hidden.slice(0, NAMED).join(", ") + (more > 0 ? ` and ${more} more` : "");
-      made.textContent = [
-        view.store.meta.value.words ? "words: sums over keys, means over queries" : "",
-        names && `rows renormalised without key${hidden.length > 1 ? "s" : ""} ${names}`,
-      ]
-        .filter(Boolean)
-        .join(" · ");
+      made.textContent = lensWords(view);
     }),
     effect(() => {
       const { columns, keys } = view.store.shown.value;

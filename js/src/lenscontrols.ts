@@ -24,7 +24,8 @@ function control(view: View, act: () => void, className = "toggle") {
 }
 
 export function toggleWords(view: View): void {
-  if (answers(view.source)) view.store.words.value = !view.store.words.value;
+  if (answers(view.source) && !view.store.meta.value.compare)
+    view.store.words.value = !view.store.words.value;
 }
 
 /** Hides a key, or shows it again. */
@@ -47,6 +48,7 @@ export function lensControls(view: View): HTMLElement {
   view.disposers.push(
     effect(() => {
       words.says("words", "Merge sub-words to words, key w");
+      words.button.hidden = Boolean(store.meta.value.compare);
       attr(words.button, "aria-pressed", String(store.words.value));
     }),
     effect(() => {

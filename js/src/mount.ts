@@ -8,6 +8,7 @@ import { followReady, showState } from "./hooks";
 import { onKeys } from "./keyboard";
 import { asking, detailPanel, figureDialog, livePlace } from "./kit";
 import { legend } from "./legend";
+import { compared } from "./panels/compared";
 import { graph } from "./panels/graph";
 import { grid } from "./panels/grid";
 import { heatmap } from "./panels/heatmap";
@@ -125,7 +126,8 @@ function build(
         let panel = made.get(name);
         if (!panel) {
           try {
-            panel = MAKERS[name](view);
+            const sides = store.meta.peek().compare;
+            panel = name === "heatmap" && sides ? compared(view, sides) : MAKERS[name](view);
           } catch (error) {
             console.error(error);
             panel = { element: failure(name, error), dispose() {} };

@@ -1,4 +1,5 @@
 /** The wire between the kernel and the page; attnwidget/widget/README.md is its specification. */
+import type { Aggregate } from "./aggregates";
 
 export const PROTOCOL_VERSION = 2;
 export const LOG2_MIN = -32;
@@ -64,6 +65,8 @@ export interface Example {
   key_starts?: number[];
   /** Keys that are left out, as tokens, and how each reads. */
   hidden?: [number, string][];
+  /** Of a comparison: the places that the first side alone has, and those of the second. */
+  only?: Record<"queries" | "keys", [number[], number[]]>;
 }
 
 export interface StackMeta {
@@ -102,6 +105,8 @@ export interface Meta {
   measures?: [string, string, string][];
   /** The tokens are words. */
   words?: boolean;
+  /** Two of the stacks, which are compared: the second less the first. */
+  compare?: [string, string];
   stacks: StackMeta[];
 }
 
@@ -159,7 +164,9 @@ export interface EmbeddedTile extends Omit<TileRequest, "dtype"> {
   triangle?: boolean;
   stack: string;
   batch: number;
-  measure?: "lift";
+  measure?: "lift" | "excess";
+  /** Many heads as one in the place of the head: of pages that are saved. */
+  aggregate?: Aggregate;
   offset: number;
 }
 

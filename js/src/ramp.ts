@@ -16,19 +16,26 @@ export function aroundChance(lift: number): Range {
 export const asDomain = ({ unit }: Store, [low, high]: Range): Range =>
   unit.value === null ? [low, high] : aroundChance(Math.max(2, high * unit.value));
 
-export function rampOf(store: Store, tile: Tile | null, dark: boolean): Ramp {
+/** The diverging map in use. */
+export const divergingMap = ({ diverging }: Store, dark: boolean) =>
+  diverging.value === "auto" ? (dark ? "berlin" : "vik") : diverging.value;
+
+/** `others` share the range of the tile. */
+export function rampOf(store: Store, tile: Tile | null, dark: boolean, others: readonly Tile[] = []): Ramp {
   const head = tile && headRange(tile);
   const scale = store.scale.value;
   const unit = store.unit.value;
   if (unit !== null) {
     // Chance is in the middle: the range is symmetric around it on the log scale.
     const [low, high] = store.range.value ?? asDomain(store, head?.range ?? [0, 1]);
-    const wanted = store.diverging.value;
-    const map = wanted === "auto" ? (dark ? "berlin" : "vik") : wanted;
-    return { map, scale: "log", range: [low / unit, high / unit], dark };
+    return { map: divergingMap(store, dark), scale: "log", range: [low / unit, high / unit], dark };
   }
   const byRank = scale === "quantile";
-  const own = head && (byRank ? ([0, head.max || 1] as Range) : head.range);
-  const range = store.range.value ?? own ?? [0, 1];
+  const highs = [tile, ...others].map((each) => {
+    const { max, range } = each ? headRange(each) : { max: 1, range: [0, 1] };
+    return byRank ? max : range[1]!;
+  });
+  const own: Range = [0, Math.max(...highs) || 1];
+  const range = store.range.value ?? own;
   return { map: store.colormap.value, scale, range, dark, ...(byRank && tile && { ranks: ranksOf(tile) }) };
 }

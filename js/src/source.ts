@@ -28,8 +28,8 @@ export interface HeadRef {
   batch: number;
   layer: number;
   head: number;
-  /** Its weights where nothing is said; or their lift, divided by the number of keys. */
-  measure?: "lift";
+  /** Its weights where nothing is said; or their lift, divided by the number of keys; or what the other side has less. */
+  measure?: "lift" | "excess";
   /** Many heads in the place of this one. */
   aggregate?: Aggregate;
 }
@@ -51,6 +51,8 @@ export interface Line {
 /** A tile and the tokens it lies over. */
 export interface Placed extends Window {
   tile: Tile;
+  /** Of a difference: what is taken away, cell by cell. */
+  minus?: Tile;
   /** Cells of 2^level tokens a side from the start of the ranges; without it, bins as even as they can be. */
   level?: number;
 }
@@ -182,7 +184,7 @@ export class TileSource implements DataSource {
         if (!whole) continue;
         this.#embedded.set(wantKey({ kind: t.dtype === "u8" ? "thumbnail" : "detail", ref: t }), tile);
         // The small picture of a head is in its large one.
-        if (t.dtype === "sqrt")
+        if (t.dtype !== "u8")
           this.#embedded.set(wantKey({ kind: "thumbnail", ref: t }), shrunk(tile, THUMBNAIL));
       }
     } catch (error) {

@@ -8,6 +8,7 @@ import { createFinder, type Finder } from "./finder";
 import type { Frames } from "./frames";
 import { type Sight, sightOf } from "./layers";
 import { type Passing, passing } from "./passing";
+import { TILE } from "./protocol";
 import { neededLevel, tilesOver } from "./pyramid";
 import { rampOf } from "./ramp";
 import type { Selection } from "./select";
@@ -30,6 +31,10 @@ export interface View {
   readonly visibleHeads: Signal<readonly HeadIndex[] | null>;
   /** The best picture of the shown head that is here, and how it is coloured. */
   readonly picture: ReadonlySignal<Picture>;
+  /** The same of another head that a store shows, and what of it is in sight. */
+  seen(store: Store): Pick<View, "picture" | "sight">;
+  /** Of a comparison: the only side that has a token, by its place. */
+  readonly owners: ReadonlySignal<Record<"queries" | "keys", readonly (string | undefined)[]>>;
   /** What the focused token looks at, or what looks at it. */
   readonly gaze: ReadonlySignal<Gaze | null>;
   /** Which pairs pass the threshold. */
@@ -65,6 +70,8 @@ export interface View {
 
 export interface Picture {
   tile: Tile | null;
+  /** Of a difference: what is taken away. */
+  minus?: Tile | undefined;
   head: HeadRange | null;
   ramp: Ramp;
 }
@@ -77,8 +84,21 @@ export interface Gaze extends Line {
   other: number | null;
 }
 
-const samePicture = (a: Picture, b: Picture) =>
-  a.tile === b.tile && JSON.stringify(a.ramp) === JSON.stringify(b.ramp);
+export const samePicture = (a: Picture, b: Picture) =>
+  a.tile === b.tile && a.minus === b.minus && JSON.stringify(a.ramp) === JSON.stringify(b.ramp);
+
+export const sameSight = (a: Sight, b: Sight) =>
+  a.placed.length === b.placed.length &&
+  a.placed.every((each, i) => each === b.placed[i]) &&
+  a.level === b.level &&
+  a.rows === b.rows;
+
+/** The picture of a whole head: as fine as there is one. */
+export const pictureOf = (source: DataSource, ref: HeadRef) => source.detail(ref) ?? source.thumbnail(ref);
+
+/** A head of both sides of a comparison; else just this one. */
+export const sidesOf = ({ meta }: Store, ref: HeadRef): HeadRef[] =>
+  meta.value.compare?.map((stack) => ({ ...ref, stack })) ?? [ref];
 
 /** What the focused token of a head looks at, or what looks at it. */
 export function gazeOf(store: Store, source: DataSource, ref: HeadRef): Gaze | null {
@@ -99,12 +119,6 @@ export function createView(
   frames: Frames,
   dark: ReadonlySignal<boolean>,
 ): View {
-  const picture = stable<Picture>(() => {
-    const ref = store.shownHead.value;
-    const tile = source.detail(ref) ?? source.thumbnail(ref);
-    const head = tile && headRange(tile);
-    return { tile, head, ramp: rampOf(store, tile, dark.value) };
-  }, samePicture);
   const gaze = computed(() => gazeOf(store, source, store.shownHead.value));
   const visibleHeads = signal<readonly HeadIndex[] | null>(null);
   const panelHeight = signal(360);
@@ -122,17 +136,43 @@ export function createView(
       const looks = onScreen.value && store.panels.value.includes("heatmap");
       const level = looks ? neededLevel(shape, zoom.value) : null;
       const tiles = level === null ? [] : tilesOver(store.visible.value, shape, level);
-      return [{ kind: "detail", ref }, ...tiles.map((at) => ({ kind: "tile", ref, ...at }) as const)];
+      const sides = sidesOf(store, ref);
+      // The difference of single pairs is read from both sides; of what is pooled the kernel has to make it.
+      const apart = sides[1] && Math.max(shape.queries, shape.keys) > TILE;
+      const all: HeadRef[] = apart
+        ? [...sides, ...sides.map((side) => ({ ...side, measure: "excess" as const }))]
+        : sides;
+      return all.flatMap((ref) => [
+        { kind: "detail", ref } as const,
+        ...tiles.map((at) => ({ kind: "tile", ref, ...at }) as const),
+      ]);
     },
     (a, b) => a.length === b.length && a.every((want, i) => wantKey(want) === wantKey(b[i]!)),
   );
-  const sight = stable<Sight>(
-    () => {
+  const seen: View["seen"] = ({ shownHead }) => ({
+    picture: stable<Picture>(() => {
+      const ref = shownHead.value;
+      const tile = pictureOf(source, ref);
+      const sides = sidesOf(store, ref).flatMap((side) => pictureOf(source, side) ?? []);
+      return { tile, head: tile && headRange(tile), ramp: rampOf(store, tile, dark.value, sides) };
+    }, samePicture),
+    sight: stable<Sight>(() => {
       const window = store.visible.value;
-      return sightOf(source.placed(store.shownHead.value, window, zoom.value), window, store.shown.value);
-    },
-    (a, b) => a.placed === b.placed && a.level === b.level && a.rows === b.rows,
-  );
+      return sightOf(source.placed(shownHead.value, window, zoom.value), window, store.shown.value);
+    }, sameSight),
+  });
+  const { picture, sight } = seen(store);
+  const owners = computed(() => {
+    const { stack, batch } = store.shown.value;
+    const of = (side: "queries" | "keys") => {
+      const names: string[] = [];
+      stack.examples[batch]!.only?.[side].forEach((places, i) => {
+        for (const place of places) names[place] = store.meta.value.compare![i]!;
+      });
+      return names;
+    };
+    return { queries: of("queries"), keys: of("keys") };
+  });
   const missing = computed(() => {
     void source.version.value;
     const small = (visibleHeads.value ?? []).map(
@@ -149,6 +189,8 @@ export function createView(
     finder: createFinder(store, source),
     visibleHeads,
     picture,
+    seen,
+    owners,
     gaze,
     passing: passing(store, source),
     panelHeight,
@@ -165,8 +207,10 @@ export function createView(
     name({ query, key }) {
       const { rows, columns } = store.shown.value;
       const parts: string[] = [];
-      if (query !== null) parts.push(`query ${named(rows.labels, query)}`);
-      if (key !== null) parts.push(`key ${named(columns.labels, key)}`);
+      const alone = (owner: string | undefined) => (owner ? ` (only in ${owner})` : "");
+      const { queries, keys } = owners.value;
+      if (query !== null) parts.push(`query ${named(rows.labels, query)}${alone(queries[query])}`);
+      if (key !== null) parts.push(`key ${named(columns.labels, key)}${alone(keys[key])}`);
       return parts.join(" → ");
     },
     headWords: computed(() => headWords(store.shownHead.value, store.shown.value.stack)),

@@ -143,7 +143,7 @@ describe("figure and numbers", () => {
     single.source.detail = () => tile;
     await single.press("save CSV");
     const text = await saved[0]!.blob.text();
-    expect(text).toContain("read from the colours, right to 0.02 %");
+    expect(text).toContain("read from the colours, not exact");
     expect(text).toContain('"0 <s>",0.5,0.25,');
     single.source.detail = () => ({ ...tile, width: 1 });
     await single.press("save CSV");

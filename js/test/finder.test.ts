@@ -30,11 +30,13 @@ interface Options {
   stack?: Partial<StackMeta>;
   pairs?: number[] | null;
   link?: "live" | "static";
+  /** Of the page. */
+  width?: number;
 }
 
 async function show(traits: object = {}, options: Options = {}) {
-  const { patterns = PATTERNS, stack, link } = options;
-  screen();
+  const { patterns = PATTERNS, stack, link, width } = options;
+  const drawn = screen(width);
   const source = madeUp({ queries: 6, keys: 6 }, () => 0.5, {
     heads: (want) => {
       const { pairs = PAIRS } = options;
@@ -57,6 +59,7 @@ async function show(traits: object = {}, options: Options = {}) {
   const list = grid.querySelector<HTMLElement>('[role="listbox"]')!;
   return {
     ...shown,
+    written: () => drawn.texts.get("grid")!.filter((each) => /\d\D/.test(each)),
     grid,
     list,
     said: () => grid.querySelector(".tools [role='status']")!.textContent,
@@ -151,6 +154,15 @@ describe("the grid", () => {
     await frame();
     expect(wanted()).toEqual([{ kind: "pair", ref, query: 4, key: 2 }]);
     expect(said()).toBe("colour 0 – 0.75 ");
+  });
+
+  it("writes a number with fewer digits where two do not fit in its cell", async () => {
+    const pairs = [0.5, 0.0123, Number.NaN, 0.00234, -1, 1.2e-7];
+    const given = { colour_by: "pair", query: 1, key: 0 };
+    const wide = await show(given, { pairs });
+    expect(wide.written()).toEqual(["0.5", "0.012", "0.0023", "1e-7"]);
+    const narrow = await show(given, { pairs, width: 120 });
+    expect(narrow.written()).toEqual(["0.5", "0.01", "2e-3", "1e-7"]);
   });
 
   it("keeps the order of the pair before until that of the next has come", async () => {

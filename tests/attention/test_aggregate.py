@@ -28,7 +28,8 @@ def stacks(draw: st.DrawFn) -> AttentionCapture:
     layers = []
     for _ in range(draw(st.integers(1, 3))):
         mask = shared if draw(st.booleans()) else mask_of(draw(st.sampled_from(MASKS)), queries, keys, rng)
-        if mask is not None and mask.bits is not None and mask.bits.shape[1] not in {1, heads}:
+        parts = () if mask is None else (mask.bits, mask.ranges)
+        if any(part is not None and part.shape[1] not in {1, heads} for part in parts):
             mask = None
         q, k = (torch.from_numpy(rng.normal(size=(1, heads, n, 4))).float() for n in (queries, keys))
         layer = FactoredAttention(q, k[:, : draw(st.sampled_from([1, heads]))], mask=mask)

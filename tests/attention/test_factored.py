@@ -155,3 +155,15 @@ def test_shapes_that_do_not_fit(q, k, options, text):
     with pytest.raises(ValueError, match="expected") as error:
         FactoredAttention(torch.zeros(q), torch.zeros(k), **options)
     assert text in str(error.value)
+
+
+def test_a_mask_for_other_heads_or_examples_is_refused():
+    q = torch.zeros(2, 4, 3, 8)
+    for shape, words in (
+        ((1, 3, 3, 1), "'bits' of the mask has shape"),
+        ((3, 1, 3, 1), "expected one entry for all of 2"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            FactoredAttention(q, q, mask=Mask(3, 3, bits=np.zeros(shape, np.uint8)))
+    with pytest.raises(ValueError, match="'keys' of the mask has shape"):
+        FactoredAttention(q, q, mask=Mask(3, 3, keys=np.ones((3, 3), np.bool_)))

@@ -1,7 +1,9 @@
 """A figure leaves a real JupyterLab as a file, and is what was on the screen."""
 
 import hashlib
+import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,19 +90,21 @@ def test_what_python_refuses_is_said_in_the_view(notebook):
 
 @pytest.mark.parametrize("dark", [False, True])
 def test_heads_have_the_hues_of_the_screen(page, dark):
+    source = (Path(__file__).parents[2] / "js" / "src" / "colour.ts").read_text()
+    body = re.search(r"const HUES = .+", source, re.DOTALL).group(0).replace("export ", "")
+    body = re.sub(r": (?:number|boolean|string)\b|\]!", lambda found: "]" if found[0] == "]!" else "", body)
     page.goto("about:blank")
-    lightness, chroma = ("0.78", "0.14") if dark else ("0.52", "0.16")
     shown = page.evaluate(
-        """([lightness, chroma]) => {
+        """([body, dark]) => {
+            const headColour = new Function(`${body}; return headColour;`)();
             const pen = document.createElement('canvas').getContext('2d');
-            return Array.from({length: 40}, (_, head) => {
-                const hue = ((250 + head * 137.508) % 360).toFixed(1);
-                pen.fillStyle = `oklch(${lightness} ${chroma} ${hue})`;
+            return Array.from({length: 80}, (_, head) => {
+                pen.fillStyle = headColour(head, dark);
                 pen.fillRect(0, 0, 1, 1);
                 return [...pen.getImageData(0, 0, 1, 1).data.slice(0, 3)];
             });
         }""",
-        [lightness, chroma],
+        [body, dark],
     )
-    ours = [list(bytes.fromhex(head_colour(head, dark=dark)[1:])) for head in range(40)]
+    ours = [list(bytes.fromhex(head_colour(head, dark=dark)[1:])) for head in range(80)]
     assert np.abs(np.array(shown) - ours).max() <= 2

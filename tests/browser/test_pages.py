@@ -7,9 +7,14 @@ import pytest
 from captures import make_capture
 from heatmap import attribute, click, panel
 from PIL import Image
-from pixels import expected_colours, read_cells
+from pixels import expected_colours, read_cells, screenshot
+
+from attnwidget import AttentionCapture
+from attnwidget.widget.protocol import PANELS
 
 pytestmark = pytest.mark.browser
+
+EVERY = list(PANELS)
 
 
 @pytest.fixture
@@ -33,6 +38,16 @@ def opened(page, path):
     return view
 
 
+def among(view, weights, domain, scale, name):
+    """Which cells have the colour of their weight, or of one that is as near as codes are right."""
+    seen = read_cells(view, *weights.shape).astype(int)
+    near = [
+        expected_colours(np.clip(weights * (1 + sign * 2e-4), 0, 1), domain, scale, name, dark=False).astype(int)
+        for sign in (-1, 0, 1)
+    ]
+    return np.any([np.abs(seen - colours).max(-1) <= 2 for colours in near], axis=0)
+
+
 def test_a_page_draws_what_was_captured(offline, tmp_path):
     cap = make_capture(layers=3, heads=4, queries=12, causal=True)
     view = opened(offline, cap.to_html(tmp_path / "page.html", layer=1, head=2, query=7))
@@ -41,11 +56,7 @@ def test_a_page_draws_what_was_captured(offline, tmp_path):
     weights = cap.weights(1, 2)
     stored = (np.rint(128 * np.sqrt(weights.astype(float))) / 128) ** 2
     low, high = map(float, view.get_attribute("data-domain").split(","))
-    seen, allowed = read_cells(view, 12, 12).astype(int), np.tri(12, dtype=bool)
-    near = [np.clip(stored * (1 + sign * 2e-4), 0, 1) for sign in (-1, 0, 1)]
-    wanted = [expected_colours(each, (low, high), "sqrt", "oslo", dark=False).astype(int) for each in near]
-    right = np.any([np.abs(seen - colours).max(-1) <= 2 for colours in wanted], axis=0)
-    assert right[allowed].all()
+    assert among(view, stored, (low, high), "sqrt", "oslo")[np.tri(12, dtype=bool)].all()
     click(view, 5, 3)
     attribute(view, "data-key", "3")
     assert f"≈ {weights[5, 3]:.2f}"[:5] in view.locator("footer").inner_text()
@@ -97,3 +108,83 @@ def test_a_page_holds_what_a_kernel_would_send_and_without_it_says_what_is_missi
     panel(view, "detail").get_by_text("Scores, q and k need a running kernel.").wait_for()
     view.get_by_role("button", name="figure", exact=True).click()
     view.get_by_role("dialog").get_by_text("This needs a running kernel: run the cell again.").wait_for()
+
+
+def test_many_heads_as_one_are_what_the_page_opens_on(offline, tmp_path):
+    cap = make_capture(layers=2, heads=4, queries=12, causal=True)
+    traits = {"layer": 1, "aggregate": "max", "over": "layers", "threshold_kind": "mass", "threshold": 0.5}
+    view = opened(offline, cap.to_html(tmp_path / "page.html", panels=EVERY, query=7, key=2, **traits))
+    assert view.get_attribute("data-aggregate") == "max over all 8 heads"
+    many = cap.weights().max(axis=(0, 1))
+    stored = (np.rint(128 * np.sqrt(many.astype(float))) / 128) ** 2
+    low, high = map(float, view.get_attribute("data-domain").split(","))
+    assert among(view, stored, (low, high), "sqrt", "oslo")[np.tri(12, dtype=bool)].all()
+    assert f"≈ {many[7, 2]:.2f}"[:5] in view.locator("footer").inner_text()
+    why = "Scores, q and k belong to one head, and many are shown as one."
+    panel(view, "detail").get_by_text(why).wait_for()
+    assert "in the top 50 % of each query's mass" in panel(view, "graph").inner_text()
+    said = "beside the max over all 8 heads, of 8 heads: 8 in full"
+    assert said in offline.locator("body").inner_text()
+    # Heads as they are were stored as well; the mean was not, and the page says so.
+    asone = panel(view, "lines").locator("select").filter(has_text="each head")
+    asone.select_option("each head")
+    attribute(view, "data-aggregate", "")
+    attribute(view, "data-ready", "true")
+    assert "some of what is in sight needs a kernel" not in view.inner_text()
+    panel(view, "detail").get_by_text("Scores, q and k need a running kernel.").wait_for()
+    asone.select_option("mean of layer 1")
+    offline.get_by_text("some of what is in sight needs a kernel").wait_for()
+
+
+def test_a_page_of_lift_is_coloured_around_chance(offline, tmp_path):
+    cap = make_capture(layers=2, heads=3, queries=60, causal=True)
+    view = opened(offline, cap.to_html(tmp_path / "page.html", layer=1, head=2, measure="lift", panels=EVERY))
+    lift = cap.lift(1, 2) / 60
+    low, high = map(float, view.get_attribute("data-domain").split(","))
+    assert low * high * 60**2 == pytest.approx(1)
+    assert among(view, lift, (low, high), "log", "vik")[np.tri(60, dtype=bool)].all()
+    assert "lift over uniform" in view.locator(".legend").inner_text()
+    grid = np.asarray(screenshot(panel(view, "grid").locator("canvas").first))
+    assert len(np.unique(grid.reshape(-1, 3), axis=0)) > 100, "small pictures of all heads are there"
+    view.get_by_label("measure").select_option("weight")
+    offline.get_by_text("some of what is in sight needs a kernel").wait_for()
+
+
+def test_words_and_hidden_keys_stay_and_their_controls_say_why(offline, tmp_path):
+    pieces = ["[CLS]", "the", "ant", "##elo", "##pe", "ran"]
+    cap = AttentionCapture.from_weights(make_capture(layers=2, heads=2, queries=6).weights()[:, None], pieces)
+    path = cap.to_html(tmp_path / "page.html", words=True, hidden_keys=[0], query=2, key=1, panels=EVERY)
+    view = opened(offline, path)
+    made = cap.without_keys([0]).in_words().weights(0, 0)
+    stored = (np.rint(128 * np.sqrt(made.astype(float))) / 128) ** 2
+    low, high = map(float, view.get_attribute("data-domain").split(","))
+    right = among(view, stored, (low, high), "sqrt", "oslo")
+    assert right.shape == (4, 4)
+    assert right[:, 1:].all()
+    written = view.locator(".legend").inner_text()
+    assert "words: sums over keys, means over queries" in written
+    assert 'rows renormalised without key 0 "[CLS]"' in written
+    assert "antelope" in panel(view, "text").inner_text()
+    words = view.locator(".lens button").first
+    assert words.is_disabled()
+    assert words.get_attribute("title") == (
+        "Merge sub-words to words, key w. Needs a running kernel: run the cell again"
+    )
+    chip = view.locator(".chip").first
+    assert chip.is_disabled()
+    assert "Needs a running kernel" in chip.get_attribute("title")
+    click(view, 1, 1)
+    offline.keyboard.press("w")
+    offline.keyboard.press("h")
+    offline.wait_for_timeout(300)
+    assert view.get_attribute("data-whole") == "0,4,0,4"
+    view.get_by_role("button", name="figure", exact=True).click()
+    with offline.expect_download() as download:
+        view.get_by_role("button", name="save CSV").click()
+    first, keys, *rows = download.value.path().read_text(encoding="utf-8").splitlines()
+    assert "words: sums over keys, means over queries · rows renormalised without key 0" in first
+    assert "read from the colours, not exact" in first
+    assert keys.endswith('"0 [CLS]","1 the","2 antelope","3 ran"')
+    read = np.array([[float(cell or "nan") for cell in row.split(",")[1:]] for row in rows])
+    assert np.isnan(read[:, 0]).all()
+    assert np.abs(np.sqrt(read[:, 1:]) - np.sqrt(made[:, 1:])).max() <= 1 / 255

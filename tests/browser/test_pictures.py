@@ -1,4 +1,4 @@
-"""The README's pictures can be taken again, and show something."""
+"""The pictures of README and gallery can be taken again, show something, and what the gallery says they show."""
 
 import runpy
 from pathlib import Path
@@ -11,13 +11,19 @@ pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_readme_shows_pictures_that_the_script_takes(lab, browser, tmp_path):
-    take = runpy.run_path(str(ROOT / "scripts" / "pictures.py"))["take"]
-    readme = (ROOT / "README.md").read_text()
-    for path in take(lab, browser, tmp_path):
-        picture = np.asarray(Image.open(path).convert("RGB"))
-        assert picture.shape[1] > 1500
-        assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 500
-        kept = ROOT / "docs" / "pictures" / path.name
-        assert kept.exists(), "run `make pictures`"
-        assert f"docs/pictures/{path.name}" in readme
+def test_the_script_takes_every_picture_that_readme_and_gallery_show(lab, browser, tmp_path):
+    script = runpy.run_path(str(ROOT / "scripts" / "pictures.py"))
+    taken = script["take"](lab, browser, tmp_path)
+    documents = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "docs/gallery.md")]
+    assert {path.name for path in taken} == {path.name for path in (ROOT / "docs" / "pictures").iterdir()}
+    for path in taken:
+        assert any(f"pictures/{path.name}" in text for text in documents), path.name
+        colours = Image.open(path).convert("RGB").getcolors()  # of 256 at most
+        counts, colours = np.array([count for count, _ in colours]), np.array([colour for _, colour in colours])
+        page = colours[counts.argmax()]
+        assert len(colours) > 60, path.name
+        hued = counts[np.ptp(colours, axis=1) > 40].sum() / counts.sum()  # weights have a hue, words and frames do not
+        assert hued > 0.008, f"{path.name} shows all but no weights"
+        assert (page.mean() > 128) == path.stem.endswith("-light"), path.name
+    for shot in script["SHOTS"][1:]:
+        assert f"\n{shot.code}\n" in documents[1], shot.name

@@ -93,7 +93,7 @@ def test_title_axes_and_legend_say_what_is_shown():
     assert 'query 9 "it" → key 2 "animal"' in written
     value = view.numbers().values[9, 2]
     assert any(text.strip() == f"{value:#.3g}" for text in written)
-    assert any(text.startswith("weight, sqrt scale · range of this head 0 – ") for text in written)
+    assert any(text.startswith("weight after softmax, sqrt scale · range of this head 0 – ") for text in written)
     for word in WORDS:
         assert written.count(word) == 2 * WORDS.count(word), word
 
@@ -132,7 +132,7 @@ def test_weights_above_the_range_are_told(capture):
 def test_the_window_is_respected(panel):
     view = capture_of(WORDS).show(window=(2, 6, 7, 12))
     written = joined(svg_of(view, panel=panel))
-    if panel == "grid":
+    if panel in ("grid", "detail"):
         return
     assert "2 – 5 × 7 – 11 of 15" in written
     for word in WORDS[2:6] + WORDS[7:12]:
@@ -168,7 +168,7 @@ def test_a_long_head_is_pooled_at_the_resolution_of_the_figure():
 def test_two_thousand_tokens_fit_on_a_page(panel):
     view = make_capture(layers=2, heads=2, queries=2000, causal=True).show(query=1500, key=3)
     pixels = png_of(view, panel=panel, dpi=72)
-    assert 150 < pixels.shape[0] < 1800
+    assert (50 if panel == "detail" else 150) < pixels.shape[0] < 1800
     assert pixels.shape[1] <= 6.5 * 72
 
 
@@ -185,7 +185,7 @@ def test_cross_attention_has_two_lengths():
     cap = make_capture(queries=4, keys=19)
     for panel in EVERY:
         written = joined(svg_of(cap.show(query=3), panel=panel))
-        if panel != "grid":
+        if panel not in ("grid", "detail"):
             assert "t3" in written
             assert "k18" in written
     cells = pictures(svg_of(cap.show(domain=(0, 1))))[0]
@@ -202,7 +202,7 @@ def test_a_column_or_a_row_of_one_token_can_be_drawn():
 ODD = ["<s>", "a&b", "</script>", "$x^2$", "漢字", "مرحبا", "👩‍🔬", "\n", "\t", "", "\ud83d", "x" * 300, "\u202e"]
 
 
-@pytest.mark.parametrize("panel", ["heatmap", "lines", "text"])
+@pytest.mark.parametrize("panel", ["heatmap", "lines", "graph", "text"])
 def test_any_token_is_text_in_an_svg(panel, caplog):
     with caplog.at_level(logging.WARNING):
         written = texts(svg_of(capture_of(ODD, model="<m> & co\n").show(query=0), panel=panel))
@@ -244,9 +244,9 @@ def test_the_lines_are_the_weights():
 def test_a_locked_token_keeps_its_own_lines():
     cap = make_capture(layers=1, heads=1, queries=6)
     svg = svg_of(cap.show(query=2, threshold=0.1), panel="lines")
-    assert "lines ≥ 0.1 of query 2" in joined(svg)
+    assert "lines of query 2 ≥ 0.1" in joined(svg)
     svg = svg_of(cap.show(query=2, key=1, direction="to"), panel="lines")
-    assert "lines ≥ 0 of key 1" in joined(svg)
+    assert "lines of key 1 ≥ 0" in joined(svg)
 
 
 def test_the_ends_of_the_strongest_lines_have_labels_first():
@@ -265,7 +265,7 @@ def test_only_the_strongest_lines_are_drawn_and_told():
 
 
 def test_too_many_pairs_for_lines_are_refused_with_a_way_out(monkeypatch):
-    monkeypatch.setattr("attnwidget.export.panels.lines.MAX_PAIRS", 48)
+    monkeypatch.setattr("attnwidget.export.pairs.MAX_PAIRS", 48)
     view = make_capture(queries=7).show()
     with pytest.raises(ValueError, match="the lines of 7 × 7 tokens cannot be told apart: lock a query or a key"):
         view.to_svg(io.BytesIO(), panel="lines")
@@ -324,7 +324,7 @@ def test_the_grid_has_every_head_over_its_own_range(capture):
 
 
 def test_sizes_follow_width_and_dots(capture):
-    small, large = png_of(capture.show(), dpi=50), png_of(capture.show(), dpi=100)
+    small, large = png_of(capture.show(), dpi=100), png_of(capture.show(), dpi=200)
     np.testing.assert_allclose(np.array(large.shape[:2]) / small.shape[:2], 2, rtol=0.03)
     assert png_of(capture.show(), width=4, dpi=50).shape[1] == 200
     file = io.BytesIO()
@@ -387,7 +387,7 @@ def test_neither_pyplot_nor_settings_are_touched():
         "view = aw.AttentionCapture.from_weights(np.full((1, 1, 3, 3), 1 / 3, dtype=np.float32)).show()\n"
         "assert 'matplotlib' not in sys.modules\n"
         "import matplotlib; before = matplotlib.rcParams.copy()\n"
-        "for panel in ('grid', 'heatmap', 'lines', 'text'): view.to_svg(io.BytesIO(), panel=panel)\n"
+        "for panel in ('grid', 'heatmap', 'lines', 'graph', 'text', 'detail'): view.to_svg(io.BytesIO(), panel=panel)\n"
         "assert matplotlib.rcParams.copy() == before\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
     )
@@ -405,7 +405,7 @@ def test_heads_drawn_together_have_a_hue_and_a_name_each():
             found for path in svg.iter(f"{SVG}path") for found in re.findall(r"stroke: (#\w{6})", str(path.attrib))
         }
         assert {head_colour(head, dark=False) for head in (0, 2, 3)} <= strokes
-    assert "head 2: 36 lines ≥ 0" in joined_of(Shown(cap, "self", heads=(0, 2)))
+    assert "72 lines ≥ 0 of 2 heads" in joined_of(Shown(cap, "self", heads=(0, 2)))
 
 
 def joined_of(shown):

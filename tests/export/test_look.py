@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pixels import expected_colours
 
-from attnwidget.export.look import DARK, LIGHT, Ramp, colours_of, head_colour, ink_on
+from attnwidget.export.look import DARK, DIVERGING, LIGHT, Ramp, colours_of, head_colour, ink_on
 from attnwidget.export.ranges import head_range
 from attnwidget.export.words import format_end, format_weight, label, visible
 from attnwidget.widget.protocol import COLORMAPS
@@ -29,13 +29,13 @@ def page_table(name):
     return flat.cumsum(axis=0)
 
 
-@pytest.mark.parametrize("name", COLORMAPS)
+@pytest.mark.parametrize("name", [*COLORMAPS, *DIVERGING])
 def test_the_colour_maps_are_those_of_the_page_and_of_their_sources(name):
     table = colours_of(name, dark=True)
     np.testing.assert_array_equal(table, page_table(name))
-    published = cm.oslo if name == "oslo" else mpl.colormaps[name]
+    published = getattr(cm, name) if name in ("oslo", *DIVERGING) else mpl.colormaps[name]
     np.testing.assert_array_equal(table, published(np.arange(256), bytes=True)[:, :3])
-    np.testing.assert_array_equal(colours_of(name, dark=False), table[::-1])
+    np.testing.assert_array_equal(colours_of(name, dark=False), table if name in DIVERGING else table[::-1])
 
 
 def test_an_unknown_colour_map_is_named():

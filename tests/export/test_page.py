@@ -19,10 +19,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import attnwidget as aw
-from attnwidget.export.embedding import Head, embed_page
+from attnwidget.export import Shown
+from attnwidget.export.embedding import embed_page
 from attnwidget.widget.codes import decode, encode_sqrt
 
-FIRST = Head("self", 0, 1, 2)
+FIRST = {"layer": 1, "head": 2}
 
 
 def unpacked(data):
@@ -60,7 +61,7 @@ def test_masked_missing_and_zero_have_codes_of_their_own():
 @pytest.mark.parametrize("causal", [False, True])
 def test_every_head_is_stored_and_right(causal):
     cap = make_capture(layers=3, heads=4, queries=23, causal=causal)
-    found = embed_page(cap, FIRST, 1_000_000)
+    found = embed_page(Shown(cap, "self", **FIRST), 1_000_000)
     assert (found.full, found.pooled, found.small, found.absent) == (12, 0, 0, 0)
     assert "of 12 heads: 12 in full" in found.words
     entries, body = unpacked(found.data)
@@ -77,7 +78,7 @@ def test_every_head_is_stored_and_right(causal):
 def test_every_stack_and_example_is_there():
     first = make_capture(layers=2, heads=2, queries=5, examples=3).stacks["self"]
     cross = aw.AttentionCapture.from_weights(make_capture(queries=4, keys=9).weights(), stack="cross").stacks["cross"]
-    found = embed_page(aw.AttentionCapture([first, cross]), Head("cross", 0, 0, 0), 1_000_000)
+    found = embed_page(Shown(aw.AttentionCapture([first, cross]), "cross"), 1_000_000)
     entries, _ = unpacked(found.data)
     assert entries[0]["stack"] == "cross"
     assert {(entry["stack"], entry["batch"]) for entry in entries} == {
@@ -92,7 +93,7 @@ def test_every_stack_and_example_is_there():
 @pytest.mark.parametrize("budget", [3_000, 12_000, 40_000, 90_000])
 def test_what_does_not_fit_is_smaller_or_left_out_and_the_page_says_so(budget):
     cap = make_capture(layers=4, heads=4, queries=120)
-    found = embed_page(cap, FIRST, budget)
+    found = embed_page(Shown(cap, "self", **FIRST), budget)
     assert len(found.data) <= budget
     entries, _ = unpacked(found.data)
     kinds = [entry["dtype"] for entry in entries]
@@ -109,11 +110,66 @@ def test_what_does_not_fit_is_smaller_or_left_out_and_the_page_says_so(budget):
 
 def test_long_heads_are_pooled():
     cap = make_capture(layers=1, heads=2, queries=700)
-    entries, body = unpacked(embed_page(cap, Head("self", 0, 0, 1), 8_000_000).data)
+    entries, body = unpacked(embed_page(Shown(cap, "self", head=1), 8_000_000).data)
     assert [(entry["dtype"], entry["height"]) for entry in entries] == [("u16", 512)] * 2
     np.testing.assert_allclose(
         weights_in(entries[0], body), cap.tile(0, 1, height=512, width=512).values, rtol=3e-4, atol=2.0**-32
     )
+
+
+def test_what_is_shown_comes_first_many_heads_as_one():
+    cap = make_capture(layers=2, heads=3, queries=9)
+    view = cap.show(layer=1, head=2, aggregate="max", over="layers")
+    entries, body = unpacked(view.static().embedded.data)
+    first = entries[0]
+    assert first["aggregate"] == {"reduce": "max", "layers": [0, 1], "heads": [0, 1, 2]}
+    error = np.abs(np.sqrt(weights_in(first, body)) - np.sqrt(cap.weights().max(axis=(0, 1))))
+    assert error.max() <= 1 / 255
+    assert [("aggregate" in entry) for entry in entries[1:]] == [False] * 6
+    assert (entries[1]["layer"], entries[1]["head"]) == (1, 2)
+    words = "Stored in this page, beside the max over all 6 heads, of 6 heads: 6 in full"
+    assert view.static().embedded.words.startswith(words)
+
+
+def test_heads_drawn_together_come_before_others():
+    entries, _ = unpacked(make_capture(heads=6).show(layer=2, head=0, heads=[3, 5]).static().embedded.data)
+    assert [(entry["layer"], entry["head"]) for entry in entries[:3]] == [(2, 0), (2, 3), (2, 5)]
+
+
+def test_a_page_of_lift_holds_lift():
+    cap = make_capture(layers=2, heads=2, queries=60, causal=True)
+    embedded = cap.show(layer=1, measure="lift", aggregate="mean").static().embedded
+    entries, body = unpacked(embedded.data)
+    assert {(entry["measure"], entry["dtype"]) for entry in entries} == {("lift", "u16")}
+    allowed = np.tril(np.ones((60, 60), dtype=bool))
+    for entry in entries:
+        many = entry.get("aggregate")
+        lift = cap.lift(1).mean(axis=0) if many else cap.lift(entry["layer"], entry["head"])
+        found = weights_in(entry, body) * 60
+        np.testing.assert_allclose(found[allowed], lift[allowed], rtol=3e-4, atol=1e-7)
+        assert np.isnan(found[~allowed]).all()
+    assert "4 in full, their lift over uniform right to 0.02 %" in embedded.words
+    assert embedded.n_weights == 4 * 60 * 60 + 60 * 60
+
+
+def test_a_page_in_words_without_keys_holds_what_was_made(tmp_path):
+    pieces = ["[CLS]", "ant", "##elo", "##pe", "ran"]
+    cap = aw.AttentionCapture.from_weights(make_capture(layers=2, heads=2, queries=5).weights()[:, None], pieces)
+    view = cap.show(words=True, hidden_keys=[0], query=1)
+    path = view.to_html(tmp_path / "page.html")
+    entries, body = unpacked(view.static().embedded.data)
+    made = cap.without_keys([0]).in_words()
+    found = weights_in(entries[0], body)
+    assert found.shape == (3, 3)
+    assert np.isnan(found[:, 0]).all()
+    assert np.abs(np.sqrt(found[:, 1:]) - np.sqrt(made.weights(0, 0)[:, 1:])).max() <= 1 / 255
+    text = path.read_text(encoding="utf-8")
+    kept = "Kept as they are: words: sums over keys, means over queries; rows renormalised without key 0"
+    assert kept in text
+    assert "3 tokens" in text
+    state = json.loads(re.search(r'<script type="application/json">(.*?)</script>', text).group(1))
+    assert (state["words"], state["hidden_keys"], state["query"]) == (True, [0], 1)
+    assert state["meta"]["stacks"][0]["examples"][0]["hidden"] == [[0, "[CLS]"]]
 
 
 def test_a_page_names_what_it_shows_and_nothing_in_it_ends_its_script(tmp_path):

@@ -65,7 +65,7 @@ def test_lift_travels_as_a_share_of_the_keys(causal_capture):
 
 def test_an_unknown_measure_is_an_error_that_names_the_others(capture):
     error = Answerer(capture).answer(tiles(TILE, measure="rank")).content["error"]
-    assert error == {"code": "invalid", "message": "'measure' must be one of 'weight', 'lift', got 'rank'"}
+    assert error == {"code": "invalid", "message": "'measure' must be one of 'weight', 'lift', 'excess', got 'rank'"}
 
 
 def test_one_buffer_for_each_tile_in_the_order_asked(capture):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from attnwidget.export.panels.detail import draw_detail
+from attnwidget.export.panels.graph import draw_graph
 from attnwidget.export.panels.grid import draw_grid
 from attnwidget.export.panels.heatmap import draw_heatmap
 from attnwidget.export.panels.lines import draw_lines
@@ -29,5 +31,7 @@ PANELS: dict[str, Panel] = {
     "grid": Panel("Layers × heads", draw_grid),
     "heatmap": Panel("Queries × keys", draw_heatmap),
     "lines": Panel("Query → key", draw_lines),
+    "graph": Panel("Graph", draw_graph),
     "text": Panel("Text", draw_text),
+    "detail": Panel("Query · key", draw_detail),
 }

@@ -7,14 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attnwidget.export.drawing import Drawn
-from attnwidget.export.ranges import head_range
 from attnwidget.export.sheet import SIZE
 from attnwidget.export.words import grouped
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from attnwidget.attention import Tile
     from attnwidget.export.drawing import Area, Look
     from attnwidget.export.sheet import Sheet
     from attnwidget.export.shown import Shown
@@ -49,11 +47,11 @@ def draw_grid(sheet: Sheet, shown: Shown, look: Look, area: Area) -> Drawn:
     rows, masked = None, False
     for layer in range(stack.n_layers):
         for head in range(stack.n_heads):
-            tile = _tile(shown, layer, head)
+            tile = shown.thumbnail(layer, head, _FINE, _SAMPLE if n_queries * n_keys > _EXACT_PAIRS else None)
             rows = rows or tile.rows
-            found = head_range(_pooled(tile.values, _CELLS, _CELLS))
-            masked = masked or found.masked
-            pixels = look.ramp_over(found).paint(_pooled(tile.values, *dots[::-1]), masked=colours.masked)
+            masked = masked or bool(np.isnan(tile.values).any())
+            ramp = look.ramp_over(_pooled(tile.values, _CELLS, _CELLS))
+            pixels = ramp.paint(_pooled(tile.values, *dots[::-1]), masked=colours.masked)
             y, x = layer * step[1], head * step[0]
             picture[y : y + dots[1], x : x + dots[0]] = _sized(pixels, *dots)
     point = 72 / sheet.dpi
@@ -64,8 +62,9 @@ def draw_grid(sheet: Sheet, shown: Shown, look: Look, area: Area) -> Drawn:
         for head in range(stack.n_heads):
             corner = left + head * step[0] * point, top + layer * step[1] * point
             sheet.box(*corner, dots[0] * point, dots[1] * point, edge=colours.rule, line=0.4)
-    corner = left + shown.head * step[0] * point, top + shown.layer * step[1] * point
-    sheet.box(*corner, dots[0] * point, dots[1] * point, edge=colours.accent, line=1.6)
+    for layer, head in _marked(shown):
+        corner = left + head * step[0] * point, top + layer * step[1] * point
+        sheet.box(*corner, dots[0] * point, dots[1] * point, edge=colours.accent, line=1.6)
     for head in _numbers(stack.n_heads, step[0] * point, sheet.text_width(str(stack.n_heads)) + 4):
         middle = left + (head * step[0] + dots[0] / 2) * point
         colour = colours.accent if head == shown.head else colours.muted
@@ -75,20 +74,30 @@ def draw_grid(sheet: Sheet, shown: Shown, look: Look, area: Area) -> Drawn:
         colour = colours.accent if layer == shown.layer else colours.muted
         sheet.text(left - 5, middle, str(layer), colour, align="right")
 
-    under = _under(n_queries, dots[1]), _under(n_keys, dots[0])
+    words = _words(shown, (_under(n_queries, dots[1]), _under(n_keys, dots[0])), rows)
+    note = "layers down, heads across"
+    return Drawn(left + width, top + height, note, words, ranges="each head", masked="plain" if masked else "")
+
+
+def _words(shown: Shown, under: tuple[int, int], rows: int | None) -> tuple[str, ...]:
+    """How heads came to their pixels, and what of the view's grid is not drawn."""
     words = [f"max of up to {grouped(under[0])} × {grouped(under[1])}"] if max(under) > 1 else []
     if rows is not None:
-        words.append(f"sampled: {grouped(rows)} of {grouped(_under(n_queries, _FINE))} queries looked at")
-    note = "layers down, heads across"
-    return Drawn(left + width, top + height, note, tuple(words), ranges="each head", masked="plain" if masked else "")
+        looked = _under(len(shown.query_tokens), _FINE)
+        words.append(f"sampled: {grouped(rows)} of {grouped(looked)} queries looked at")
+    if shown.arranged:
+        words.append("all heads, as the model has them: order, filter and colours by measure are not drawn")
+    return tuple(words)
 
 
-def _tile(shown: Shown, layer: int, head: int) -> Tile:
-    height, width = len(shown.query_tokens), len(shown.key_tokens)
-    return shown.capture.tile(
-        layer, head, height=min(height, _FINE), width=min(width, _FINE), batch=shown.batch, stack=shown.stack,
-        rows=_SAMPLE if height * width > _EXACT_PAIRS else None,
-    )  # fmt: skip
+def _marked(shown: Shown) -> list[tuple[int, int]]:
+    """The head that the other panels show, or the heads that they show as one."""
+    many = shown.aggregate
+    if many is None:
+        return [(shown.layer, shown.head)]
+    if many.count == shown.attention.n_layers * shown.attention.n_heads:
+        return []  # all are
+    return [(layer, head) for layer in many.layers for head in many.heads]
 
 
 def _under(tokens: int, cells: int) -> int:

@@ -50,10 +50,7 @@ def draw_heatmap(sheet: Sheet, shown: Shown, look: Look, area: Area) -> Drawn:
     queries, keys = queries.over(plot.top, plot.height), keys.over(plot.left, plot.width)
 
     height, width = min(rows, sheet.dots(plot.height)), min(columns, sheet.dots(plot.width))
-    tile = shown.capture.tile(
-        shown.layer, shown.head, queries=shown.queries, keys=shown.keys, height=height, width=width,
-        batch=shown.batch, stack=shown.stack,
-    )  # fmt: skip
+    tile = shown.tile(height, width, queries=shown.queries, keys=shown.keys)
     masked = bool(np.isnan(tile.values).any())
     if masked:
         sheet.box(plot.left, plot.top, plot.width, plot.height, fill=colours.page, hatch=colours.hatch)
@@ -70,7 +67,10 @@ def draw_heatmap(sheet: Sheet, shown: Shown, look: Look, area: Area) -> Drawn:
     pooled = (math.ceil(rows / height), math.ceil(columns / width))
     words = (f"max of up to {grouped(pooled[0])} × {grouped(pooled[1])}",) if max(pooled) > 1 else ()
     right = plot.left + plot.width + max(0.0, slant_width(sheet, keys) - keys.cell / 2)
-    return Drawn(right, plot.top + plot.height, shown.window_words, words, masked="hatched" if masked else "")
+    return Drawn(
+        right, plot.top + plot.height, shown.window_words, words,
+        ranges=shown.ranges, masked="hatched" if masked else "",
+    )  # fmt: skip
 
 
 def _plot(sheet: Sheet, area: Area, queries: Axis, keys: Axis) -> Plot:

@@ -69,12 +69,14 @@ def draw_text(sheet: Sheet, shown: Shown, look: Look, area: Area) -> Drawn:
         right = max(right, wide)
         y += SIZE if side.role == "queries" else 0
         masked = masked or (side.weights is not None and any(np.isnan(side.weights[a:b]).any() for a, b in side.spans))
+    what = "weights" if shown.unit is None else "lift"
     note = (
-        f"shaded by the weights {'from query' if gaze.side == 'query' else 'to key'} {gaze.index}"
+        f"shaded by the {what} {'from query' if gaze.side == 'query' else 'to key'} {gaze.index}"
         if gaze
         else "lock a query or a key to see its weights"
     )
-    return Drawn(right, y, ", ".join(filter(None, [shown.window_words, note])), masked="hatched" if masked else "")
+    note = ", ".join(filter(None, [shown.window_words, note]))
+    return Drawn(right, y, note, ranges=shown.ranges, masked="hatched" if masked else "")
 
 
 def _sides(shown: Shown) -> list[_Side]:

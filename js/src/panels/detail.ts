@@ -46,11 +46,12 @@ export function detail(view: View, panel: Panel): void {
 
   panel.painting(() => {
     const { query, key } = store.focus.value;
-    const { layer, head } = store.shownHead.value;
+    const { layer, head, aggregate } = store.shownHead.value;
     const both = query !== null && key !== null;
     const found = both ? source.pair(store.shownHead.value, query, key) : null;
     let why: string | null = null;
     if (!both) why = "Lock a query and a key to see how their weight came about.";
+    else if (aggregate) why = "Scores, q and k belong to one head, and many are shown as one.";
     else if (found && "why" in found) why = found.why;
     else if (found) {
       if (found !== explained.peek()) {

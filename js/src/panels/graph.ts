@@ -100,7 +100,7 @@ export function graph(view: View): Panel {
     const { ramp } = view.picture.value;
     const strength = positions(ramp);
     const refs = passing.heads.value;
-    const inks = refs.map(({ head }) => headColour(head, dark));
+    const inks = refs.map((ref) => (ref.aggregate ? colours.ink : headColour(ref.head, dark)));
     // Under the arcs, which may need the room.
     context.fillStyle = colours.muted;
     context.textAlign = "left";

@@ -18,7 +18,7 @@ export interface Seen {
 /** Narrower cells hold so few of the numbers that none is better. */
 const LEAST_WRITTEN = 24;
 
-/** Heads as cells of one colour each, with their numbers where these fit. */
+/** Heads as cells of one colour each, with their numbers, shorter ones where two digits do not fit. */
 export function drawCells(
   view: View,
   context: CanvasRenderingContext2D,
@@ -39,10 +39,12 @@ export function drawCells(
     const rgb = value < 0 ? colours.missing : colourAt(position(value), store.colormap.value, dark);
     context.fillStyle = Number.isNaN(value) ? masked : `rgb(${rgb})`;
     context.fillRect(x, y, g.width, g.height);
-    const text = value >= 0 ? formatEnd(value) : "";
+    if (!(value >= 0) || g.height <= 11 || g.width < LEAST_WRITTEN) continue;
     context.fillStyle = inkOn(rgb);
-    if (g.height > 11 && g.width >= LEAST_WRITTEN && textWidth(context, text) < g.width)
-      context.fillText(text, x + g.width / 2, y + g.height / 2 + 0.5);
+    const text = [formatEnd(value), value.toPrecision(1), value.toExponential(0)].find(
+      (each) => textWidth(context, each) < g.width,
+    );
+    if (text) context.fillText(text, x + g.width / 2, y + g.height / 2 + 0.5);
   }
 }
 

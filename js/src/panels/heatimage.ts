@@ -69,11 +69,21 @@ export class HeatImage {
   }
 
   #picture(patch: Patch, ramp: Ramp, dark: boolean): Picture {
-    const { tile } = patch.placed;
+    const { tile, minus } = patch.placed;
     const { down, across } = patch;
-    const name = this.#names.get(tile) ?? ++this.#named;
-    this.#names.set(tile, name);
-    const key = [name, across.pixels, down.pixels, across.tokens, down.tokens].join();
+    const name = (of: object) => {
+      const found = this.#names.get(of) ?? ++this.#named;
+      this.#names.set(of, found);
+      return found;
+    };
+    const key = [
+      name(tile),
+      minus && name(minus),
+      across.pixels,
+      down.pixels,
+      across.tokens,
+      down.tokens,
+    ].join();
     let found = this.#pictures.get(key);
     if (!found) {
       found = this.#colour(patch, ramp, dark);
@@ -85,19 +95,34 @@ export class HeatImage {
   /** With a rim of one pixel: the middle of every pixel drawn lies inside, but its edge may reach over. */
   #colour(patch: Patch, ramp: Ramp, dark: boolean): Picture {
     const [width, height] = [patch.across.pixels, patch.down.pixels];
+    const { placed } = patch;
     const source = piece(patch);
-    let table = this.#tables.get(source.max);
-    if (!table) {
-      table = lookup(source.max, ramp, 0, pack(palette(dark).missing));
-      this.#tables.set(source.max, table);
-    }
+    const { max } = source;
+    const tableOf = (sign: number) => {
+      let table = this.#tables.get(sign * max);
+      if (!table) {
+        table = lookup(max, ramp, 0, pack(palette(dark).missing), sign);
+        this.#tables.set(sign * max, table);
+      }
+      return table;
+    };
     const canvas = document.createElement("canvas");
     canvas.width = width + 2;
     canvas.height = height + 2;
     const pen = canvas.getContext("2d")!;
     const image = pen.createImageData(width, height);
     const pixels = new Uint32Array(image.data.buffer);
-    paint(source, table, width, height, pixels);
+    if (placed.minus) {
+      // Of what is more and what is less under a pixel the larger one shows.
+      const codes = Uint32Array.from({ length: max + 1 }, (_, code) => code);
+      const less = new Uint32Array(pixels.length);
+      paint(source, codes, width, height, pixels);
+      paint(piece({ ...patch, placed: { ...placed, tile: placed.minus } }), codes, width, height, less);
+      const [warm, cool] = [tableOf(1), tableOf(-1)];
+      pixels.forEach((code, i) => {
+        pixels[i] = code < less[i]! ? cool[less[i]!]! : warm[code]!;
+      });
+    } else paint(source, tableOf(1), width, height, pixels);
     pen.putImageData(image, 1, 1);
     return { canvas, holes: pixels.includes(0) };
   }

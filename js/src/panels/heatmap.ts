@@ -25,16 +25,16 @@ import { wheeling, zoomButtons } from "./zooming";
 const LABEL =
   "Heatmap. Arrow keys move over the cells, with Shift by a tenth; Enter locks, Esc releases; + and - zoom, 0 shows all.";
 
-export function heatmap(view: View): Panel {
+export function heatmap(view: View, title = "Queries × keys"): Panel {
   const { store, select, frames, source } = view;
-  const panel = makePanel(view, "heatmap", "Queries × keys");
+  const panel = makePanel(view, "heatmap", title);
   const base = surface("heatmap", "base");
   const over = surface("heatmap-overlay", "over");
   const tip = h("div", { className: "tip", hidden: true, aria: { hidden: "true" } });
   const empty = h("p", { className: "empty" });
   const stage = h(
     "div",
-    { className: "stage", tabIndex: 0, role: "application", aria: { label: LABEL } },
+    { className: "stage", tabIndex: 0, role: "application", aria: { label: `${title}. ${LABEL}` } },
     base.canvas,
     over.canvas,
     tip,

