@@ -16,7 +16,7 @@ export function findField(view: View): HTMLElement {
   const { store, select } = view;
   const input = h("input", {
     type: "search",
-    placeholder: "text or #index",
+    placeholder: "find or #index",
     spellcheck: false,
     autocomplete: "off",
   });
@@ -117,7 +117,7 @@ export function findField(view: View): HTMLElement {
       if (store.found.peek() && input.value) typed();
     }),
   );
-  const label = h("label", { title: TITLE }, h("span", {}, "find token"), input);
+  const label = h("label", { title: TITLE }, h("span", { className: "hidden" }, "find token"), input);
   return h("span", { className: "find" }, label, said, previous, next);
 }
 

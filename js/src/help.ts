@@ -13,7 +13,10 @@ const LINES: readonly (readonly [string, string])[] = [
   ["Enter, Space", "lock what the arrows are on"],
   ["s", "heads like the locked one first; Esc: no longer"],
   ["on a head's square", "click draws its lines too or not, double click or Enter alone, or all again"],
-  ["/, ctrl + F", "find a token by its text, or jump to one with #index"],
+  [
+    "/, ctrl + F",
+    "find a token by its text, or jump to one with #index; Enter next, Shift + Enter previous, Esc ends",
+  ],
   ["Ctrl or ⌘ + Enter", "in the text box: runs the model on the text; Esc there cancels"],
   ["w", "merges sub-words to words, and back"],
   ["h", "hides the key in focus, its rows renormalised over the others; again shows it"],

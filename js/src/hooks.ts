@@ -43,10 +43,13 @@ export function showState(root: HTMLElement, view: View): void {
 export function followReady(root: HTMLElement, view: View): void {
   let first = true;
   attr(root, "data-ready", "false");
-  // What has not been asked for yet cannot have been drawn: this part does not wait for a frame.
+  // What has not been asked for yet cannot have been drawn: this part does not wait for a frame. What has come may change
+  // nothing that is drawn, and then nobody else asks for a frame.
+  const again = () => {};
   view.disposers.push(
     effect(() => {
       if (view.missing.value) attr(root, "data-ready", "false");
+      else view.frames.request(again);
     }),
   );
   view.frames.after = () => {

@@ -45,7 +45,7 @@ export function lensWords(view: View): string {
 
 /** In the legend: the same, and which keys take most of the weights. */
 export function lensNotes(view: View): HTMLElement {
-  const made = h("span");
+  const made = h("span", { role: "status" });
   const sinks = h("span", { className: "sinks" });
   view.disposers.push(
     effect(() => {

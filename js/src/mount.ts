@@ -157,7 +157,7 @@ function build(
   const size = new ResizeObserver(() => {
     const width = host.clientWidth;
     const share = width >= 900 ? 0.4 : width >= 600 ? 0.52 : 0.95;
-    view.panelHeight.value = Math.round(Math.max(250, Math.min(480, width * share)));
+    view.panelHeight.value = Math.round(Math.max(250, Math.min(Math.max(480, width * 0.28), width * share)));
   });
   size.observe(host);
   const seen = new IntersectionObserver(

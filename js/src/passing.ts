@@ -29,7 +29,7 @@ export interface Passing {
   waits(ref: HeadRef, line: Aimed): string;
   /** Why weights are not here, in words. */
   readonly later: ReadonlySignal<string>;
-  /** What passes, in words: `≥ 0.05`. */
+  /** What passes, in words that follow others: ` ≥ 0.05`, "" where all does. */
   readonly words: ReadonlySignal<string>;
   /** Another kind comes with the number it had last. */
   choose(kind: ThresholdKind): void;
@@ -133,9 +133,8 @@ export function passing(store: Store, source: DataSource): Passing {
     },
     words: computed(() => {
       const cut = store.cut.value;
-      return byWeight()
-        ? `≥ ${formatEnd(cut, store.unit.value)}`
-        : `in the top ${formatEnd(cut * 100)} % of each query's mass`;
+      if (byWeight()) return cut ? ` ≥ ${formatEnd(cut, store.unit.value)}` : "";
+      return ` in the top ${formatEnd(cut * 100)} % of each query's mass`;
     }),
     choose(kind) {
       batch(() => {
@@ -158,5 +157,5 @@ export function counted(
   const few = total > weights.length ? `strongest ${grouped(weights.length)} of ` : "";
   const all = isWhole(store.visible.value, store.shown.value);
   const where = all ? "" : whole ? " in the window" : " in the part of the window that is here";
-  return `${few}${grouped(total)} ${noun}${total === 1 ? "" : "s"} ${passing.words.value}${of}${where}`;
+  return `${few}${grouped(total)} ${noun}${total === 1 ? "" : "s"}${passing.words.value}${of}${where}`;
 }

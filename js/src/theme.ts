@@ -1,7 +1,9 @@
 /** Light or dark, as the host is, followed live; and the colours of either. */
 
+import { headColour } from "./colour";
 import type { Theme } from "./protocol";
 import { effect, type Signal, signal } from "./signals";
+import type { HeadRef } from "./source";
 
 export interface Palette {
   page: string;
@@ -45,6 +47,10 @@ const DARK: Palette = {
 export function palette(dark: boolean): Palette {
   return dark ? DARK : LIGHT;
 }
+
+/** What a head is drawn with beside others: its own hue. Many heads as one have none. */
+export const headInk = ({ head, aggregate }: HeadRef, dark: boolean) =>
+  aggregate ? palette(dark).ink : headColour(head, dark);
 
 /** Light text means a dark page. */
 function byTextColour(element: Element): boolean | null {

@@ -72,7 +72,7 @@ describe("the graph", () => {
       [1, 1, "over"],
       [0, 0, "over"],
     ]);
-    expect(note()).toBe("8 arcs ≥ 0.2, in the head's hue, thick and opaque by the legend's scale");
+    expect(note()).toBe("8 arcs ≥ 0.2, thickness by the legend's scale");
   });
 
   it("keeps only the arcs of a token that is pointed at, locks it with a click, and releases it with another", async () => {

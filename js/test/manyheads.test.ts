@@ -340,7 +340,7 @@ describe("the squares of the heads", () => {
     meta.value = { ...meta.value, stacks: [{ ...stack!, heads: 2 }] };
     expect([squares().length, pressed(squares())]).toEqual([2, [1]]);
     meta.value = { ...meta.value, stacks: [{ ...stack!, heads: 1, layers: 1 }] };
-    expect(one(".tools").hidden).toBe(true);
+    expect(one(".heads").hidden).toBe(true);
   });
 });
 

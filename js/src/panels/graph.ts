@@ -1,14 +1,14 @@
-/** Tokens along a line, an arc from each query to the keys it looks at: thickness and opacity are the weight, hue is the head. */
+/** Tokens along a line, an arc from each query to the keys it looks at: thickness and opacity are the weight, the ink is its head's. */
 
 import { textWidth } from "../canvas";
-import { headColour, positions } from "../colour";
+import { positions } from "../colour";
 import { counted } from "../passing";
 import { moved } from "../pointing";
 import { CODE_MASKED, type Range } from "../protocol";
 import { scroller } from "../scroller";
 import { computed } from "../signals";
 import type { Pair, Words } from "../state";
-import { palette } from "../theme";
+import { headInk, palette } from "../theme";
 import type { View } from "../view";
 import { arcOf, drawArc } from "./arcs";
 import { directionButton } from "./direction";
@@ -100,7 +100,7 @@ export function graph(view: View): Panel {
     const { ramp } = view.picture.value;
     const strength = positions(ramp);
     const refs = passing.heads.value;
-    const inks = refs.map((ref) => (ref.aggregate ? colours.ink : headColour(ref.head, dark)));
+    const inks = refs.map((ref) => headInk(ref, dark));
     // Under the arcs, which may need the room.
     context.fillStyle = colours.muted;
     context.textAlign = "left";
@@ -133,8 +133,9 @@ export function graph(view: View): Panel {
           draw(order.length, head, q, k, line!.values[i]!, i === other);
         }
       });
+      const waits = passing.waits(refs[0]!, gaze);
       note = shows(side === "query" ? window.queries : window.keys, index)
-        ? `arcs of ${side} ${index} ${passing.waits(refs[0]!, gaze) || passing.words.value}`
+        ? `arcs of ${side} ${index}${waits ? ` ${waits}` : passing.words.value}`
         : `${side} ${index} is outside of the window`;
     } else {
       const all = passing.edges.value;
@@ -144,7 +145,7 @@ export function graph(view: View): Panel {
       if (all) note = counted(view, all, "arc");
     }
     context.globalAlpha = 1;
-    panel.note.textContent = `${note}, in the head's hue, thick and opaque by the legend's scale`;
+    panel.note.textContent = `${note}, thickness by the legend's scale`;
 
     const paint = (row: TokenRow, y: number, side: "query" | "key") => {
       const ends = (pair: Pair) => (one ? [pair.query, pair.key] : [pair[side]]);

@@ -25,7 +25,7 @@ import { Thumbnails } from "./thumbnails";
 const LABEL = "All heads. Arrow keys preview a head, Enter or Space locks it.";
 
 /** The height that the controls take of the panel. */
-const TOOLS = 54;
+const TOOLS = 76;
 
 export function grid(view: View): Panel {
   const { store, select, frames, finder } = view;

@@ -6,11 +6,12 @@ import { AGGREGATES, OVER, type Over, type Reduce } from "../protocol";
 import { batch, effect } from "../signals";
 import { chooser } from "../toolbar";
 import type { View } from "../view";
+import type { Panel } from "./panel";
 
 const LABEL =
   "Heads of this layer. Arrows move, Space draws a head or not, Enter draws it alone, or all again.";
-/** The second function lets go of the state. */
-export function headToggles(view: View): [HTMLElement, () => void] {
+
+export function headToggles(view: View, panel: Panel): HTMLElement[] {
   const { store, select } = view;
   const squares = h("div", { className: "heads", role: "toolbar", aria: { label: LABEL } });
   const buttons: HTMLButtonElement[] = [];
@@ -38,21 +39,23 @@ export function headToggles(view: View): [HTMLElement, () => void] {
     event.preventDefault();
   });
 
-  const asOne = chooser("draw", "Each head with lines of its own, or many heads as one", (value) => {
-    const [reduce, over] = value.split(" ") as [Reduce, Over];
-    batch(() => {
-      store.aggregate.value = over ? reduce : null;
-      if (over) store.over.value = over;
-    });
-  });
-  const row = h("div", { className: "tools" }, squares, asOne.element);
+  const asOne = chooser(
+    "draw",
+    "Each head with lines of its own, or many as one: those selected, all of the layer, all of all layers",
+    (value) => {
+      const [reduce, over] = value.split(" ") as [Reduce, Over];
+      batch(() => {
+        store.aggregate.value = over ? reduce : null;
+        if (over) store.over.value = over;
+      });
+    },
+  );
 
-  const end = effect(() => {
+  const follow = () => {
     const { stack } = store.shown.value;
     const { layer, head: current } = store.lockedHead.value;
     const active = store.active.value;
     const dark = view.dark.value;
-    row.hidden = stack.heads * stack.layers < 2;
     while (buttons.length < stack.heads) squares.append(buttons[buttons.push(h("button")) - 1]!);
     for (const button of buttons.splice(stack.heads)) button.remove();
     buttons.forEach((button, head) => {
@@ -65,18 +68,18 @@ export function headToggles(view: View): [HTMLElement, () => void] {
     });
     stopAt(Math.min(stop, stack.heads - 1));
     const aggregate = store.aggregate.value;
-    const which = { heads: "the selected heads", layer: `layer ${layer}`, layers: "all layers" };
+    const which = { heads: "selected", layer: `layer ${layer}`, layers: "all layers" };
     asOne.update(
       [
         ["each", "each head"],
         ...OVER.flatMap((one) =>
-          AGGREGATES.map(
-            (how) => [`${how} ${one}`, `${how} ${how === "mean" ? "of" : "over"} ${which[one]}`] as const,
-          ),
+          AGGREGATES.map((how) => [`${how} ${one}`, `${how}, ${which[one]}`] as const),
         ),
       ],
       aggregate ? `${aggregate} ${store.over.value}` : "each",
     );
-  });
-  return [row, end];
+    squares.hidden = asOne.element.hidden = stack.heads * stack.layers < 2;
+  };
+  panel.onDispose(effect(follow));
+  return [squares, asOne.element];
 }

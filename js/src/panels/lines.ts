@@ -1,6 +1,5 @@
 /** Two columns of tokens, one line per pair: opacity is the weight over the top of the range, hue is the head. */
 
-import { headColour } from "../colour";
 import { count, formatEnd, grouped } from "../format";
 import { indexAt } from "../heatgeometry";
 import { counted, MOST_EDGES } from "../passing";
@@ -10,7 +9,7 @@ import { scroller } from "../scroller";
 import { computed } from "../signals";
 import type { HeadRef } from "../source";
 import { type Pair, sameHead } from "../state";
-import { palette } from "../theme";
+import { headInk, palette } from "../theme";
 import { type Gaze, gazeOf, type View } from "../view";
 import { isWhole } from "../window";
 import { headToggles } from "./headtoggles";
@@ -36,9 +35,9 @@ export function lines(view: View): Panel {
   const panel = makePanel(view, "lines", "Query → key");
   const area = scroller("lines", LABEL, () => redraw());
   const beyond = pairButtons(view, 3);
-  const [tools, letGo] = headToggles(view);
-  panel.onDispose(letGo);
-  panel.body.before(tools, thresholdTools(view, panel));
+  const tools = thresholdTools(view, panel);
+  tools.prepend(...headToggles(view, panel));
+  panel.body.before(tools);
   panel.body.append(area.element, beyond.element);
   let geometry: LinesGeometry | null = null;
   let revealed: Pair = { query: null, key: null };
@@ -120,7 +119,7 @@ export function lines(view: View): Panel {
     const [start, end] = [g.left + 3, g.right - 3];
     const bend = (end - start) * 0.45;
     const drawn = store.drawnHeads.value;
-    const inks = drawn.map((ref) => (ref.aggregate ? palette(dark).ink : headColour(ref.head, dark)));
+    const inks = drawn.map((ref) => headInk(ref, dark));
     const stroke = (head: number, q: number, k: number, weight: number, strong = false) => {
       // Fainter than one step of a screen's colours.
       if (!within(q, k) || weight / top < 1 / 512) return;
@@ -153,7 +152,7 @@ export function lines(view: View): Panel {
         index < from[0] || index >= from[1]
           ? `${side} ${index} is outside of the window`
           : here
-            ? `lines of ${side} ${index} ${passing.words.value}${here < drawn.length ? ` of ${here} of ${drawn.length} heads` : of}`
+            ? `lines of ${side} ${index}${passing.words.value}${here < drawn.length ? ` of ${here} of ${drawn.length} heads` : of}`
             : `lines of ${side} ${index} ${passing.waits(store.shownHead.value, gaze)}`;
       // The buttons are about the head that the other panels show.
       const main = drawn.findIndex((ref) => sameHead(ref, store.shownHead.value));

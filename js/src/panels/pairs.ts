@@ -16,7 +16,7 @@ export function pairButtons(view: View, room: number) {
   const { store, select } = view;
   let pairs: Pair[] = [];
   const buttons = Array.from({ length: room }, (_, nth) => {
-    const button = h("button", {}, h("span"), h("bdi"), h("strong"));
+    const button = h("button", {}, h("span"), " ", h("bdi"), " ", h("strong"));
     on(button, "click", () => {
       const pair = pairs[nth]!;
       select.lock(pair);
@@ -51,7 +51,7 @@ export function pairButtons(view: View, room: number) {
           button.children[part]!.textContent = text.replace(" uniform", "");
         });
         button.title = `${view.name(pair)}, ${said[2]}: lock`;
-        attr(button, "aria-label", button.title);
+        attr(button, "aria-label", `${button.textContent}: ${button.title}`);
         attr(button, "aria-pressed", String(pair.query === locked.query && pair.key === locked.key));
       });
     },

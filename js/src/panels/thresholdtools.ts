@@ -39,15 +39,14 @@ export function thresholdTools(view: View, panel: Panel): HTMLElement {
     if (typed >= 0 && typed <= 1) store.threshold.value = typed;
     number.value = formatEnd(store.cut.value * (store.unit.value ?? 1));
   });
-  const element = h("div", { className: "tools" }, kind.element, slider, number);
+  const lift = h("span", {}, "lift ≥");
+  const element = h("div", { className: "tools" }, h("span", {}, kind.element, lift, slider, number));
   panel.onDispose(
     effect(() => {
       const unit = store.unit.value;
       const chosen = unit === null ? store.threshold_kind.value : "weight";
-      kind.update(
-        unit === null ? THRESHOLD_KINDS.map((each) => [each, NAMES[each][0]]) : [["weight", "lift ≥"]],
-        chosen,
-      );
+      kind.update(unit === null ? THRESHOLD_KINDS.map((each) => [each, NAMES[each][0]]) : [], chosen);
+      lift.hidden = unit === null;
       number.value = formatEnd(store.cut.value * (unit ?? 1));
       number.max = String(unit ?? 1);
       attr(slider, "aria-valuetext", formatEnd(store.cut.value, unit));

@@ -1,0 +1,24 @@
+import { afterEach, expect, it, vi } from "vitest";
+import { frame, madeUp, screen, text, view } from "./screen";
+
+afterEach(() => {
+  document.body.replaceChildren();
+  vi.restoreAllMocks();
+  vi.unstubAllGlobals();
+});
+
+it("is ready again when what was missing has come, also where that changes nothing that is drawn", async () => {
+  screen();
+  let here = true;
+  const made = { ...madeUp({ queries: 3, keys: 3 }, () => 0.3), has: () => here };
+  const { root } = await view({ queries: text(3) }, made, { panels: ["detail"] });
+  expect(root.dataset.ready).toBe("true");
+  here = false;
+  made.version.value++;
+  await frame();
+  expect(root.dataset.ready).toBe("false");
+  here = true;
+  made.version.value++;
+  await frame();
+  expect(root.dataset.ready).toBe("true");
+});
