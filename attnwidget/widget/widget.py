@@ -23,9 +23,13 @@ from attnwidget.widget.requests import Answerer
 from attnwidget.widget.viewtraits import SETTABLE, ViewTraits
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from attnwidget.attention import AttentionCapture, AttentionStack
 
-_BUNDLE = Path(__file__).parent / "static" / "widget.js"
+_STATIC = Path(__file__).parent / "static"
+_BUNDLE = _STATIC / "widget.js"
+_KERNEL_MODULE = _STATIC / "kernel.js"
 _HASTE = 8
 """Words and hidden keys are toggled, and waited for: so many times fewer weights are packed, the page asks for more."""
 
@@ -124,10 +128,11 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
         self._arriving: Text | None = None
         self._runner = None if live is None else Runner(self._made, show=self._show_text, tell=self._tell)
         figures = {"figure": self._answer_figure, "code": self._answer_code}
-        self._answerer = Answerer(capture, figures, commands(self._runner))
-        if not _BUNDLE.exists():
+        self._answerer = Answerer(capture, figures, {**commands(self._runner), "module": _kernel_module})
+        missing = [path.name for path in (_BUNDLE, _KERNEL_MODULE) if not path.exists()]
+        if missing:
             raise FileNotFoundError(
-                f"attnwidget's front end is missing: there is no {_BUNDLE.name} in the package's widget/static folder. "
+                f"attnwidget's front end is missing: there is no {missing[0]} in the package's widget/static folder. "
                 "In a checkout run `make build`; otherwise install attnwidget again."
             )
         for name in traits:
@@ -316,6 +321,11 @@ def close_all() -> int:
     for view in views:
         view.close()
     return len(views)
+
+
+def _kernel_module(_: Mapping[str, Any]) -> dict[str, Any]:
+    """What only a page with a kernel can use: asked for once, so that no saved notebook stores it."""
+    return {"code": _KERNEL_MODULE.read_text(encoding="utf-8")}
 
 
 def _run_state(state: State, text: Text, message: str = "", seconds: float = 0.0) -> dict[str, Any]:
