@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from attnwidget.model import AttentionModel
     from attnwidget.ranks import gathered
     from attnwidget.saving import load
-    from attnwidget.widget import AttentionWidget
+    from attnwidget.widget import AttentionWidget, close_all
 
     __version__: str
 
@@ -48,6 +48,7 @@ __all__ = [
     "Tokens",
     "__version__",
     "capture",
+    "close_all",
     "compare",
     "from_output",
     "from_transformer_lens",
@@ -69,6 +70,7 @@ _ROOMS = {
     "FactoredAttention": "attnwidget.attention",
     "Tokens": "attnwidget.attention",
     "capture": "attnwidget.intercept",
+    "close_all": "attnwidget.widget",
     "compare": "attnwidget.attention",
     "from_output": "attnwidget.compat.outputs",
     "from_transformer_lens": "attnwidget.compat.transformer_lens",
