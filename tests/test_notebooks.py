@@ -42,8 +42,9 @@ def test_any_model():
 
 def test_from_bertviz():
     said = run("from_bertviz.ipynb")
-    for cell in ("03", "05", "07", "09"):
-        assert said[cell].startswith("AttentionWidget("), cell
+    for cell, shown in (("03", "All, layer 3 head 1"), ("05", "All, layer 0 head 0"), ("07", "All, layer 3 head 1")):
+        assert f"Shown: {shown}." in said[cell], cell
+    assert "encoder: 4 layers x 4 heads, 13 tokens; decoder: 2 layers" in said["09"]
     assert "decoder  2 layers x 4 heads, 6 tokens" in said["11"]
     assert "cross    2 layers x 4 heads, 6 x 13 tokens" in said["11"]
     assert "sdpa; equal to eager attention to 1e-5: True" in said["13"]
