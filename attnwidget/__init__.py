@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from attnwidget.model import AttentionModel
     from attnwidget.ranks import gathered
     from attnwidget.saving import load
-    from attnwidget.widget import AttentionWidget
+    from attnwidget.widget import AttentionWidget, close_all
 
     __version__: str
 
@@ -46,6 +46,7 @@ __all__ = [
     "Tokens",
     "__version__",
     "capture",
+    "close_all",
     "compare",
     "gathered",
     "limits",
@@ -65,6 +66,7 @@ _ROOMS = {
     "FactoredAttention": "attnwidget.attention",
     "Tokens": "attnwidget.attention",
     "capture": "attnwidget.intercept",
+    "close_all": "attnwidget.widget",
     "compare": "attnwidget.attention",
     "gathered": "attnwidget.ranks",
     "limits": "attnwidget.attention.limits",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 8_000_000
 """Of weights in a page, unless somebody says otherwise."""
 _HERE = Path(__file__).parent
-_BUNDLE = _HERE.parent / "widget" / "static" / "widget.js"
+_STATIC = _HERE.parent / "widget" / "static"
 _OVERHEAD = 4 / 3
 """Bytes as base64, which text can hold."""
 
@@ -74,7 +74,7 @@ def static_view(
 
 
 def fragment(
-    state: Mapping[str, Any], weights: bytes, *, words: str, summary: str, name: str = "", bundle: bool = True
+    state: Mapping[str, Any], weights: bytes, *, words: str, summary: str, name: str = "", of: str = ""
 ) -> str:
     """A view as a piece of HTML that needs nothing around it.
 
@@ -83,8 +83,8 @@ def fragment(
         weights: the `embed` trait.
         words: what is stored and what is not, as people read it under the view.
         summary: what it shows, for readers that run no script.
-        name: what `again` calls it by; "" where it stands alone.
-        bundle: bring the script; without it, a view before it on the page has.
+        name: what others on the page call it by; "" where it stands alone.
+        of: the name of a view before it that brings the scripts; "": it brings them itself.
 
     Raises:
         ValueError: the state is not what JSON can say.
@@ -97,7 +97,10 @@ def fragment(
         # "<" would end the script that holds it, were the text "</script>".
         state=json.dumps(dict(state), allow_nan=False).replace("<", "\\u003c"),
         weights=base64.b64encode(weights).decode(),
-        bundle=_BUNDLE.read_text(encoding="utf-8") if bundle else "",
+        of=html.escape(of),
+        bundle="" if of else (_STATIC / "widget.js").read_text(encoding="utf-8"),
+        # What a kernel would send: of a page that is passed on, figures and numbers are saved as well.
+        module="" if of else (_STATIC / "kernel.js").read_text(encoding="utf-8"),
     )
 
 

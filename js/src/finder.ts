@@ -3,6 +3,7 @@
 import type { DataSource } from "./datasource";
 import { formatEnd, formatWeight, grouped } from "./format";
 import type { Range } from "./protocol";
+import { answers } from "./rpc";
 import { computed, type ReadonlySignal } from "./signals";
 import type { HeadIndex, Store } from "./state";
 import type { HeadsWant, Patterns } from "./wants";
@@ -102,7 +103,7 @@ export function createFinder(store: Store, source: DataSource): Finder {
       shares.reduce((sum, share) => sum + ((share[i] || 0) - (share[from] || 0)) ** 2, 0);
     return labels.map((_, i) => (i === from ? 0 : Number.MIN_VALUE + apart(i)));
   };
-  const offline = () => source.link.value === "static" || source.link.value === "gone";
+  const offline = () => !answers(source);
   /** Whether what has this name is on its way. */
   const coming = (name: string | null | undefined) =>
     Boolean(name) && !values(name) && !offline() && (name !== PAIR || pairWant() !== null);

@@ -1,6 +1,6 @@
 /** Keys that work anywhere in the view. Panels answer the arrows, Enter and Space themselves. */
 
-import { toggleKey, toggleWords } from "./lens";
+import { kit } from "./kit";
 import { turn } from "./panels/direction";
 import type { View } from "./view";
 
@@ -15,8 +15,8 @@ const STEPS: Record<string, readonly [number, number]> = {
 export function onKeys(root: HTMLElement, view: View, overlays: Record<string, HTMLDialogElement>): void {
   const { select, store, finder } = view;
   const actions: Record<string, () => void> = {
-    w: () => toggleWords(view),
-    h: () => toggleKey(view, store.focus.peek().key),
+    w: () => kit.peek()?.toggleWords(view),
+    h: () => kit.peek()?.toggleKey(view, store.focus.peek().key),
     d: () => select.togglePanel("detail"),
     s: () => finder.toggleLike(),
     r: () => turn(store),

@@ -1,18 +1,15 @@
 /** Puts a view of a store and a source into an element. */
 
 import type { DataSource } from "./datasource";
-import { demand } from "./demand";
 import { h } from "./dom";
-import { figure } from "./figure";
 import { readout, sentence } from "./footer";
 import { Frames } from "./frames";
 import { help } from "./help";
 import { followReady, showState } from "./hooks";
 import { onKeys } from "./keyboard";
+import { asking, detailPanel, figureDialog, livePlace } from "./kit";
 import { legend } from "./legend";
-import { liveBox } from "./livebox";
 import { compared } from "./panels/compared";
-import { detail } from "./panels/detail";
 import { graph } from "./panels/graph";
 import { grid } from "./panels/grid";
 import { heatmap } from "./panels/heatmap";
@@ -29,7 +26,14 @@ import { followTheme, palette } from "./theme";
 import { toolbar } from "./toolbar";
 import { createView, type View } from "./view";
 
-const MAKERS: Record<PanelName, (view: View) => Panel> = { grid, heatmap, lines, graph, text, detail };
+const MAKERS: Record<PanelName, (view: View) => Panel> = {
+  grid,
+  heatmap,
+  lines,
+  graph,
+  text,
+  detail: detailPanel,
+};
 
 /** Builds the view inside a shadow root of `el`; the function returned takes it away again. */
 export function mount(el: HTMLElement, store: Store, source: DataSource): () => void {
@@ -92,7 +96,7 @@ function build(
   const select = new Selection(store);
   const view = createView(store, source, select, frames, dark);
   const { disposers } = view;
-  const overlays = { "?": help(), e: figure(root, view) };
+  const overlays = { "?": help(), e: figureDialog(root, view) };
   const panels = h("div", { className: "panels" });
   const said = computed(() => {
     const { who, value } = sentence(view);
@@ -101,7 +105,7 @@ function build(
   root.append(
     toolbar(view, overlays, statusBadge(view)),
     problemBar(view),
-    liveBox(view),
+    livePlace(view),
     panels,
     h("footer", {}, legend(view), readout(view)),
     liveRegion(view, said),
@@ -184,7 +188,7 @@ function build(
     select.endHover();
   });
   onKeys(root, view, overlays);
-  demand(view);
+  asking(view);
   showState(root, view);
   followReady(root, view);
   return () => {

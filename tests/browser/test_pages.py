@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from captures import make_capture
 from heatmap import attribute, click, panel
+from PIL import Image
 from pixels import expected_colours, read_cells, screenshot
 
 from attnwidget import AttentionCapture
@@ -87,6 +88,26 @@ def test_a_sandboxed_frame_is_enough(offline, tmp_path):
     view = offline.frame_locator("iframe").locator('.attnwidget .root[data-ready="true"]')
     view.wait_for()
     assert view.get_attribute("data-head") == "3"
+
+
+def test_a_page_holds_what_a_kernel_would_send_and_without_it_says_what_is_missing(offline, tmp_path):
+    path = make_capture(queries=6).to_html(tmp_path / "page.html", query=2, key=1, panels=["heatmap", "detail"])
+    view = opened(offline, path)
+    view.get_by_role("button", name="figure", exact=True).click()
+    with offline.expect_download() as download:
+        view.get_by_role("button", name="save PNG").click()
+    with Image.open(download.value.path()) as picture:
+        assert picture.format == "PNG"
+        assert np.asarray(picture.convert("L")).std() > 1
+
+    start, *scripts = path.read_text(encoding="utf-8").split('<script type="text/plain">')
+    assert len(scripts) == 3
+    scripts[2] = scripts[2][scripts[2].index("</script>") :]
+    (tmp_path / "less.html").write_text('<script type="text/plain">'.join([start, *scripts]), encoding="utf-8")
+    view = opened(offline, tmp_path / "less.html")
+    panel(view, "detail").get_by_text("Scores, q and k need a running kernel.").wait_for()
+    view.get_by_role("button", name="figure", exact=True).click()
+    view.get_by_role("dialog").get_by_text("This needs a running kernel: run the cell again.").wait_for()
 
 
 def test_many_heads_as_one_are_what_the_page_opens_on(offline, tmp_path):

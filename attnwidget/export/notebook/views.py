@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _VIEW, _STATE = "application/vnd.jupyter.widget-view+json", "application/vnd.jupyter.widget-state+json"
 _MARK = "attnwidget-output"
+_TOLD = re.compile(rf"{OURS}\(|Attention of ")
+"""How the text beside a view begins; that of earlier versions was its repr."""
 _PICTURE = re.compile(r"[A-Za-z0-9+/=\s]+")
 _WHAT_TO_DO = (
     "Convert it with <code>jupyter nbconvert --execute --to attnwidget_html</code>, which runs the notebook first, or "
@@ -85,7 +87,12 @@ class ViewsPreprocessor(Preprocessor):
         name = f"view{len(names)}"
         try:
             made = fragment(
-                view.state, view.weights, words=view.words, summary=view.summary, name=name, bundle=not names
+                view.state,
+                view.weights,
+                words=view.words,
+                summary=view.summary,
+                name=name,
+                of=next(iter(names.values()), ""),
             )
         except ValueError as error:
             raise SavedViewError(f"what the notebook holds of it is damaged ({error})") from error
@@ -134,7 +141,7 @@ def _model_id(data: dict[str, Any]) -> str | None:
 
 def _says_ours(data: dict[str, Any], models: dict[str, Any], model_id: str) -> bool:
     """Whether the text beside a widget that was not saved is that of a view."""
-    return model_id not in models and str(data.get("text/plain", "")).startswith(f"{OURS}(")
+    return model_id not in models and _TOLD.match(str(data.get("text/plain", ""))) is not None
 
 
 def _texts(nb: NotebookNode) -> Iterator[str]:
