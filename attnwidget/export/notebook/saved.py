@@ -100,7 +100,7 @@ def is_ours(model: object) -> bool:
 
 def _stack(meta: Mapping[str, Any], state: Mapping[str, Any]) -> Mapping[str, Any]:
     """The stack that is shown, which has the head that is shown."""
-    stack: Mapping[str, Any] = next(each for each in meta["stacks"] if each["name"] == state["stack"])
+    stack: Mapping[str, Any] = {each["name"]: each for each in meta["stacks"]}[state["stack"]]
     for name, many in (("layer", "layers"), ("head", "heads")):
         if not 0 <= state[name] < stack[many]:
             raise ValueError(f"{name} is {state[name]} of {stack[many]}")

@@ -66,6 +66,10 @@ class ViewsPreprocessor(Preprocessor):
                 continue
             if not (is_ours(models.get(model_id)) or _says_ours(data, models, model_id)):
                 continue
+            if not self._scripts:
+                self.log.warning("Scripts are taken out of this page, so a view is its picture.")
+                output["data"] = {kind: value for kind, value in data.items() if kind != _VIEW}
+                continue
             try:
                 shown = self._shown(model_id, models, names)
             except SavedViewError as error:
@@ -77,8 +81,6 @@ class ViewsPreprocessor(Preprocessor):
         return nb, resources
 
     def _shown(self, model_id: str, models: dict[str, Any], names: dict[str, str]) -> str:
-        if not self._scripts:
-            raise SavedViewError("scripts are taken out of this page")
         if model_id in names:
             return again(names[model_id])
         if model_id not in models:
