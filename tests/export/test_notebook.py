@@ -11,9 +11,9 @@ import re
 import nbformat
 import pytest
 from captures import make_capture
+from savednotebook import STATE, VIEW, saved_notebook
 
 from attnwidget.export.notebook import NotebookExporter
-from notebooks import STATE, VIEW, saved_notebook
 
 # nbconvert's own
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning")
