@@ -25,7 +25,9 @@ def capture() -> aw.AttentionCapture:
 
     print(f"attnwidget {aw.__version__} with torch {torch.__version__}, transformers {transformers.__version__}")
     torch.manual_seed(0)
-    config = transformers.GPT2Config(vocab_size=20, n_embd=24, n_layer=2, n_head=3, n_positions=16)
+    config = transformers.GPT2Config(
+        vocab_size=20, n_embd=24, n_layer=2, n_head=3, n_positions=16, bos_token_id=0, eos_token_id=0
+    )
     model = transformers.GPT2Model(config).eval()
     ids = torch.arange(9)[None]
     cap = aw.AttentionModel(model).capture(ids)

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
+import pty
 import re
+import select
+import struct
+import subprocess
+import sys
+import termios
 
 import numpy as np
 import pytest
@@ -170,3 +178,17 @@ def test_the_traceback_is_shown_when_asked_for(run):
     refused = run("export", "nothere.safetensors", "-o", "p.html", "--traceback")
     assert "Traceback (most recent call last)" in refused.stderr
     assert refused.stderr.splitlines()[-1] == "attnwidget: error: there is no file nothere.safetensors"
+
+
+def test_a_terminal_shows_a_bar_and_keeps_nothing_of_it(tmp_path):
+    make_capture(layers=6, heads=8, queries=60).save(tmp_path / "c.safetensors")
+    ours, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
+    command = [sys.executable, "-m", "attnwidget", "export", "c.safetensors", "-o", "page.html"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=terminal, check=True)
+    shown = os.read(ours, 100_000).decode() if select.select([ours], [], [], 0)[0] else ""
+    os.close(terminal)
+    os.close(ours)
+    assert "packing: 0head" in shown
+    assert shown.endswith("\r"), "the bar is wiped"
+    assert done.stdout.startswith(b"page.html: ")
