@@ -35,7 +35,8 @@ test-js: $(BUNDLE)
 	npm run --silent size
 
 test-browser: $(VENV)/.browser $(VENV)/.firefox $(VENV)/.ipywidgets7 $(BUNDLE)
-	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" $(BIN)/pytest tests/browser --ignore=tests/browser/test_firefox.py
+	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" IPYWIDGETS7_PATH="$(CURDIR)/$(VENV)/ipywidgets7" \
+		$(BIN)/pytest tests/browser --ignore=tests/browser/test_firefox.py
 	FIREFOX_PATH="$$(cat $(VENV)/.firefox)" PYTHONPATH="$(CURDIR)/$(VENV)/firefox" $(BIN)/pytest tests/browser/test_firefox.py
 
 pictures: $(VENV)/.browser $(BUNDLE)  ## take the pictures of README and gallery again

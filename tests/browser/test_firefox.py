@@ -12,15 +12,10 @@ pytestmark = pytest.mark.browser
 
 SETUP = """
 import sys; sys.path.insert(0, {support!r})
-import json, struct, zlib, attnwidget as aw
 from captures import make_capture
+from embedded import in_full
 cap = make_capture(layers=12, heads=12, queries=64)
 view = cap.show(layer=1, head=2)
-
-def travelled():
-    raw = zlib.decompress(view.embed)
-    (length,) = struct.unpack_from("<I", raw)
-    return [[t["layer"], t["head"]] for t in json.loads(raw[4 : 4 + length])["tiles"] if t["dtype"] == "u16"]
 """
 
 
@@ -84,7 +79,7 @@ def test_every_panel_draws_real_data_and_all_are_linked(notebook, record_host):
 
 def test_a_head_that_did_not_travel_is_fetched(notebook):
     view = notebook.ready()
-    assert [10, 11] not in notebook.evaluate("travelled()")
+    assert [10, 11] not in notebook.evaluate("in_full(view.embed)")
     notebook.execute("view.layer, view.head = 10, 11")
     attribute(view, "data-head", "11")
     notebook.page.wait_for_timeout(300)

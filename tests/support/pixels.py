@@ -11,6 +11,7 @@ from cmcrameri import cm
 from PIL import Image
 
 if TYPE_CHECKING:
+    from colabhost import Colab
     from lab import Notebook
     from numpy.typing import NDArray
     from playwright.sync_api import Locator
@@ -70,7 +71,7 @@ def screenshot(view: Locator) -> NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(view.screenshot())).convert("RGB"))
 
 
-def weights_of(notebook: Notebook, expression: str) -> NDArray[np.float64]:
+def weights_of(notebook: Notebook | Colab, expression: str) -> NDArray[np.float64]:
     """What an expression in the kernel gives, as an array."""
     return np.array(notebook.evaluate(f"{expression}.tolist()"), dtype=float)
 
