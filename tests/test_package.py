@@ -10,6 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 BUNDLE = "attnwidget/widget/static/widget.js"
@@ -95,3 +96,19 @@ def test_the_bundle_is_small_and_can_be_inlined():
 def test_one_version_for_python_and_the_front_end():
     package = json.loads((ROOT / "package.json").read_text())
     assert package.get("version", version("attnwidget")) == version("attnwidget")
+
+
+def test_what_colab_and_old_environments_bring_is_kept(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        lines = archive.read(name).decode().split("\n\n", 1)[0].splitlines()
+    needs = [Requirement(line.partition(": ")[2]) for line in lines if line.startswith("Requires-Dist: ")]
+    always = {need.name: need.specifier for need in needs if need.marker is None}
+    kept = {
+        "torch": ["2.4.0", "2.6.0+cu124", "2.13.0+cpu"],
+        "ipywidgets": ["7.7.1", "8.1.9"],
+        "numpy": ["1.26.4", "2.0.2"],
+    }
+    for package, versions in kept.items():
+        for found in versions:
+            assert always[package].contains(found), f"{package} {found} would be replaced: {always[package]}"

@@ -29,6 +29,18 @@ FRAME = (
     """<!doctype html><title>output</title><style>body { margin: 0 }</style><body><script src="frame.js"></script>"""
 )
 
+KERNEL = """
+import sys, types
+sys.path.insert(0, {packages!r})
+output = types.ModuleType("google.colab.output")
+output._widgets = types.SimpleNamespace(_installed_url=None)
+def enable_custom_widget_manager():
+    output._widgets._installed_url = "http://cdn.127.0.0.1.test/manager.js"
+output.enable_custom_widget_manager = enable_custom_widget_manager
+sys.modules[output.__name__] = output
+"""
+"""What Colab's kernels have: its module, by which anywidget knows it, and older packages."""
+
 
 def build(folder: Path) -> Path:
     """Bundle the scripts of page and frame into a folder."""
@@ -78,7 +90,7 @@ class Colab:
         connecting = "([token, hands]) => { colab.connect(token, hands).then(() => { window.connected = true; }); }"
         self.page.evaluate(connecting, [self.server.token, self.hands])
         self.page.wait_for_function("() => window.connected")
-        self.run(f"import sys; sys.path.insert(0, {packages!r})")
+        self.run(KERNEL.format(packages=packages))
 
     def run(self, code: str) -> dict[str, Any]:
         """Run a cell: what it printed (`text`) and the ids of the widgets that it showed (`shown`)."""

@@ -8,6 +8,7 @@ import torch
 import traitlets
 import transformers
 from captures import make_capture
+from IPython.core.formatters import DisplayFormatter
 
 from attnwidget import AttentionCapture, AttentionModel, AttentionWidget
 from attnwidget.attention import AttentionStack, Tokens
@@ -18,6 +19,13 @@ def test_it_starts_with_the_traits_given(capture):
     assert (view.layer, view.head, view.query, view.key) == (2, 3, 1, None)
     assert view.panels == ["grid", "lines"]
     assert view.stack == "self"
+
+
+def test_ipython_shows_the_bundle_of_a_view(capture):
+    view = capture.show()
+    data, _ = DisplayFormatter().format(view)
+    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == view.model_id
+    assert data["text/plain"].startswith("AttentionWidget(attention, stack='self'")
 
 
 def test_meta_names_model_stacks_and_tokens():

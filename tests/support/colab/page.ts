@@ -6,6 +6,8 @@ import { type Kernel, KernelManager, type KernelMessage, ServerConnection } from
 import type { FromFrame, FromPage, Hands, Known, State } from "./wire";
 
 const VIEW = "application/vnd.jupyter.widget-view+json";
+/** Where the manager of a frame comes from, as the kernel's side was told (`colabhost.py`). */
+const MANAGER = "http://cdn.127.0.0.1.test/manager.js";
 
 /** Widgets in the metadata of a notebook. */
 interface Saved {
@@ -115,9 +117,17 @@ function commMessage(id: string, data: unknown) {
   };
 }
 
-function outputsOf(message: KernelMessage.IIOPubMessage): string | null {
-  const data = (message.content as { data?: Record<string, unknown> }).data;
-  return (data?.[VIEW] as { model_id: string } | undefined)?.model_id ?? null;
+/** The widget of an output. Widgets of third parties are shown only by the manager that their output names. */
+function widgetOf(message: KernelMessage.IIOPubMessage): string | null {
+  const { data, metadata } = message.content as {
+    data?: Record<string, unknown>;
+    metadata?: Record<string, { colab?: { custom_widget_manager?: { url?: string } } }>;
+  };
+  const shown = data?.[VIEW] as { model_id: string } | undefined;
+  if (!shown) return null;
+  if (metadata?.[VIEW]?.colab?.custom_widget_manager?.url !== MANAGER)
+    throw new Error(`an output shows a widget and does not name its manager: ${JSON.stringify(metadata)}`);
+  return shown.model_id;
 }
 
 const page = {
@@ -146,8 +156,12 @@ const page = {
       if (msg_type === "stream") result.text += (message.content as { text: string }).text;
       if (msg_type === "error")
         result.error = (message.content as { traceback: string[] }).traceback.join("\n");
-      const id = outputsOf(message);
-      if (id) result.shown.push(id);
+      try {
+        const id = widgetOf(message);
+        if (id) result.shown.push(id);
+      } catch (error) {
+        result.error = String(error);
+      }
     };
     await future.done;
     for (const id of result.shown) show(id);
