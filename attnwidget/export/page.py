@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 8_000_000
 """Of weights in a page, unless somebody says otherwise."""
 _HERE = Path(__file__).parent
-_BUNDLE = _HERE.parent / "widget" / "static" / "widget.js"
+_STATIC = _HERE.parent / "widget" / "static"
 _OVERHEAD = 4 / 3
 """Bytes as base64, which text can hold."""
 
@@ -76,7 +76,9 @@ def static_view(
         # "<" would end the script that holds it, were the text "</script>".
         state=json.dumps(dict(state)).replace("<", "\\u003c"),
         weights=base64.b64encode(embedded.data).decode(),
-        bundle=_BUNDLE.read_text(encoding="utf-8"),
+        bundle=(_STATIC / "widget.js").read_text(encoding="utf-8"),
+        # What a kernel would send: of a page that is passed on, figures and numbers are saved as well.
+        module=(_STATIC / "kernel.js").read_text(encoding="utf-8"),
     )
     return StaticView(fragment, embedded, summary)
 
