@@ -28,16 +28,16 @@ test: check test-js test-python test-browser  ## everything: lint, types, Python
 test-python: $(VENV)/.installed-dev $(VENV)/.packages $(VENV)/.ipywidgets7 $(BUNDLE)
 	$(BIN)/pytest tests --ignore=tests/browser --ignore=tests/packages
 	$(BIN)/pytest tests/packages
-	PYTHONPATH="$(CURDIR)/$(VENV)/ipywidgets7" $(BIN)/pytest tests/widget
+	PYTHONPATH="$(abspath $(VENV))/ipywidgets7" $(BIN)/pytest tests/widget
 
 test-js: $(BUNDLE)
 	npm test --silent
 	npm run --silent size
 
 test-browser: $(VENV)/.browser $(VENV)/.firefox $(VENV)/.ipywidgets7 $(BUNDLE)
-	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" IPYWIDGETS7_PATH="$(CURDIR)/$(VENV)/ipywidgets7" \
+	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" IPYWIDGETS7_PATH="$(abspath $(VENV))/ipywidgets7" \
 		$(BIN)/pytest tests/browser --ignore=tests/browser/test_firefox.py
-	FIREFOX_PATH="$$(cat $(VENV)/.firefox)" PYTHONPATH="$(CURDIR)/$(VENV)/firefox" $(BIN)/pytest tests/browser/test_firefox.py
+	FIREFOX_PATH="$$(cat $(VENV)/.firefox)" PYTHONPATH="$(abspath $(VENV))/firefox" $(BIN)/pytest tests/browser/test_firefox.py
 
 pictures: $(VENV)/.browser $(BUNDLE)  ## take the pictures of README and gallery again
 	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" $(BIN)/python scripts/pictures.py
@@ -91,7 +91,7 @@ $(VENV)/.browser: $(VENV)/.installed-dev scripts/install_browser.py
 # before 1.65 it keeps Chromium from freeing views that are gone.
 $(VENV)/.firefox: $(VENV)/.installed-dev scripts/install_browser.py
 	$(PIP) install --upgrade --target $(VENV)/firefox playwright==1.64.0
-	PYTHONPATH="$(CURDIR)/$(VENV)/firefox" $(BIN)/python scripts/install_browser.py firefox $@
+	PYTHONPATH="$(abspath $(VENV))/firefox" $(BIN)/python scripts/install_browser.py firefox $@
 
 # As in Colab, apart: found before the one of .venv where PYTHONPATH names it.
 $(VENV)/.ipywidgets7: $(VENV)/.installed-dev
