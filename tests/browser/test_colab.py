@@ -42,7 +42,7 @@ def colab(page, lab, scripts, support, request):
 def test_the_view_works_in_a_frame_of_its_own(colab, record_host):
     versions = colab.evaluate(PACKAGES)
     assert versions["ipywidgets"].startswith("7.7.")
-    record_host("Colab (by contract)", version="", packages=versions)
+    record_host("Colab", version="by contract", packages=versions)
     colab.run("view")
     view = colab.ready()
     assert view.get_attribute("data-status") == "live"
