@@ -149,7 +149,10 @@ def test_every_picture_is_there_and_every_picture_there_is_shown():
     assert sum(path.stat().st_size for path in kept) < 4e6
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/gallery.md", "docs/capturing.md", "docs/coming-from.md"])
+@pytest.mark.parametrize(
+    "path",
+    ["README.md", "docs/gallery.md", "docs/capturing.md", "docs/coming-from.md", "docs/command-line.md"],
+)
 def test_links_lead_somewhere(path):
     text = (ROOT / path).read_text(encoding="utf-8")
     for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
