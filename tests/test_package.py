@@ -191,7 +191,8 @@ def test_the_bundle_is_small_and_can_be_inlined():
     assert "</script" not in (bundle + module).lower()
 
 
-def test_what_colab_and_old_environments_bring_is_kept(wheel):
+def test_what_colab_and_old_environments_bring_is_kept(dist):
+    (wheel,) = dist.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
         lines = archive.read(name).decode().split("\n\n", 1)[0].splitlines()
