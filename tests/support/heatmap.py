@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from playwright.sync_api import expect
+
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
 
@@ -46,11 +48,7 @@ def focused(view: Locator, query: int | None, key: int | None) -> None:
 
 def attribute(view: Locator, name: str, value: str) -> None:
     """Wait until the view has an attribute of this value."""
-    view.page.wait_for_function(
-        "([view, name, value]) => view.getAttribute(name) === value",
-        arg=[view.element_handle(), name, value],
-        timeout=10_000,
-    )
+    expect(view).to_have_attribute(name, value, timeout=10_000)
 
 
 def panel(view: Locator, name: str) -> Locator:

@@ -166,6 +166,11 @@ class Notebook:
         """The value of a Python expression in the kernel, through JSON."""
         return json.loads(self.execute(f"import json; print(json.dumps({expression}))"))
 
+    def version(self) -> str:
+        """The version of JupyterLab, as it says itself."""
+        version: str = self.page.evaluate("() => window.jupyterapp.version")
+        return version
+
     def views(self) -> Locator:
         """The views on the page, in the order of the notebook."""
         return self.page.locator(".attnwidget .root")
