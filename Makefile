@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 BUNDLE := attnwidget/widget/static/widget.js
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
-.PHONY: demo build install check test test-python test-js test-browser pictures bench sweep clean help
+.PHONY: demo build install check test test-python test-js test-browser docs pictures bench sweep clean help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -36,6 +36,9 @@ test-js: $(BUNDLE)
 test-browser: $(VENV)/.browser $(BUNDLE)
 	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" $(BIN)/pytest tests/browser
 
+docs: $(VENV)/.installed-dev $(BUNDLE)  ## build the site with its live gallery, into build/docs
+	$(BIN)/sphinx-build -q -W --keep-going -n docs build/docs
+
 pictures: $(VENV)/.browser $(BUNDLE)  ## take the pictures of README and gallery again
 	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" $(BIN)/python scripts/pictures.py
 
@@ -49,7 +52,7 @@ sweep: $(VENV)/.installed-dev $(VENV)/.packages  ## every architecture of transf
 	OMP_NUM_THREADS=1 PYTHONPATH=tests:. $(BIN)/python -m sweep --docs docs/architectures.md
 
 clean:  ## remove what was built and installed here
-	rm -rf $(VENV) node_modules attnwidget/widget/static dist test-results
+	rm -rf $(VENV) node_modules attnwidget/widget/static build dist test-results
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "attnwidget needs Python 3.10 or newer; call make with PYTHON=...")'
