@@ -25,6 +25,7 @@ extensions = [
     "sphinx_copybutton",
     "repository",
     "codelinks",
+    "measures",
 ]
 exclude_patterns = ["_ext"]
 nitpicky = True
@@ -38,6 +39,7 @@ autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 python_maximum_signature_line_length = 90
 python_use_unqualified_type_names = True
+toc_object_entries_show_parents = "hide"
 napoleon_numpy_docstring = False
 napoleon_use_ivar = False
 
@@ -51,6 +53,8 @@ _SHORT = (
 nitpick_ignore_regex = [("py:(class|exc|obj)", "|".join([_OUTSIDE, *_SHORT]))]
 
 html_theme = "furo"
+pygments_style = "friendly"
+pygments_dark_style = "github-dark"
 html_title = "attnwidget"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]

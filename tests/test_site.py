@@ -7,7 +7,7 @@ import re
 from urllib.parse import unquote
 
 import pytest
-from site_pages import Page, build
+from site_pages import ROOT, Page, build
 
 import attnwidget as aw
 from attnwidget.widget.viewtraits import SETTABLE
@@ -97,3 +97,13 @@ def test_the_gallery_holds_live_views_in_frames_that_may_only_run_scripts(pages,
         assert "connect-src" not in (text := page.read_text(encoding="utf-8"))
         assert "default-src 'none'" in text
     assert {path.name for path in (site / "live").iterdir()} == {(frame["src"] or "")[5:] for frame in frames}
+
+
+def test_every_notebook_can_be_read_and_downloaded(pages, site):
+    notebooks = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    assert notebooks == {path.stem for path in pages if path.parent.name == "notebooks"} - {"index"}, (
+        "give it a page in docs/notebooks"
+    )
+    offered = {link.rpartition("/")[2] for link in pages[site / "notebooks" / "index.html"].links}
+    assert {f"{name}.ipynb" for name in notebooks} <= offered
+    assert "laid back onto it" in (site / "notebooks" / "any_model.html").read_text(encoding="utf-8").lower()

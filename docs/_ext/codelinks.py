@@ -7,7 +7,7 @@ in the API is linked there; any other code stays as it is, and is no mistake.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
 from sphinx import addnodes
@@ -35,6 +35,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_transform(_Literals)
     app.connect("missing-reference", _found_or_plain)
     app.connect("autodoc-process-docstring", _no_type_in_front, priority=400)
+    app.connect("autodoc-process-signature", _short_arrays)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 
 
@@ -82,6 +83,15 @@ def _found_or_plain(
     if len(places) == 1:
         return domain.resolve_xref(env, node["refdoc"], app.builder, "obj", places[0], node, content)
     return content if node.get("maybe") else None
+
+
+def _short_arrays(*described: Any) -> tuple[str | None, str | None]:  # noqa: ANN401 - as Sphinx calls it
+    """Write `NDArray[float32]` as the source does, where Sphinx found out what that stands for."""
+    arguments, returned = (
+        text and re.sub(r"ndarray\[tuple\[(?:typing\.)?Any, \.\.\.\], dtype\[([\w.]+)\]\]", r"NDArray[\1]", text)
+        for text in described[-2:]
+    )
+    return arguments, returned
 
 
 def _no_type_in_front(_app: Sphinx, what: str, *rest: object) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 _TAKEN = re.compile(r"^```\{from-repository\} (?P<path>[^\n#]+)(?:#(?P<section>[^\n]+))?\n```$", re.MULTILINE)
-_LINK = re.compile(r"(?<!!)(\[[^\]\n]*\]\()(?![a-z]+:|#)([^)#\s]+)")
+_LINK = re.compile(r"(?<!!)\[(?P<text>[^\]\n]*)\]\((?![a-z]+:|#)(?P<path>[^)#\s]+)")
 _PICTURE = re.compile(
     r"(?P<live><!-- live -->\n)?<picture>\s*<source [^>]*srcset=\"(?P<dark>[^\"]+)\">\s*"
     r"<img src=\"(?P<light>[^\"]+)\" alt=\"(?P<alt>[^\"]*)\"(?: width=\"(?P<width>\d+)\")?>\s*</picture>"
@@ -71,7 +71,7 @@ def _text(origin: Path, section: str | None) -> str:
     text = origin.read_text(encoding="utf-8")
     if section is None:
         return text
-    found = re.search(rf"^(#+) {re.escape(section)}\n(.*?)(?=^#{{1,2}} |\Z)", text, re.MULTILINE | re.DOTALL)
+    found = re.search(rf"^(#+) {re.escape(section)}\n(.*?)(?=^#+ |\Z)", text, re.MULTILINE | re.DOTALL)
     if found is None:
         raise ExtensionError(f"{origin.relative_to(ROOT)} has no section {section!r}: name one of its headings")
     return found[2]
@@ -81,13 +81,14 @@ def _as_page(text: str, origin: Path, page: Path, pages: dict[Path, Path]) -> st
     """The text of a file as it has to read where the page stands."""
 
     def link(found: re.Match[str]) -> str:
-        target = (origin.parent / found[2]).resolve()
+        target = (origin.parent / found["path"]).resolve()
         if target not in pages:
             raise ExtensionError(
-                f"{origin.relative_to(ROOT)} links to {found[2]}, which is no page of the site: link to one, "
+                f"{origin.relative_to(ROOT)} links to {found['path']}, which is no page of the site: link to one, "
                 "or write its name without a link"
             )
-        return found[1] + _relative(pages[target], page)
+        text = "" if found["text"].endswith(target.suffix) else found["text"]  # a path becomes the title of the page
+        return f"[{text}]({_relative(pages[target], page)}"
 
     def picture(found: re.Match[str]) -> str:
         shown = [
