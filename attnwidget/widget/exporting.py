@@ -45,7 +45,7 @@ class Exporting:
         left out. Weights in it are codes, the square root of each right to 1/256; lift is right to 0.02 %.
 
         Args:
-            max_bytes: the most that the weights may take, as text; 8 MB if None. The script takes 71 kB more.
+            max_bytes: the most that the weights may take, as text; 8 MB if None. The scripts take 80 kB more.
 
         Raises:
             CaptureError: the view or its capture is closed.

@@ -69,7 +69,7 @@ async function kernelModule() {
   const { outputFiles } = await esbuild.build({
     ...common,
     entryPoints: ["js/src/kernel.ts"],
-    plugins: [sharedSignals],
+    plugins: [cssAsText, sharedSignals],
     write: false,
   });
   const code = await smaller(outputFiles[0].text);

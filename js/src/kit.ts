@@ -6,21 +6,34 @@ import type { Asking } from "./asking";
 import type { demand } from "./demand";
 import { h } from "./dom";
 import type { figure } from "./figure";
+import type { createFinder, Finder } from "./finder";
 import { overlay } from "./help";
+import { headFacts } from "./keyheads";
 import type { hideButton, hideSink, lensControls, toggleKey, toggleWords } from "./lenscontrols";
 import type { liveBox } from "./livebox";
 import type { detail } from "./panels/detail";
+import type { drawCells, drawNames } from "./panels/gridcells";
+import type { gridTools as makeGridTools } from "./panels/gridtools";
+import type { minimap } from "./panels/minimap";
 import { makePanel, type Panel } from "./panels/panel";
 import type { drawStrips, stripAt, stripWords } from "./panels/strips";
 import { answers } from "./rpc";
 import { batch, computed, effect, painting, signal } from "./signals";
+import type { Store } from "./state";
 import type { View } from "./view";
 
 export interface Kit {
+  /** How all of it looks. */
+  css: string;
   Asking: typeof Asking;
   demand: typeof demand;
+  createFinder: typeof createFinder;
   detail: typeof detail;
+  drawCells: typeof drawCells;
+  drawNames: typeof drawNames;
   figure: typeof figure;
+  gridTools: typeof makeGridTools;
+  minimap: typeof minimap;
   liveBox: typeof liveBox;
   lensControls: typeof lensControls;
   hideButton: typeof hideButton;
@@ -102,3 +115,22 @@ export function detailPanel(view: View): Panel {
   panel.onDispose(withKit(view, ({ detail }) => detail(view, panel), panel.body, why));
   return panel;
 }
+
+/** The controls of the grid. */
+export function gridTools(view: View, panel: Panel): HTMLElement {
+  const place = h("div", { className: "tools" });
+  const why = "Sorting heads by what they do needs a running kernel.";
+  panel.onDispose(withKit(view, ({ gridTools }) => panel.onDispose(gridTools(view, place)), place, why));
+  return place;
+}
+
+/** Heads as the model has them, of which nothing is measured. */
+export const plainFinder = (store: Store): Finder => ({
+  flow: signal(null),
+  colour: signal(null),
+  words: signal(""),
+  wants: () => [],
+  label: () => "",
+  facts: (head) => headFacts(store, head),
+  toggleLike() {},
+});

@@ -7,7 +7,7 @@ import { Frames } from "./frames";
 import { help } from "./help";
 import { followReady, showState } from "./hooks";
 import { onKeys } from "./keyboard";
-import { asking, detailPanel, figureDialog, livePlace } from "./kit";
+import { asking, detailPanel, figureDialog, kit, livePlace } from "./kit";
 import { legend } from "./legend";
 import { compared } from "./panels/compared";
 import { graph } from "./panels/graph";
@@ -46,7 +46,8 @@ export function mount(el: HTMLElement, store: Store, source: DataSource): () => 
     aria: { label: "Attention weights" },
     data: { lmSuppressShortcuts: "true" },
   });
-  shadow.append(h("style", { textContent: css }), root);
+  const more = h("style");
+  shadow.append(h("style", { textContent: css }), more, root);
   el.append(host);
 
   const theme = followTheme(el, store.theme);
@@ -58,6 +59,11 @@ export function mount(el: HTMLElement, store: Store, source: DataSource): () => 
       root.dataset.theme = theme.dark.value ? "dark" : "light";
       for (const name of ["page", "ink", "muted", "rule", "raised", "accent", "hatch"] as const)
         root.style.setProperty(`--${name}`, colours[name]);
+    }),
+  );
+  stops.push(
+    effect(() => {
+      more.textContent = kit.value?.css ?? "";
     }),
   );
   let inner: (() => void) | null = null;

@@ -32,12 +32,12 @@ const importable = () =>
       (blob) => `data:text/javascript;size=${(blob as Blob).size},${encodeURIComponent(CODE)}`,
     );
 
-const CODE = "export default (signals) => ({ signals, Asking: globalThis.AskingOfTheKit });";
+const CODE = "export default (signals) => ({ ...globalThis.partsOfTheKit, signals });";
 
 describe("the kernel's module", () => {
   it("is asked for before anything else, and asks for what is wanted", async () => {
     importable();
-    vi.stubGlobal("AskingOfTheKit", kernel(signals).Asking);
+    vi.stubGlobal("partsOfTheKit", kernel(signals));
     const { state, kernel: answers, sent, source, frame: turnFrame, deliver } = setup(13);
     state.kernel = (message) =>
       message.method === "module"
@@ -77,6 +77,7 @@ describe("the kernel's module", () => {
   });
 
   it("that is not a module is a problem in words", async () => {
+    vi.stubGlobal("partsOfTheKit", kernel(signals));
     vi.spyOn(URL, "createObjectURL").mockReturnValue("data:text/javascript,export%20default%201");
     const { state, source, frame: turnFrame, deliver } = setup(13);
     state.kernel = ({ id }) => ({ content: { id, ok: { code: "" } }, buffers: [] });
@@ -124,7 +125,7 @@ describe("a page that has no kernel to send it", () => {
     const source = madeUp({ queries: 6, keys: 6 }, () => 0.25);
     source.ask = () => Promise.reject(new RpcError("static", "there is no kernel"));
     (source.link as ReturnType<typeof signal<Link>>).value = link;
-    return view({ queries: text(6) }, source, { panels: ["heatmap", "detail"], text: "the cat" });
+    return view({ queries: text(6) }, source, { panels: ["grid", "heatmap", "detail"], text: "the cat" });
   }
 
   it.each(["static", "gone"] as const)("says so in the place of what needs it (%s)", async (link) => {
@@ -132,6 +133,9 @@ describe("a page that has no kernel to send it", () => {
     expect(one('[data-name="detail"] .empty').textContent).toBe("Scores, q and k need a running kernel.");
     expect(one(".live .empty").textContent).toBe(
       "Editing the text needs a running kernel: run the cell again.",
+    );
+    expect(one('[data-name="grid"] .tools').textContent).toBe(
+      "Sorting heads by what they do needs a running kernel.",
     );
     expect(one(".live .empty").getAttribute("role")).toBe("status");
     expect(one("[aria-label='Figure and numbers'] .empty").textContent).toBe(
@@ -147,6 +151,7 @@ describe("a page that has no kernel to send it", () => {
     await frame();
     expect(all("header .lens .toggle, .readout .toggle")).toHaveLength(2);
     expect(one("textarea")).toBeTruthy();
+    expect(all('[data-name="grid"] .tools select')).toHaveLength(3);
     expect(one('[data-name="detail"] .empty').textContent).toBe(
       "Lock a query and a key to see how their weight came about.",
     );
@@ -154,6 +159,7 @@ describe("a page that has no kernel to send it", () => {
 
   it("takes it from itself where it was made to be passed on", async () => {
     vi.spyOn(console, "error").mockImplementation(() => {});
+    vi.stubGlobal("partsOfTheKit", kernel(signals));
     vi.spyOn(URL, "createObjectURL").mockReturnValue(`data:text/javascript,${encodeURIComponent(CODE)}`);
     const model = fakeModel({ ...TRAITS(), module: CODE });
     const stop = factory().initialize({ model }) as () => void;

@@ -64,6 +64,6 @@ def test_a_saved_notebook_shows_what_it_showed_to_a_kernel_that_knows_nothing_of
     page.goto("about:blank")
     saving_lab.open(page, f"{request.node.name}.ipynb")
     view = notebook.ready()
-    assert view.get_attribute("data-status") == "static"
+    view.and_(page.locator('[data-status="static"]')).wait_for()
     assert "layer 2 head 1" in view.inner_text()
     assert "query 3" in view.inner_text()

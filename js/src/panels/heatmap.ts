@@ -17,7 +17,7 @@ import { drawCrosshair } from "./crosshair";
 import { dragging } from "./dragging";
 import { HeatImage } from "./heatimage";
 import { Lens } from "./lens";
-import { minimap } from "./minimap";
+import type { Minimap } from "./minimap";
 import { makePanel, type Panel } from "./panel";
 import { pinching } from "./pinching";
 import { wheeling, zoomButtons } from "./zooming";
@@ -58,8 +58,7 @@ export function heatmap(view: View, title = "Queries × keys"): Panel {
   dragging(stage, lens);
   pinching(stage, lens);
   const engaged = wheeling(stage, lens);
-  const overview = minimap(view, lens);
-  stage.append(overview.element);
+  let overview: Minimap | null = null;
   const buttons = zoomButtons(lens);
   panel.note.after(buttons.element);
   panel.onDispose(buttons.stop);
@@ -79,7 +78,11 @@ export function heatmap(view: View, title = "Queries × keys"): Panel {
     image.draw(base.context, g, tiles, ramp, dark);
     drawAxes(base.context, g, shown, palette(dark));
     if (marginals.value) kit.value!.drawStrips(base.context, g, marginals.value, shown, palette(dark));
-    overview.draw(g, image, panel.width.value);
+    if (!overview && kit.value) {
+      overview = kit.value.minimap(view, lens);
+      stage.append(overview.element);
+    }
+    overview?.draw(g, image, panel.width.value);
     panel.note.textContent = [
       store.shownHead.value.aggregate ? view.headWords.value : "",
       rangeWords(g.visible, shown),
