@@ -75,10 +75,13 @@ $(VENV)/.installed-dev: $(VENV)/bin/python $(BUNDLE) pyproject.toml constraints.
 	$(PIP) install -c constraints.txt -e ".[dev]"
 	@touch $@ $(VENV)/.installed-demo
 
-# timm and torchvision, apart: torchvision's build for the registry does not import beside a CPU build of torch without
-# help (tests/packages/conftest.py), and transformers would import it wherever it finds it.
+# Apart from the rest, and without what they would bring along. torchvision's build for the registry does not import
+# beside a CPU build of torch without help (tests/packages/conftest.py), and transformers would import it wherever it
+# finds it. What compat is compared with: BertViz, and TransformerLens with the least that it imports.
 $(VENV)/.packages: $(VENV)/.installed-dev
-	$(PIP) install -c constraints.txt --no-deps --target $(VENV)/packages torchvision timm
+	rm -rf $(VENV)/packages
+	$(PIP) install -c constraints.txt --no-deps --target $(VENV)/packages torchvision timm bertviz \
+		transformer-lens datasets dill jaxtyping multiprocess pyarrow wadler-lindig xxhash
 	@touch $@
 
 $(VENV)/.browser: $(VENV)/.installed-dev scripts/install_browser.py

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
         compare,
     )
     from attnwidget.attention.limits import limits
+    from attnwidget.compat.outputs import from_output
+    from attnwidget.compat.transformer_lens import from_transformer_lens
     from attnwidget.intercept import capture
     from attnwidget.model import AttentionModel
     from attnwidget.ranks import gathered
@@ -48,6 +50,8 @@ __all__ = [
     "capture",
     "close_all",
     "compare",
+    "from_output",
+    "from_transformer_lens",
     "gathered",
     "limits",
     "load",
@@ -68,6 +72,8 @@ _ROOMS = {
     "capture": "attnwidget.intercept",
     "close_all": "attnwidget.widget",
     "compare": "attnwidget.attention",
+    "from_output": "attnwidget.compat.outputs",
+    "from_transformer_lens": "attnwidget.compat.transformer_lens",
     "gathered": "attnwidget.ranks",
     "limits": "attnwidget.attention.limits",
     "load": "attnwidget.saving",

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from lens import lens_layer
 from torch import nn
 
 import attnwidget as aw
@@ -116,6 +117,29 @@ def test_capturing(hub):
         "cap": aw.AttentionModel(gpt2, tokenizer).capture("The cat sat on the mat"),
     }
     run("docs/capturing.md", hub, given, leave=["on every rank"])
+
+
+def test_coming_from(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("IPython.display.display", lambda view: view.close())
+    writer = transformers.AutoModelForCausalLM.from_pretrained(hub["gpt2"], attn_implementation="eager")
+    prompt = torch.tensor([[7, 8, 9]])
+    given = {
+        "tokenizer": transformers.AutoTokenizer.from_pretrained(MINILM),
+        "model": transformers.AutoModel.from_pretrained(MINILM, attn_implementation="eager"),
+        "writer": writer,
+        "prompt": prompt,
+        "names": [f"t{number}" for number in range(11)],
+        "cache": {**lens_layer(0), **lens_layer(1), **lens_layer(2)},
+        "str_tokens": ["<|endoftext|>", "The", " cat", " sat", " down", "."],
+        "patterns": torch.full((4, 17, 17), 1 / 17),
+        "attn": torch.full((2, 4, 3, 5), 1 / 5),
+        "query_tokens": list("abc"),
+        "key_tokens": list("vwxyz"),
+    }
+    known = run("docs/coming-from.md", hub, given)
+    assert known["cap"].generation.prompt_lengths == (3,)
+    assert (tmp_path / "page.html").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize("name", SETTABLE)

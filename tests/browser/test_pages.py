@@ -8,8 +8,10 @@ from captures import make_capture
 from heatmap import attribute, click, panel
 from PIL import Image
 from pixels import expected_colours, read_cells, screenshot
+from playwright.sync_api import expect
 
 from attnwidget import AttentionCapture
+from attnwidget.compat.bertviz import head_view
 from attnwidget.widget.protocol import PANELS
 
 pytestmark = pytest.mark.browser
@@ -188,3 +190,16 @@ def test_words_and_hidden_keys_stay_and_their_controls_say_why(offline, tmp_path
     read = np.array([[float(cell or "nan") for cell in row.split(",")[1:]] for row in rows])
     assert np.isnan(read[:, 0]).all()
     assert np.abs(np.sqrt(read[:, 1:]) - np.sqrt(made[:, 1:])).max() <= 1 / 255
+
+
+def test_a_page_asked_for_as_bertviz_has_it(offline, tmp_path):
+    cap = make_capture(layers=2, heads=3, queries=9)
+    weights = [layer[None] for layer in cap.weights()]
+    path = tmp_path / "page.html"
+    made = head_view(weights, cap.tokens, 4, layer=1, heads=[0, 2], html_action="return")
+    path.write_text(f'<!doctype html><meta charset="utf-8">{made.data}', encoding="utf-8")
+    view = opened(offline, path)
+    assert "of 2 heads" in panel(view, "lines").inner_text()
+    view.get_by_label("stack").select_option("Sentence A -> Sentence B")
+    stored = np.rint(128 * np.sqrt(cap.weights(1, queries=(0, 4), keys=(4, 9))[[0, 2]]))
+    expect(panel(view, "lines")).to_contain_text(f"{(stored > 0).sum()} lines of 2 heads")
