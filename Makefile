@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 BUNDLE := attnwidget/widget/static/widget.js
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
-.PHONY: demo build install check test test-python test-js test-browser pictures bench sweep dist smoke clean help
+.PHONY: demo build install check test test-python test-js test-browser docs pictures bench sweep dist smoke clean help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -38,6 +38,9 @@ test-browser: $(VENV)/.browser $(VENV)/.firefox $(VENV)/.ipywidgets7 $(BUNDLE)
 	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" IPYWIDGETS7_PATH="$(abspath $(VENV))/ipywidgets7" \
 		$(BIN)/pytest tests/browser --ignore=tests/browser/test_firefox.py
 	FIREFOX_PATH="$$(cat $(VENV)/.firefox)" PYTHONPATH="$(abspath $(VENV))/firefox" $(BIN)/pytest tests/browser/test_firefox.py
+
+docs: $(VENV)/.installed-dev $(BUNDLE)  ## build the site with its live gallery, into build/docs
+	$(BIN)/sphinx-build -q -W --keep-going -n docs build/docs
 
 pictures: $(VENV)/.browser $(BUNDLE)  ## take the pictures of README and gallery again
 	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" $(BIN)/python scripts/pictures.py
