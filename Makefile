@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 BUNDLE := attnwidget/widget/static/widget.js
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
-.PHONY: demo build install check test test-python test-js test-browser pictures bench sweep clean help
+.PHONY: demo build install check test test-python test-js test-browser pictures bench sweep dist smoke clean help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -48,8 +48,20 @@ bench: $(VENV)/.browser $(BUNDLE)  ## measure: capture against plain and eager, 
 sweep: $(VENV)/.installed-dev $(VENV)/.packages  ## every architecture of transformers against its own eager attention; writes docs/architectures.md
 	OMP_NUM_THREADS=1 PYTHONPATH=tests:. $(BIN)/python -m sweep --docs docs/architectures.md
 
+dist: $(VENV)/.installed-build $(BUNDLE)  ## build sdist and wheel into dist/, and check what is in them
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python scripts/check_release.py dist
+
+smoke:  ## install the wheel in dist/ into an environment of its own, and use it there without Node
+	rm -rf build/smoke
+	$(PYTHON) -m venv build/smoke
+	build/smoke/bin/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
+	build/smoke/bin/pip install --quiet --disable-pip-version-check dist/*.whl
+	env -i HOME="$$HOME" PATH=build/smoke/bin build/smoke/bin/python scripts/smoke.py
+
 clean:  ## remove what was built and installed here
-	rm -rf $(VENV) node_modules attnwidget/widget/static dist test-results
+	rm -rf $(VENV) node_modules attnwidget/widget/static dist build test-results
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "attnwidget needs Python 3.10 or newer; call make with PYTHON=...")'
@@ -72,10 +84,17 @@ $(VENV)/.installed-dev: $(VENV)/bin/python $(BUNDLE) pyproject.toml constraints.
 	$(PIP) install -c constraints.txt -e ".[dev]"
 	@touch $@ $(VENV)/.installed-demo
 
-# timm and torchvision, apart: torchvision's build for the registry does not import beside a CPU build of torch without
-# help (tests/packages/conftest.py), and transformers would import it wherever it finds it.
+$(VENV)/.installed-build: $(VENV)/bin/python constraints.txt
+	$(PIP) install -c constraints.txt build
+	@touch $@
+
+# Apart from the rest, and without what they would bring along. torchvision's build for the registry does not import
+# beside a CPU build of torch without help (tests/packages/conftest.py), and transformers would import it wherever it
+# finds it. What compat is compared with: BertViz, and TransformerLens with the least that it imports.
 $(VENV)/.packages: $(VENV)/.installed-dev
-	$(PIP) install -c constraints.txt --no-deps --target $(VENV)/packages torchvision timm
+	rm -rf $(VENV)/packages
+	$(PIP) install -c constraints.txt --no-deps --target $(VENV)/packages torchvision timm bertviz \
+		transformer-lens datasets dill jaxtyping multiprocess pyarrow wadler-lindig xxhash
 	@touch $@
 
 $(VENV)/.browser: $(VENV)/.installed-dev scripts/install_browser.py

@@ -25,11 +25,13 @@ if TYPE_CHECKING:
         compare,
     )
     from attnwidget.attention.limits import limits
+    from attnwidget.compat.outputs import from_output
+    from attnwidget.compat.transformer_lens import from_transformer_lens
     from attnwidget.intercept import capture
     from attnwidget.model import AttentionModel
     from attnwidget.ranks import gathered
     from attnwidget.saving import load
-    from attnwidget.widget import AttentionWidget
+    from attnwidget.widget import AttentionWidget, close_all
 
     __version__: str
 
@@ -46,7 +48,10 @@ __all__ = [
     "Tokens",
     "__version__",
     "capture",
+    "close_all",
     "compare",
+    "from_output",
+    "from_transformer_lens",
     "gathered",
     "limits",
     "load",
@@ -65,7 +70,10 @@ _ROOMS = {
     "FactoredAttention": "attnwidget.attention",
     "Tokens": "attnwidget.attention",
     "capture": "attnwidget.intercept",
+    "close_all": "attnwidget.widget",
     "compare": "attnwidget.attention",
+    "from_output": "attnwidget.compat.outputs",
+    "from_transformer_lens": "attnwidget.compat.transformer_lens",
     "gathered": "attnwidget.ranks",
     "limits": "attnwidget.attention.limits",
     "load": "attnwidget.saving",

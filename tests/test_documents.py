@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
+from lens import lens_layer
 from torch import nn
 
 import attnwidget as aw
@@ -104,6 +105,29 @@ def test_capturing(hub):
     run("docs/capturing.md", hub, given, leave=["on every rank"])
 
 
+def test_coming_from(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("IPython.display.display", lambda view: view.close())
+    writer = transformers.AutoModelForCausalLM.from_pretrained(hub["gpt2"], attn_implementation="eager")
+    prompt = torch.tensor([[7, 8, 9]])
+    given = {
+        "tokenizer": transformers.AutoTokenizer.from_pretrained(MINILM),
+        "model": transformers.AutoModel.from_pretrained(MINILM, attn_implementation="eager"),
+        "writer": writer,
+        "prompt": prompt,
+        "names": [f"t{number}" for number in range(11)],
+        "cache": {**lens_layer(0), **lens_layer(1), **lens_layer(2)},
+        "str_tokens": ["<|endoftext|>", "The", " cat", " sat", " down", "."],
+        "patterns": torch.full((4, 17, 17), 1 / 17),
+        "attn": torch.full((2, 4, 3, 5), 1 / 5),
+        "query_tokens": list("abc"),
+        "key_tokens": list("vwxyz"),
+    }
+    known = run("docs/coming-from.md", hub, given)
+    assert known["cap"].generation.prompt_lengths == (3,)
+    assert (tmp_path / "page.html").stat().st_size > 10_000
+
+
 @pytest.mark.parametrize("name", SETTABLE)
 def test_every_trait_is_described(name):
     described = aw.AttentionWidget.__doc__.partition("Attributes:")[2].partition("Raises:")[0]
@@ -125,7 +149,10 @@ def test_every_picture_is_there_and_every_picture_there_is_shown():
     assert sum(path.stat().st_size for path in kept) < 4e6
 
 
-@pytest.mark.parametrize("path", ["README.md", "docs/gallery.md", "docs/capturing.md"])
+@pytest.mark.parametrize(
+    "path",
+    ["README.md", "docs/gallery.md", "docs/capturing.md", "docs/coming-from.md", "docs/command-line.md"],
+)
 def test_links_lead_somewhere(path):
     text = (ROOT / path).read_text(encoding="utf-8")
     for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):

@@ -40,6 +40,19 @@ def test_any_model():
     assert said["15"].startswith("no attention call of Linear was seen")
 
 
+def test_from_bertviz():
+    said = run("from_bertviz.ipynb")
+    for cell, shown in (("03", "All, layer 3 head 1"), ("05", "All, layer 0 head 0"), ("07", "All, layer 3 head 1")):
+        assert f"Shown: {shown}." in said[cell], cell
+    assert "encoder: 4 layers x 4 heads, 13 tokens; decoder: 2 layers" in said["09"]
+    assert "decoder  2 layers x 4 heads, 6 tokens" in said["11"]
+    assert "cross    2 layers x 4 heads, 6 x 13 tokens" in said["11"]
+    assert "sdpa; equal to eager attention to 1e-5: True" in said["13"]
+    assert said["14"].startswith("0.420 in layer 3 head 1")
+    assert said["16"].startswith("it -> turtle: most in layer 5 head 3, 5.6 times chance")
+    assert said["18"].startswith("HTML of 0.")
+
+
 def test_gallery():
     said = run("gallery.ipynb")
     assert "layer 0 head 2: 0.94 on the token before, previous token" in said["05"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from attnwidget.attention.outlets import Outlets
 from attnwidget.attention.pairdetail import pair_detail
 from attnwidget.attention.protocol import Bools, Floats, Index, length_of
 from attnwidget.attention.selection import Select, check_index, check_select, shifted
+from attnwidget.attention.stack import held_by
 from attnwidget.attention.tiling import Tiles
 from attnwidget.attention.verify import Verification, verify
 
@@ -130,9 +130,9 @@ class AttentionCapture(Tiles, Deriving, Outlets):
     @property
     def held(self) -> Mapping[str, int]:
         """Bytes held, by where they are: "memory", "disk", or a device such as "cuda:0"."""
-        held: Counter[str] = Counter()
-        for stack in self.stacks.values():
-            held.update(stack.held)
+        # Stacks may be windows on the same layers, which are there once.
+        layers = {id(layer): layer for stack in self.stacks.values() for layer in stack.layers}
+        held = held_by(layers.values())
         return {place: nbytes for place, nbytes in held.items() if nbytes}
 
     @property

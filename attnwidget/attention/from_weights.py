@@ -24,7 +24,7 @@ _ACCEPTED = (
     "expected a list with one (batch, heads, queries, keys) or (heads, queries, keys) per layer, "
     "or one array (layers, heads, queries, keys) or (layers, batch, heads, queries, keys)"
 )
-_HOW_TO_GET = (
+HOW_TO_GET = (
     "under sdpa or flash attention transformers computes no weights: capture the model with attnwidget.AttentionModel, "
     'which needs none of this, or load it with attn_implementation="eager" and pass output_attentions=True'
 )
@@ -73,17 +73,18 @@ def _layers(weights: Any) -> list[NDArray[Any]]:  # noqa: ANN401 - any array typ
         raise ValueError(f"weights have shape {shape_text(array)}, {array.ndim}-D; {_ACCEPTED}")
     if isinstance(weights, Mapping) or hasattr(weights, "attentions"):
         raise TypeError(
-            f"weights are a {type(weights).__name__}, a model's whole output; expected the weights in it: pass its "
-            "`.attentions` (or `.encoder_attentions`, `.decoder_attentions`, `.cross_attentions`)"
+            f"weights are a {type(weights).__name__}, a model's whole output; expected the weights in it: pass all of "
+            "it to attnwidget.from_output, or its `.attentions` (or `.encoder_attentions`, `.decoder_attentions`, "
+            "`.cross_attentions`) here"
         )
     if not isinstance(weights, (list, tuple)):
         raise TypeError(f"weights are {type(weights).__name__}; {_ACCEPTED}")
     if not weights:
-        raise ValueError(f"weights are an empty {type(weights).__name__}, there is no layer in it: {_HOW_TO_GET}")
+        raise ValueError(f"weights are an empty {type(weights).__name__}, there is no layer in it: {HOW_TO_GET}")
     missing = [number for number, layer in enumerate(weights) if layer is None]
     if missing:
         raise ValueError(
-            f"{len(missing)} of {len(weights)} layers are None (the first is layer {missing[0]}): {_HOW_TO_GET}"
+            f"{len(missing)} of {len(weights)} layers are None (the first is layer {missing[0]}): {HOW_TO_GET}"
         )
     return [_layer(layer, number) for number, layer in enumerate(weights)]
 

@@ -7,6 +7,7 @@ from attnwidget.export.code import python_line
 from attnwidget.export.figure import save_figure
 from attnwidget.export.numbers import Numbers, numbers_of, save_csv
 from attnwidget.export.page import MAX_BYTES, StaticView, static_view, write_page
+from attnwidget.export.preview import preview_png, preview_text
 from attnwidget.export.shown import Shown
 
 __all__ = [
@@ -15,6 +16,8 @@ __all__ = [
     "Shown",
     "StaticView",
     "numbers_of",
+    "preview_png",
+    "preview_text",
     "python_line",
     "save_csv",
     "save_figure",

@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from attnwidget.widget.display import display_bundle
-    from attnwidget.widget.widget import AttentionWidget
+    from attnwidget.widget.widget import AttentionWidget, close_all
 
-__all__ = ["AttentionWidget", "display_bundle"]
+__all__ = ["AttentionWidget", "close_all", "display_bundle"]
 
-_ROOMS = {"AttentionWidget": "attnwidget.widget.widget", "display_bundle": "attnwidget.widget.display"}
+_ROOMS = {
+    "AttentionWidget": "attnwidget.widget.widget",
+    "close_all": "attnwidget.widget.widget",
+    "display_bundle": "attnwidget.widget.display",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -73,10 +73,11 @@ def decode(codes: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.float64]
         codes: any shape, uint8 or uint16, as `encode` gives them.
 
     Returns:
-        float64 weights of the same shape; NaN for masked and missing cells.
+        float64 weights of the same shape; NaN for masked cells, infinity where the weight is not a number.
     """
     steps = (np.iinfo(codes.dtype).max - CODE_FIRST) / -LOG2_MIN
     weights = np.exp2((codes.astype(np.float64) - CODE_FIRST) / steps + LOG2_MIN)
     weights[codes == CODE_ZERO] = 0.0
-    weights[(codes == CODE_MASKED) | (codes == CODE_MISSING)] = np.nan
+    weights[codes == CODE_MASKED] = np.nan
+    weights[codes == CODE_MISSING] = np.inf
     return weights

@@ -8,14 +8,18 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from attnwidget.attention import Comparison
-from attnwidget.widget.codes import CodeType, encode
+from attnwidget.widget.codes import DTYPES, CodeType, decode, encode
 from attnwidget.widget.measures import measured
 from attnwidget.widget.parsing import EXCESS
 from attnwidget.widget.protocol import EMBED_BUDGET, EXACT_CELLS, PROTOCOL_VERSION, SAMPLE_ROWS, THUMBNAIL, TILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+
+    from numpy.typing import NDArray
 
     from attnwidget.attention import AttentionCapture
 
@@ -101,6 +105,24 @@ def seal(tiles: Sequence[dict[str, Any]], bodies: Iterable[bytes], level: int = 
     """The `embed` trait of these tiles: header entries, and their codes one after another."""
     header = json.dumps({"version": PROTOCOL_VERSION, "tiles": tiles}, separators=(",", ":")).encode()
     return zlib.compress(struct.pack("<I", len(header)) + header + b"".join(bodies), level)
+
+
+def small_pictures(
+    data: bytes, *, stack: str, batch: int, measure: str = "weight"
+) -> dict[tuple[int, int], NDArray[np.float64]]:
+    """The small pictures of whole heads that `pack` put in, by (layer, head), as `AttentionCapture.tile` has them."""
+    if not data:
+        return {}
+    raw = zlib.decompress(data)
+    (length,) = struct.unpack_from("<I", raw)
+    found: dict[tuple[int, int], NDArray[np.float64]] = {}
+    for tile in json.loads(raw[4 : 4 + length])["tiles"]:
+        where = tile["stack"], tile["batch"], tile.get("measure", "weight")
+        if where == (stack, batch, measure) and max(tile["height"], tile["width"]) <= THUMBNAIL:
+            count = tile["height"] * tile["width"]
+            codes = np.frombuffer(raw, DTYPES[tile["dtype"]], count, 4 + length + tile["offset"])
+            found[tile["layer"], tile["head"]] = decode(codes.reshape(tile["height"], tile["width"]))
+    return found
 
 
 def _parts(

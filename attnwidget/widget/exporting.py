@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from abc import abstractmethod
 from typing import IO, TYPE_CHECKING, Any
 
 from attnwidget.attention import CaptureError
+from attnwidget.attention.limits import limits
 from attnwidget.export import Numbers, Shown, numbers_of, python_line, save_csv, save_figure
 from attnwidget.export.words import label
+from attnwidget.widget.embed import small_pictures
 from attnwidget.widget.parsing import Aggregate, FigureRequest, RequestError, check_size, parse_figure
 from attnwidget.widget.tilecache import Reply
 from attnwidget.widget.viewtraits import SETTABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from os import PathLike
     from pathlib import Path
 
@@ -31,8 +34,9 @@ class Exporting:
 
     _capture: AttentionCapture | None
     _lenses: Lenses | None
+    embed: Any
 
-    def static(self, *, max_bytes: int | None = None) -> StaticView:
+    def static(self, *, max_bytes: int | None = None, told: Callable[[int, int], None] | None = None) -> StaticView:
         """The view as it stands, without a kernel: what a cell shows of it stays, also in pages made of the notebook.
 
         Selection and linking work, and so does what is made of weights; what needs a kernel (another text, words,
@@ -41,7 +45,8 @@ class Exporting:
         left out. Weights in it are codes, the square root of each right to 1/256; lift is right to 0.02 %.
 
         Args:
-            max_bytes: the most that the weights may take, as text; 8 MB if None. The script takes 71 kB more.
+            max_bytes: the most that the weights may take, as text; 8 MB if None. The scripts take 80 kB more.
+            told: called with how many heads are done, and how many there are.
 
         Raises:
             CaptureError: the view or its capture is closed.
@@ -52,7 +57,7 @@ class Exporting:
         shown = self._seen()
         state = {name: getattr(self, name) for name in ("meta", *SETTABLE) if name != "layout"}
         state |= {"text": "", "run": {}}  # what could run a text again stays behind
-        return static_view(shown, state, max_bytes=MAX_BYTES if max_bytes is None else max_bytes)
+        return static_view(shown, state, max_bytes=MAX_BYTES if max_bytes is None else max_bytes, told=told)
 
     def to_html(self, path: str | PathLike[str], *, max_bytes: int | None = None) -> Path:
         """Write the view as it stands into one page that needs no kernel and no network; see `static`.
@@ -163,6 +168,21 @@ class Exporting:
         """
         save_csv(self._seen(), path)
         return path
+
+    def _preview(self) -> dict[str, str]:
+        """What shows where no widget can: a text, and a picture of the head grid, by mime type."""
+        from attnwidget.export import preview_png, preview_text
+
+        shown = self._seen()
+        found = {"text/plain": preview_text(shown)}
+        # Of 4 letters, 3 bytes are the picture.
+        most = limits.picture_bytes * 3 // 4
+        if most > 0:
+            pictures = small_pictures(self.embed, stack=shown.stack, batch=shown.batch, measure=shown.measure)
+            picture = preview_png(shown, pictures, most)
+            if picture is not None:
+                found["image/png"] = base64.b64encode(picture).decode()
+        return found
 
     def code(self) -> str:
         """The Python line that shows this view again, `cap.show(layer=3, head=5)`: what differs from the defaults."""

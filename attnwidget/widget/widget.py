@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import anywidget
 import traitlets as t
@@ -22,11 +23,17 @@ from attnwidget.widget.requests import Answerer
 from attnwidget.widget.viewtraits import SETTABLE, ViewTraits
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from attnwidget.attention import AttentionCapture, AttentionStack
 
-_BUNDLE = Path(__file__).parent / "static" / "widget.js"
+_STATIC = Path(__file__).parent / "static"
+_BUNDLE = _STATIC / "widget.js"
+_KERNEL_MODULE = _STATIC / "kernel.js"
 _HASTE = 8
 """Words and hidden keys are toggled, and waited for: so many times fewer weights are packed, the page asks for more."""
+
+_OPEN: WeakSet[AttentionWidget] = WeakSet()
 
 
 class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
@@ -113,6 +120,7 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
     ) -> None:
         # First, because ipywidgets closes even what was never finished.
         self._capture: AttentionCapture | None = capture
+        self._own_layout: Any = None
         self._lenses: Lenses | None = Lenses(capture)
         self._in_words: bool | None = None  # what `query`, `key` and `window` count; None until all is set
         self._live = live
@@ -120,10 +128,11 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
         self._arriving: Text | None = None
         self._runner = None if live is None else Runner(self._made, show=self._show_text, tell=self._tell)
         figures = {"figure": self._answer_figure, "code": self._answer_code}
-        self._answerer = Answerer(capture, figures, commands(self._runner))
-        if not _BUNDLE.exists():
+        self._answerer = Answerer(capture, figures, {**commands(self._runner), "module": _kernel_module})
+        missing = [path.name for path in (_BUNDLE, _KERNEL_MODULE) if not path.exists()]
+        if missing:
             raise FileNotFoundError(
-                f"attnwidget's front end is missing: there is no {_BUNDLE.name} in the package's widget/static folder. "
+                f"attnwidget's front end is missing: there is no {missing[0]} in the package's widget/static folder. "
                 "In a checkout run `make build`; otherwise install attnwidget again."
             )
         for name in traits:
@@ -137,6 +146,8 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
             traits["panels"] = sorted(protocol.DEFAULT_PANELS, key="heatmap".__ne__)
         first_stack = next(iter(capture.stacks))
         super().__init__(**{"stack": first_stack, **traits})
+        self._own_layout = None if "layout" in traits else self.layout
+        _OPEN.add(self)
         self._in_words = self.words
         with self.hold_sync():
             if self.words or self.hidden_keys:
@@ -156,6 +167,9 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
         if self._runner is not None:
             self._runner.close()
         super().close()
+        if self._own_layout is not None:  # a model of its own, which would stay in the saved notebook
+            self._own_layout.close()
+        _OPEN.discard(self)
         self._answerer.close()
         self._capture = self._lenses = None
 
@@ -177,7 +191,10 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
         cells = cell_widgets()
         if cells is not None:
             cells.shown(self)
-        return super()._repr_mimebundle_(**kwargs)
+        found = super()._repr_mimebundle_(**kwargs)
+        if found is not None and self._capture is not None and not self._capture.closed:
+            found[0].update(self._preview())
+        return found
 
     def _on_message(self, content: object, _buffers: object) -> None:
         reply = self._answerer.answer(content)
@@ -290,6 +307,25 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
                     self.set_trait(side, moved)
                 self.set_trait("window", None)
             self._show(haste=_HASTE)
+
+
+def close_all() -> int:
+    """Close every open view of this process: off the page, and their captures are let go of.
+
+    Captures that a variable holds stay as they are.
+
+    Returns:
+        How many views there were.
+    """
+    views = list(_OPEN)
+    for view in views:
+        view.close()
+    return len(views)
+
+
+def _kernel_module(_: Mapping[str, Any]) -> dict[str, Any]:
+    """What only a page with a kernel can use: asked for once, so that no saved notebook stores it."""
+    return {"code": _KERNEL_MODULE.read_text(encoding="utf-8")}
 
 
 def _run_state(state: State, text: Text, message: str = "", seconds: float = 0.0) -> dict[str, Any]:

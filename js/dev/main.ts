@@ -1,4 +1,6 @@
 /** The widget on a bare page, over a fake kernel; options in the address: ?tokens=13&layers=6&heads=12&drawn=1,4&aggregate=mean&theme=dark ... */
+
+import module from "../../attnwidget/widget/static/kernel.js";
 import type { Model } from "../src/bridge";
 import factory from "../src/index";
 import { PROTOCOL_VERSION } from "../src/protocol";
@@ -90,7 +92,11 @@ const model: Model & { sent: unknown[] } = {
       );
       return;
     }
-    const { content, buffers } = kernel.answer(message as Parameters<typeof kernel.answer>[0]);
+    const asked = message as Parameters<typeof kernel.answer>[0];
+    const { content, buffers } =
+      asked.method === "module"
+        ? { content: { id: asked.id, ok: { code: module } }, buffers: [] }
+        : kernel.answer(asked);
     setTimeout(() => emit("msg:custom", content, buffers), number("delay", 20));
   },
   on: (event, callback) => {

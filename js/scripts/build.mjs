@@ -1,6 +1,6 @@
-// Builds the one script of the widget; with --watch again on every change; with --dev-page the page of js/dev.
+// Builds the script of the widget, and the module that its kernel sends; with --watch again on every change; with --dev-page the page of js/dev.
 import { mkdir, readFile, writeFile } from "node:fs/promises";
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import esbuild from "esbuild";
 import { minify } from "terser";
 import { selfInflating } from "./packing.mjs";
@@ -20,6 +20,12 @@ const cssAsText = {
   },
 };
 
+/** What `code` says, in fewer bytes. */
+async function smaller(code) {
+  const compress = { passes: 3, unsafe_arrows: true, unsafe_methods: true };
+  return (await minify(code, { module: true, ecma: 2022, compress })).code;
+}
+
 /**
  * The bundle is stored once per widget in every saved notebook, so terser shortens what esbuild leaves, and the module
  * travels packed. Hosts import the module from a blob anyway, so that no rule of theirs is new here.
@@ -29,11 +35,7 @@ const packed = {
   setup(build) {
     build.onEnd(async ({ outputFiles }) => {
       for (const { path, text } of outputFiles ?? []) {
-        const { code } = await minify(text, {
-          module: true,
-          ecma: 2022,
-          compress: { passes: 3, unsafe_arrows: true, unsafe_methods: true },
-        });
+        const code = await smaller(text);
         const module = await selfInflating(code);
         await mkdir(dirname(path), { recursive: true });
         await writeFile(path, module);
@@ -43,7 +45,16 @@ const packed = {
   },
 };
 
-const options = {
+/** In the module that the kernel sends, the signals are those of the page. */
+const sharedSignals = {
+  name: "shared-signals",
+  setup(build) {
+    build.onResolve({ filter: /\/signals$/ }, () => ({ path: resolve("js/src/sharedsignals.ts") }));
+  },
+};
+
+const STATIC = "attnwidget/widget/static";
+const common = {
   bundle: true,
   format: "esm",
   target: "es2022",
@@ -51,7 +62,40 @@ const options = {
   charset: "utf8",
   legalComments: "none",
   logLevel: "info",
-  plugins: devPage ? [cssAsText] : [cssAsText, packed],
+};
+
+/** The module that the kernel sends. */
+async function kernelModule() {
+  const { outputFiles } = await esbuild.build({
+    ...common,
+    entryPoints: ["js/src/kernel.ts"],
+    plugins: [cssAsText, sharedSignals],
+    write: false,
+  });
+  const code = await smaller(outputFiles[0].text);
+  // Its signals are there once it is called: what makes one earlier fails here, and not in a page.
+  await import(`data:text/javascript,${encodeURIComponent(code)}`);
+  return selfInflating(code);
+}
+
+/** Written anew with every build of the widget; the kernel of the dev page has it as a string. */
+const withKernelModule = {
+  name: "kernel-module",
+  setup(build) {
+    build.onStart(async () => {
+      await mkdir(STATIC, { recursive: true });
+      await writeFile(`${STATIC}/kernel.js`, await kernelModule());
+    });
+    build.onLoad({ filter: /static\/kernel\.js$/ }, async ({ path }) => ({
+      contents: await readFile(path, "utf8"),
+      loader: "text",
+    }));
+  },
+};
+
+const options = {
+  ...common,
+  plugins: devPage ? [cssAsText, withKernelModule] : [cssAsText, withKernelModule, packed],
   ...(devPage
     ? {
         entryPoints: ["js/dev/main.ts", "js/dev/index.html"],
@@ -61,7 +105,7 @@ const options = {
       }
     : {
         entryPoints: ["js/src/index.ts"],
-        outfile: "attnwidget/widget/static/widget.js",
+        outfile: `${STATIC}/widget.js`,
         write: false,
       }),
 };

@@ -1,6 +1,7 @@
 // Packs a module into one that inflates itself: deflated, and written in 91 characters that cost one byte each.
 import { promisify } from "node:util";
 import zopfli from "@gfx/zopfli";
+import { minify } from "terser";
 
 /** Two characters hold 13 bits (91 * 91 > 2^13), where base64 holds 12. */
 const BASE = 91;
@@ -43,15 +44,20 @@ export const FROM_TEXT = `(text, size) => {
   return bytes;
 }`;
 
-/** A module with the same default export as `code`. */
-export async function selfInflating(code) {
-  const deflated = await promisify(zopfli.deflate)(Buffer.from(code), { numiterations: 15 });
-  return `// attnwidget's front end, deflated; its source is in js/src of the project.
-const bytes = (${FROM_TEXT})("${toText(deflated)}", ${deflated.length});
+/** What inflates the module and imports it. */
+const STUB = `
+const bytes = (${FROM_TEXT})(TEXT, SIZE);
 const code = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
 const url = URL.createObjectURL(new Blob([await new Response(code).text()], { type: "text/javascript" }));
 const { default: widget } = await import(url);
 URL.revokeObjectURL(url);
 export default widget;
 `;
+
+/** A module with the same default export as `code`. */
+export async function selfInflating(code) {
+  const deflated = await promisify(zopfli.deflate)(Buffer.from(code), { numiterations: 15 });
+  const stub = await minify(STUB, { module: true, ecma: 2022 });
+  const filled = stub.code.replace("TEXT", () => `"${toText(deflated)}"`).replace("SIZE", deflated.length);
+  return `// attnwidget, deflated; the source is in js/src\n${filled}\n`;
 }

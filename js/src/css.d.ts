@@ -2,3 +2,8 @@ declare module "*.css" {
   const text: string;
   export default text;
 }
+
+declare module "*/kernel.js" {
+  const text: string;
+  export default text;
+}

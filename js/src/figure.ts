@@ -4,7 +4,6 @@ import { MISSING } from "./codes";
 import { h } from "./dom";
 import { singleCelled } from "./edges";
 import { dots } from "./format";
-import { overlay } from "./help";
 import { hiddenKeys, lensWords } from "./lens";
 import { on } from "./pointing";
 import type { Answer, RpcError } from "./rpc";
@@ -26,7 +25,8 @@ function choice(name: string, ...names: string[]): [HTMLSelectElement, HTMLEleme
   return [select, h("label", {}, name, select)];
 }
 
-export function figure(root: HTMLElement, view: View): HTMLDialogElement {
+/** Fills the dialog that `kit.ts` opens. */
+export function figure(root: HTMLElement, view: View, dialog: HTMLDialogElement, place: HTMLElement): void {
   const { store, source } = view;
   const [panel, panelLabel] = choice("panel");
   const [theme, themeLabel] = choice("theme", "as shown", "light", "dark");
@@ -89,8 +89,7 @@ export function figure(root: HTMLElement, view: View): HTMLDialogElement {
     });
     return b;
   };
-  const dialog = overlay(
-    "Figure and numbers",
+  place.append(
     row(panelLabel, themeLabel, scaleLabel),
     row(
       ...(["svg", "png", "csv"] as const).map((kind) =>
@@ -114,7 +113,6 @@ export function figure(root: HTMLElement, view: View): HTMLDialogElement {
       if (chosen) panel.value = chosen;
     }),
   );
-  return dialog;
 }
 
 /** A panel as it is on screen, its overlay over it. */

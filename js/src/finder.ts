@@ -1,8 +1,10 @@
 /** The head finder: what the grid is sorted, filtered and coloured by, and what is known of each head, in words. */
 
 import type { DataSource } from "./datasource";
-import { formatEnd, formatWeight, grouped } from "./format";
+import { dots, formatEnd, formatWeight, grouped } from "./format";
+import { headFacts } from "./keyheads";
 import type { Range } from "./protocol";
+import { answers } from "./rpc";
 import { computed, type ReadonlySignal } from "./signals";
 import type { HeadIndex, Store } from "./state";
 import type { HeadsWant, Patterns } from "./wants";
@@ -32,22 +34,6 @@ export interface Finder {
   facts(head: HeadIndex): string;
   /** Heads like the locked one first, or no longer. */
   toggleLike(): void;
-}
-
-/** The key-value head of a head, and the heads that share it; null where each has its own, or it is not known. */
-export function keyHead(
-  { shown }: Store,
-  { layer, head }: HeadIndex,
-): { index: number; heads: Range } | null {
-  const { heads, key_heads } = shown.value.stack;
-  const group = heads / (key_heads?.[layer] ?? heads);
-  const index = Math.floor(head / group);
-  return group > 1 ? { index, heads: [index * group, (index + 1) * group - 1] } : null;
-}
-
-export function windowWords({ shown }: Store, layer: number): string {
-  const window = shown.value.stack.windows?.[layer];
-  return window ? `window ${grouped(window)}` : "";
 }
 
 export function createFinder(store: Store, source: DataSource): Finder {
@@ -102,7 +88,7 @@ export function createFinder(store: Store, source: DataSource): Finder {
       shares.reduce((sum, share) => sum + ((share[i] || 0) - (share[from] || 0)) ** 2, 0);
     return labels.map((_, i) => (i === from ? 0 : Number.MIN_VALUE + apart(i)));
   };
-  const offline = () => source.link.value === "static" || source.link.value === "gone";
+  const offline = () => !answers(source);
   /** Whether what has this name is on its way. */
   const coming = (name: string | null | undefined) =>
     Boolean(name) && !values(name) && !offline() && (name !== PAIR || pairWant() !== null);
@@ -174,16 +160,10 @@ export function createFinder(store: Store, source: DataSource): Finder {
     }),
     label: (head) => patterns()?.labels[at(head)] ?? "",
     facts(head) {
-      const shared = keyHead(store, head);
-      return [
-        ...used.value
-          .filter((name) => name !== LIKE && values(name))
-          .map((name) => `${about(name)[1]} ${number(name, at(head))} ${about(name)[2]}`.trim()),
-        shared && `kv head ${shared.index}`,
-        windowWords(store, head.layer),
-      ]
-        .filter(Boolean)
-        .join(" · ");
+      const measured = used.value
+        .filter((name) => name !== LIKE && values(name))
+        .map((name) => `${about(name)[1]} ${number(name, at(head))} ${about(name)[2]}`.trim());
+      return dots(...measured, headFacts(store, head));
     },
     toggleLike() {
       const { layer, head } = store.lockedHead.peek();

@@ -3,7 +3,8 @@
 import { plain } from "./datasource";
 import { attr, h } from "./dom";
 import { dots, formatCell, formatSigned } from "./format";
-import { hideButton, isHidden } from "./lens";
+import { made } from "./kit";
+import { isHidden } from "./lens";
 import { on } from "./pointing";
 import { effect } from "./signals";
 import { sameHead } from "./state";
@@ -87,5 +88,16 @@ export function readout(view: View): HTMLElement {
       explain.disabled = shown && panels.length === 1;
     }),
   );
-  return h("div", { className: "readout" }, head, facts, who, value, how, explain, hideButton(view), lock);
+  return h(
+    "div",
+    { className: "readout" },
+    head,
+    facts,
+    who,
+    value,
+    how,
+    explain,
+    made(view, (kit) => kit.hideButton(view)),
+    lock,
+  );
 }

@@ -2,6 +2,7 @@
 
 import { connect, type Model, readTraits } from "./bridge";
 import { asBytes } from "./bytes";
+import { takeKit } from "./kit";
 import { mount } from "./mount";
 import { type Meta, metaProblem } from "./protocol";
 import { Rpc } from "./rpc";
@@ -72,6 +73,9 @@ export default () => {
     };
     model.on("change:meta", swap);
     unpack();
+    // Pages made to be passed on hold what else a kernel would send.
+    const stored = model.get("module");
+    if (stored) void takeKit(stored as string);
     const disconnect = connect(model, store);
     return {
       widget: { store, source },

@@ -1,6 +1,6 @@
 /** Keys that work anywhere in the view. Panels answer the arrows, Enter and Space themselves. */
 
-import { toggleKey, toggleWords } from "./lens";
+import { kit } from "./kit";
 import { turn } from "./panels/direction";
 import type { View } from "./view";
 
@@ -13,12 +13,12 @@ const STEPS: Record<string, readonly [number, number]> = {
 
 /** `overlays`: the dialogs by the keys that open them. */
 export function onKeys(root: HTMLElement, view: View, overlays: Record<string, HTMLDialogElement>): void {
-  const { select, store, finder } = view;
+  const { select, store } = view;
   const actions: Record<string, () => void> = {
-    w: () => toggleWords(view),
-    h: () => toggleKey(view, store.focus.peek().key),
+    w: () => kit.peek()?.toggleWords(view),
+    h: () => kit.peek()?.toggleKey(view, store.focus.peek().key),
     d: () => select.togglePanel("detail"),
-    s: () => finder.toggleLike(),
+    s: () => view.finder.toggleLike(),
     r: () => turn(store),
     p: () => {
       root.querySelector<HTMLDetailsElement>(".menu")!.open = true;
@@ -54,7 +54,7 @@ export function onKeys(root: HTMLElement, view: View, overlays: Record<string, H
     } else if (action) action();
     else if (overlay) overlay.showModal();
     else if (event.key === "Escape") {
-      if (store.like.value) finder.toggleLike();
+      if (store.like.value) store.like.value = null;
       else select.release();
     } else return;
     event.preventDefault();

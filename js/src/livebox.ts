@@ -3,6 +3,7 @@
 import { alike } from "./bridge";
 import { h } from "./dom";
 import { on } from "./pointing";
+import { answers } from "./rpc";
 import { effect, signal } from "./signals";
 import type { View } from "./view";
 
@@ -13,11 +14,10 @@ const KEYS = "Ctrl or ⌘ + Enter";
 
 const parts = (text?: string | string[]) => (text ? [text].flat() : []);
 
-export function liveBox({ store, source, disposers }: View): HTMLElement {
+export function liveBox({ store, source, disposers }: View, box: HTMLElement): void {
   const go = h("button", { title: `Run the model on this text, key ${KEYS}` }, "Run");
   const cancel = h("button", { title: "Stop the run, key Esc in the text box" }, "Cancel");
   const words = h("p", { role: "status" });
-  const box = h("div", { className: "live" });
   const typed = signal<string[]>([]);
   /** True until the kernel has heard of what was asked for last, then why it refused it, or "". */
   const asked = signal<boolean | string>("");
@@ -27,7 +27,7 @@ export function liveBox({ store, source, disposers }: View): HTMLElement {
 
   const run = () => store.run.value ?? {};
   const runs = () => asked.value === true || run().state === "running" || run().state === "stopping";
-  const alone = () => source.link.value === "static" || source.link.value === "gone";
+  const alone = () => !answers(source);
   const quick = () => run().seconds! < QUICK;
   const send = async (method: "run" | "cancel", params: object) => {
     clearTimeout(timer);
@@ -80,7 +80,6 @@ export function liveBox({ store, source, disposers }: View): HTMLElement {
     () => clearTimeout(timer),
     effect(() => {
       const next = parts(store.text.value);
-      box.hidden = !next.length;
       // What is being typed stays, whatever comes.
       if (boxes.length !== next.length) make(next.length);
       else if (boxes.some(({ value }, i) => value !== before[i])) {
@@ -117,5 +116,4 @@ export function liveBox({ store, source, disposers }: View): HTMLElement {
               : `Edit it: ${quick() ? "the model runs when you pause" : `${KEYS} runs the model`}.`;
     }),
   );
-  return box;
 }

@@ -1,18 +1,15 @@
 /** Puts a view of a store and a source into an element. */
 
 import type { DataSource } from "./datasource";
-import { demand } from "./demand";
 import { h } from "./dom";
-import { figure } from "./figure";
 import { readout, sentence } from "./footer";
 import { Frames } from "./frames";
 import { help } from "./help";
 import { followReady, showState } from "./hooks";
 import { onKeys } from "./keyboard";
+import { asking, detailPanel, figureDialog, kit, livePlace } from "./kit";
 import { legend } from "./legend";
-import { liveBox } from "./livebox";
 import { compared } from "./panels/compared";
-import { detail } from "./panels/detail";
 import { graph } from "./panels/graph";
 import { grid } from "./panels/grid";
 import { heatmap } from "./panels/heatmap";
@@ -29,7 +26,14 @@ import { followTheme, palette } from "./theme";
 import { toolbar } from "./toolbar";
 import { createView, type View } from "./view";
 
-const MAKERS: Record<PanelName, (view: View) => Panel> = { grid, heatmap, lines, graph, text, detail };
+const MAKERS: Record<PanelName, (view: View) => Panel> = {
+  grid,
+  heatmap,
+  lines,
+  graph,
+  text,
+  detail: detailPanel,
+};
 
 /** Builds the view inside a shadow root of `el`; the function returned takes it away again. */
 export function mount(el: HTMLElement, store: Store, source: DataSource): () => void {
@@ -42,7 +46,8 @@ export function mount(el: HTMLElement, store: Store, source: DataSource): () => 
     aria: { label: "Attention weights" },
     data: { lmSuppressShortcuts: "true" },
   });
-  shadow.append(h("style", { textContent: css }), root);
+  const more = h("style");
+  shadow.append(h("style", { textContent: css }), more, root);
   el.append(host);
 
   const theme = followTheme(el, store.theme);
@@ -54,6 +59,11 @@ export function mount(el: HTMLElement, store: Store, source: DataSource): () => 
       root.dataset.theme = theme.dark.value ? "dark" : "light";
       for (const name of ["page", "ink", "muted", "rule", "raised", "accent", "hatch"] as const)
         root.style.setProperty(`--${name}`, colours[name]);
+    }),
+  );
+  stops.push(
+    effect(() => {
+      more.textContent = kit.value?.css ?? "";
     }),
   );
   let inner: (() => void) | null = null;
@@ -92,7 +102,7 @@ function build(
   const select = new Selection(store);
   const view = createView(store, source, select, frames, dark);
   const { disposers } = view;
-  const overlays = { "?": help(), e: figure(root, view) };
+  const overlays = { "?": help(), e: figureDialog(root, view) };
   const panels = h("div", { className: "panels" });
   const said = computed(() => {
     const { who, value } = sentence(view);
@@ -101,7 +111,7 @@ function build(
   root.append(
     toolbar(view, overlays, statusBadge(view)),
     problemBar(view),
-    liveBox(view),
+    livePlace(view),
     panels,
     h("footer", {}, legend(view), readout(view)),
     liveRegion(view, said),
@@ -184,7 +194,7 @@ function build(
     select.endHover();
   });
   onKeys(root, view, overlays);
-  demand(view);
+  asking(view);
   showState(root, view);
   followReady(root, view);
   return () => {

@@ -6,6 +6,7 @@ import { formatEnd, grouped } from "./format";
 import { keeps, massCut, type RowCut } from "./mass";
 import type { Aimed } from "./panels/pairs";
 import type { ThresholdKind } from "./protocol";
+import { answers } from "./rpc";
 import { batch, computed, type ReadonlySignal } from "./signals";
 import { WHOLE_VALUES } from "./source";
 import type { Store } from "./state";
@@ -108,10 +109,9 @@ export function passing(store: Store, source: DataSource): Passing {
     return last;
   });
 
-  const later = computed(() => {
-    const live = source.link.value === "live" || source.link.value === "busy";
-    return live ? "once the exact weights are here" : "need a running kernel";
-  });
+  const later = computed(() =>
+    answers(source) ? "once the exact weights are here" : "need a running kernel",
+  );
   const waits = (ref: HeadRef, line: Aimed): string => {
     if (!line.exact && !pairByPair(ref)) return later.value;
     const tells = byWeight() || line.side === "query" || cuts(ref);

@@ -6,6 +6,10 @@ import { type ReadonlySignal, signal } from "./signals";
 /** live: answers come; busy: they take long; static: there is no kernel behind this page; gone: it died. */
 export type Link = "live" | "busy" | "static" | "gone";
 
+/** Whether a kernel answers, now or later. Reads the link. */
+export const answers = ({ link }: { link: ReadonlySignal<Link> }) =>
+  link.value === "live" || link.value === "busy";
+
 export interface Answer {
   ok: Record<string, unknown>;
   buffers: readonly unknown[];

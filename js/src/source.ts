@@ -1,6 +1,6 @@
 /** Where weights come from: a cache in front of what travelled with the widget and of the kernel. */
 
-import { ask, type Batch } from "./ask";
+import type { Asking } from "./asking";
 import { Cache } from "./cache";
 import { shrunk, type Tile } from "./codes";
 import type {
@@ -14,10 +14,9 @@ import type {
   Placed,
 } from "./datasource";
 import { readEmbed } from "./embed";
+import { kit, takeKit } from "./kit";
 import { Layers } from "./layers";
-import { MAX_IN_FLIGHT, THUMBNAIL } from "./protocol";
-import { Queue } from "./queue";
-import { Refining } from "./refining";
+import { THUMBNAIL } from "./protocol";
 import { type Answer, type Link, type Rpc, RpcError } from "./rpc";
 import { computed, effect, type ReadonlySignal, signal } from "./signals";
 import { Strips } from "./strips";
@@ -35,8 +34,11 @@ import type { Window } from "./window";
 /** What a pair takes, about, or why there is none. */
 const PAIR_BYTES = 4096;
 
-/** The phase of wants whose progress is told. */
-const REFINED = 1;
+/** A kernel that is mute for so long (ms) is asked for the kit again. */
+const AGAIN = 2000;
+
+/** What was asked for may come yet, or is of no use any more. */
+const PASSING = ["static", "gone", "lost", "superseded"];
 
 /** Bytes of tiles, rows and blocks that are kept; what is wanted now is never dropped. */
 const BUDGET = 64 * 2 ** 20;
@@ -56,39 +58,41 @@ export class TileSource implements DataSource {
   readonly progress = signal<number | null>(null);
   readonly finding = signal(0);
   readonly link: ReadonlySignal<Link>;
-  readonly #cache = new Cache<Item>(BUDGET, (key) => this.#queue.wanted(key));
+  readonly #cache = new Cache<Item>(BUDGET, (key) => this.#asking?.wanted(key) ?? false);
   /** What travelled with the widget costs no message and is never dropped. */
   readonly #embedded = new Map<string, Tile>();
   readonly #layers: Layers;
-  #refining = new Refining();
   #strips = new Strips(this.#cache);
-  readonly #queue = new Queue((want) => this.has(want));
   #reading = 0;
   /** Goes up with each other capture: what was asked for about the ones before is not taken any more. */
-  #age = 0;
+  age = 0;
   #scheduled = false;
+  #asks: Asking | null = null;
+  /** Whether the kernel was asked for the kit, or refused it. */
+  #fetched = false;
 
   constructor(
     readonly rpc: Rpc | null,
     readonly options: SourceOptions,
   ) {
     this.link = rpc ? computed(() => rpc.link.value) : signal<Link>("static");
-    this.#layers = new Layers(options.shape, (want) => this.#here(want));
+    this.#layers = new Layers(options.shape, (want) => this.here(want));
     // A kernel that answers again is asked for what is still missing.
     effect(() => {
       void this.link.value;
-      this.#measure();
-      this.#schedule();
+      void kit.value;
+      this.#asking?.measure();
+      this.schedule();
     });
   }
 
   /** Takes in the `embed` trait. Nothing is asked for until it has been read. */
   async embed(bytes: Uint8Array<ArrayBuffer>): Promise<void> {
     this.#reading++;
-    const age = this.#age;
+    const age = this.age;
     try {
       for (const [t, tile] of await readEmbed(bytes)) {
-        if (age !== this.#age) break;
+        if (age !== this.age) break;
         const shape = this.options.shape(t);
         const whole = t.queries[1] - t.queries[0] === shape.queries && t.keys[1] - t.keys[0] === shape.keys;
         if (!whole) continue;
@@ -102,17 +106,16 @@ export class TileSource implements DataSource {
     }
     this.#reading--;
     this.version.value++;
-    this.#schedule();
+    this.schedule();
   }
 
   /** Forgets everything: it was about another capture. */
   reset(): void {
-    this.#age++;
+    this.age++;
     this.#cache.clear();
     this.#embedded.clear();
-    this.#refining = new Refining();
     this.#strips = new Strips(this.#cache);
-    this.#queue.pending.clear();
+    this.#asking?.reset();
     this.retry();
     this.version.value++;
   }
@@ -121,12 +124,12 @@ export class TileSource implements DataSource {
     void this.version.value;
     const { queries, keys } = this.options.shape(ref);
     const small = Math.max(queries, keys) <= THUMBNAIL;
-    return this.#here({ kind: "thumbnail", ref }) ?? (small ? this.#here({ kind: "detail", ref }) : null);
+    return this.here({ kind: "thumbnail", ref }) ?? (small ? this.here({ kind: "detail", ref }) : null);
   }
 
   detail(ref: HeadRef): Tile | null {
     void this.version.value;
-    return this.#here({ kind: "detail", ref });
+    return this.here({ kind: "detail", ref });
   }
 
   placed(ref: HeadRef, window: Window, scale: number): readonly Placed[] {
@@ -182,13 +185,13 @@ export class TileSource implements DataSource {
   }
 
   want(owner: object, ...phases: readonly (readonly Want[])[]): void {
-    this.#queue.put(owner, phases);
-    this.#measure();
-    this.#schedule();
+    this.#asking?.want(owner, phases);
+    this.#asking?.measure();
+    this.schedule();
   }
 
   has(want: Want): boolean {
-    if (want.kind === "refine") return !this.#here(want.of)?.rows;
+    if (want.kind === "refine") return !this.here(want.of)?.rows;
     if (want.kind === "thumbnail" && this.thumbnail(want.ref)) return true;
     const key = wantKey(want);
     return this.#embedded.has(key) || this.#cache.has(key);
@@ -199,12 +202,13 @@ export class TileSource implements DataSource {
   }
 
   retry(): void {
-    this.#queue.failed.clear();
+    this.#asking?.retry();
+    this.#fetched = false;
     this.problem.value = null;
-    this.#schedule();
+    this.schedule();
   }
 
-  #here(want: TileWant): Tile | null {
+  here(want: TileWant): Tile | null {
     const key = wantKey(want);
     return this.#embedded.get(key) ?? (this.#cache.get(key) as Tile | undefined) ?? null;
   }
@@ -214,7 +218,7 @@ export class TileSource implements DataSource {
     return this.#cache.get(wantKey(want)) as Float32Array | undefined;
   }
 
-  #schedule(): void {
+  schedule(): void {
     if (this.#scheduled || !this.rpc) return;
     this.#scheduled = true;
     this.options.schedule(() => {
@@ -223,48 +227,40 @@ export class TileSource implements DataSource {
     });
   }
 
-  /** One message per method and turn: first what the eye is on. Superseded wants never leave the page. */
+  /** What asks the kernel, once that is here. */
+  get #asking(): Asking | null {
+    const made = kit.peek()?.Asking;
+    if (made) this.#asks ??= new made(this);
+    return this.#asks;
+  }
+
   #pump(): void {
     const rpc = this.rpc;
     if (!rpc || this.#reading) return;
-    const { open, refine } = this.#queue.open();
-    while (open.size && rpc.free > 0) {
-      const batch = ask([...open.values()], this.options.shape);
-      for (const want of batch.wants) open.delete(wantKey(want));
-      this.#send(rpc, batch);
-    }
-    // Slices of a refinement go one at a time, and only while the kernel has nothing else to do for us.
-    if (refine && !open.size && rpc.free === MAX_IN_FLIGHT)
-      this.#send(rpc, ask([refine], this.options.shape));
+    if (this.#asking) this.#asking.pump(rpc);
+    else if (rpc.free > 0 && !this.#fetched) this.#fetch(rpc);
   }
 
-  #send(rpc: Rpc, batch: Batch): void {
-    for (const want of batch.wants) this.#queue.pending.add(wantKey(want));
-    const age = this.#age;
+  #fetch(rpc: Rpc): void {
+    this.#fetched = true;
+    // Before the kit is here nothing else is sent: only another message finds out that the kernel has died meanwhile.
+    const again = setTimeout(() => {
+      this.#fetched = false;
+      this.schedule();
+    }, AGAIN);
     rpc
-      .request(batch.method, batch.params)
-      .then(({ ok, buffers }) => {
-        if (age === this.#age) this.#store(batch.take(ok, buffers));
-      })
+      .request("module", {})
+      .then(({ ok }) => takeKit(ok.code as string))
       .catch((error: unknown) => {
-        if (age === this.#age) this.#fail(batch.wants, error);
+        this.#fetched = this.complain(error) !== "";
+        if (!this.#fetched) this.schedule();
       })
-      .finally(() => {
-        if (age === this.#age) for (const want of batch.wants) this.#queue.pending.delete(wantKey(want));
-        this.#measure();
-        this.#schedule();
-      });
+      .finally(() => clearTimeout(again));
   }
 
-  #store(items: readonly (readonly [Want, Item | number])[]): void {
-    let came = false;
+  /** Takes in what has come. */
+  store(items: readonly (readonly [Want, Item])[]): void {
     for (const [want, item] of items) {
-      if (typeof item === "number") {
-        if (want.kind === "patterns") this.finding.value = item;
-        else this.#refining.note(want, item);
-        continue;
-      }
-      came = true;
       this.#keep(want, item);
       if (want.kind === "marginals") this.#strips.add(want);
       // The small picture of a head is in its large one.
@@ -273,7 +269,7 @@ export class TileSource implements DataSource {
         if (!tile.rows) this.#keep({ kind: "thumbnail", ref: want.ref }, shrunk(tile, THUMBNAIL));
       }
     }
-    if (came) this.version.value++;
+    if (items.length) this.version.value++;
   }
 
   #keep(want: Want, item: Item): void {
@@ -282,27 +278,17 @@ export class TileSource implements DataSource {
     else this.#cache.set(key, item, bytesOf(item));
   }
 
-  #measure(): void {
-    const link = this.link.peek();
-    const asks = link === "live" || link === "busy";
-    this.progress.value = this.#refining.progress(asks ? this.#queue.phase(REFINED) : [], (want) =>
-      this.#here(want),
-    );
-  }
-
-  #fail(wants: readonly Want[], error: unknown): void {
+  /** Says what went wrong, and returns its kind; "" where what was asked for may come yet, or is of no use any more. */
+  complain(error: unknown): string {
     const code = error instanceof RpcError ? error.code : "malformed";
-    if (["static", "gone", "lost", "superseded"].includes(code)) return;
-    if (code === "unavailable") {
-      this.#store(wants.map((want) => [want, { why: (error as RpcError).message }]));
-      return;
-    }
-    for (const want of wants) this.#queue.failed.add(wantKey(want));
+    if (PASSING.includes(code)) return "";
     const text = error instanceof Error ? error.message : String(error);
-    this.problem.value =
-      code === "malformed"
-        ? `The kernel's answer cannot be read: ${text}`
-        : `The kernel could not answer (${code}): ${text}`;
+    if (code !== "unavailable")
+      this.problem.value =
+        code === "malformed"
+          ? `The kernel's answer cannot be read: ${text}`
+          : `The kernel could not answer (${code}): ${text}`;
+    return code;
   }
 }
 

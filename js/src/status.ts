@@ -2,7 +2,7 @@
 
 import { attr, h, iconButton } from "./dom";
 import { on } from "./pointing";
-import type { Link } from "./rpc";
+import { answers, type Link } from "./rpc";
 import { effect, type ReadonlySignal } from "./signals";
 import type { View } from "./view";
 
@@ -29,7 +29,7 @@ export function statusBadge(view: View): HTMLElement {
       const link = view.source.link.value;
       badge.dataset.link = link;
       [words.textContent, badge.title] = WORDS[link];
-      missing.hidden = (link !== "static" && link !== "gone") || !view.missing.value;
+      missing.hidden = answers(view.source) || !view.missing.value;
     }),
     effect(() => {
       const done = view.progress.value;

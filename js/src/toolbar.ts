@@ -2,7 +2,7 @@
 
 import { h, iconButton } from "./dom";
 import { findField } from "./find";
-import { lensControls } from "./lens";
+import { made } from "./kit";
 import { panelMenu } from "./panelmenu";
 import { on } from "./pointing";
 import { effect } from "./signals";
@@ -96,6 +96,14 @@ export function toolbar(
     "header",
     {},
     h("div", {}, model, stackName, stack.element, layer.element, head.element, example.element, status),
-    h("div", { className: "controls" }, lensControls(view), findField(view), panelMenu(view), figure, ask),
+    h(
+      "div",
+      { className: "controls" },
+      made(view, (kit) => kit.lensControls(view)),
+      findField(view),
+      panelMenu(view),
+      figure,
+      ask,
+    ),
   );
 }

@@ -5,8 +5,9 @@ import type { Tile } from "./codes";
 import type { Ramp } from "./colour";
 import type { DataSource, HeadRef, Line } from "./datasource";
 import { type HeadRange, headRange } from "./domain";
-import { createFinder, type Finder } from "./finder";
+import type { Finder } from "./finder";
 import type { Frames } from "./frames";
+import { kit, plainFinder } from "./kit";
 import { type Sight, sightOf } from "./layers";
 import { type Passing, passing } from "./passing";
 import { TILE } from "./protocol";
@@ -180,13 +181,16 @@ export function createView(
     );
     return [...inSight.value, ...small].some((want) => !source.has(want));
   });
+  const finder = computed(() => kit.value?.createFinder(store, source) ?? plainFinder(store));
   return {
     store,
     source,
     select,
     frames,
     dark,
-    finder: createFinder(store, source),
+    get finder() {
+      return finder.value;
+    },
     visibleHeads,
     picture,
     seen,

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, it, vi } from "vitest";
 import { fakeKernel } from "../dev/kernel";
 import { MEASURES, NAMES } from "../dev/measures";
-import { keyHead } from "../src/finder";
+import { keyHead } from "../src/keyheads";
 import { type Filter, PROTOCOL_VERSION, type StackMeta } from "../src/protocol";
 import { signal } from "../src/signals";
 import { createStore } from "../src/state";

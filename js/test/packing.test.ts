@@ -30,6 +30,6 @@ test("the text needs no escape in JSON, and 8 bits take 1.231 characters", () =>
 test("the module holds the code it was made from", async () => {
   const code = `export default { render: () => ${JSON.stringify("→ 语 ".repeat(200))} };`;
   const module = await selfInflating(code);
-  const [, text, size] = /\)\("(.*)", (\d+)\)/.exec(module)!;
+  const [, text, size] = /\("(.*)",(\d+)\)/.exec(module)!;
   expect(inflateRawSync(fromText(text!, Number(size))).toString()).toBe(code);
 });

@@ -137,7 +137,7 @@ class Output(OrderedDict):
             Output(a=1),
             None,
             TypeError,
-            "weights are a Output, a model's whole output; expected the weights in it: pass its `.attentions`",
+            "a model's whole output; expected the weights in it: pass all of it to attnwidget.from_output",
         ),
         (np.zeros((2, 3, 0, 0), dtype=np.float32), None, ValueError, "per layer, which holds nothing"),
     ],

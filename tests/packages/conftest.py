@@ -1,4 +1,4 @@
-"""timm and torchvision, installed apart from everything else, made to import beside a CPU build of torch."""
+"""Packages installed apart from everything else; torchvision is made to import beside a CPU build of torch."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 import io
 import sys
 import xml.etree.ElementTree as ET
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -82,3 +83,10 @@ def test_a_closed_view_draws_nothing(capture):
     view.close()
     content, _ = asked(view, "figure", FIGURE)
     assert content["error"]["code"] == "closed"
+
+
+def test_the_page_is_sent_what_only_a_kernel_can_use(capture):
+    view = capture.show()
+    content, _ = asked(view, "module", {})
+    module = files("attnwidget") / "widget" / "static" / "kernel.js"
+    assert content["ok"] == {"code": module.read_text(encoding="utf-8")}

@@ -2,6 +2,7 @@ import gc
 import threading
 import weakref
 
+import ipywidgets
 import numpy as np
 import pytest
 import torch
@@ -9,7 +10,7 @@ import traitlets
 import transformers
 from captures import make_capture
 
-from attnwidget import AttentionCapture, AttentionModel, AttentionWidget
+from attnwidget import AttentionCapture, AttentionModel, AttentionWidget, close_all
 from attnwidget.attention import AttentionStack, Tokens
 
 
@@ -233,3 +234,24 @@ def test_layers_and_heads_that_were_kept_have_their_numbers_in_the_model():
         (stack,) = model.capture(ids, layers=first).show().meta["stacks"]
         assert "kept_layers" not in stack, "they are numbered as in the model"
     assert "kept_heads" not in stack
+
+
+def test_close_all_closes_every_view_and_frees_what_they_show():
+    close_all()
+    views = [make_capture().show() for _ in range(3)]
+    alive = [weakref.ref(view.capture) for view in views]
+    views[1].close()
+    assert close_all() == 2
+    gc.collect()
+    assert [each() for each in alive] == [None] * 3
+    assert all(view.comm is None for view in views)
+    assert close_all() == 0
+
+
+def test_closing_closes_the_layout_too_unless_somebody_else_made_it():
+    shared = ipywidgets.Layout(width="500px")
+    for layout, closed in ({}, True), ({"layout": shared}, False):
+        view = AttentionWidget(make_capture(), **layout)
+        view.close()
+        assert (view.layout.comm is None) is closed
+    shared.close()

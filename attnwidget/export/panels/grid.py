@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from attnwidget.export.cells import pooled, sized
 from attnwidget.export.drawing import Drawn
 from attnwidget.export.sheet import SIZE
 from attnwidget.export.words import grouped
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from attnwidget.export.drawing import Area, Look
     from attnwidget.export.sheet import Sheet
     from attnwidget.export.shown import Shown
@@ -50,10 +49,10 @@ def draw_grid(sheet: Sheet, shown: Shown, look: Look, area: Area) -> Drawn:
             tile = shown.thumbnail(layer, head, _FINE, _SAMPLE if n_queries * n_keys > _EXACT_PAIRS else None)
             rows = rows or tile.rows
             masked = masked or bool(np.isnan(tile.values).any())
-            ramp = look.ramp_over(_pooled(tile.values, _CELLS, _CELLS))
-            pixels = ramp.paint(_pooled(tile.values, *dots[::-1]), masked=colours.masked)
+            ramp = look.ramp_over(pooled(tile.values, _CELLS, _CELLS))
+            pixels = ramp.paint(pooled(tile.values, *dots[::-1]), masked=colours.masked)
             y, x = layer * step[1], head * step[0]
-            picture[y : y + dots[1], x : x + dots[0]] = _sized(pixels, *dots)
+            picture[y : y + dots[1], x : x + dots[0]] = sized(pixels, *dots)
     point = 72 / sheet.dpi
     left, top = sheet.snapped(left), sheet.snapped(top)
     height, width = picture.shape[0] * point, picture.shape[1] * point
@@ -103,23 +102,6 @@ def _marked(shown: Shown) -> list[tuple[int, int]]:
 def _under(tokens: int, cells: int) -> int:
     """How many tokens lie under one of at most so many cells."""
     return -(-tokens // min(tokens, cells))
-
-
-def _pooled(values: NDArray[np.floating], height: int, width: int) -> NDArray[np.floating]:
-    """A tile again, with at most so many cells a side; the largest under a cell."""
-    for axis, most in enumerate((height, width)):
-        count = values.shape[axis]
-        bins = min(count, most)
-        values = np.fmax.reduceat(values, np.arange(bins) * count // bins, axis=axis)
-    return values
-
-
-def _sized(pixels: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """A picture in another size, cell by cell."""
-    down = np.arange(height) * pixels.shape[0] // height
-    across = np.arange(width) * pixels.shape[1] // width
-    found: NDArray[np.uint8] = pixels[down[:, None], across]
-    return found
 
 
 def _numbers(count: int, pitch: float, room: float) -> range:

@@ -4,11 +4,12 @@ import type { PairDetail } from "../datasource";
 import { h } from "../dom";
 import { formatSigned } from "../format";
 import { moved, on, pointing } from "../pointing";
+import { answers } from "../rpc";
 import { signal } from "../signals";
 import { palette } from "../theme";
 import type { View } from "../view";
 import { drawComponents, HEIGHT, placeAt } from "./components";
-import { makePanel, type Panel } from "./panel";
+import type { Panel } from "./panel";
 
 /** One component: its three numbers, and its share of q · k, which may be negative or above all of it. */
 export function componentWords({ q, k, dot }: PairDetail, i: number): string {
@@ -18,9 +19,8 @@ export function componentWords({ q, k, dot }: PairDetail, i: number): string {
   return `component ${i}: q ${formatSigned(q[i]!)} × k ${formatSigned(k[i]!)} = ${formatSigned(term)}${part}`;
 }
 
-export function detail(view: View): Panel {
+export function detail(view: View, panel: Panel): void {
   const { store, source, frames } = view;
-  const panel = makePanel(view, "detail", "Query · key");
   const sort = h("button", { className: "outlined", title: "The order of the components" });
   panel.note.before(sort);
   on(sort, "click", () => {
@@ -49,7 +49,6 @@ export function detail(view: View): Panel {
     const { layer, head, aggregate } = store.shownHead.value;
     const both = query !== null && key !== null;
     const found = both ? source.pair(store.shownHead.value, query, key) : null;
-    const link = source.link.value;
     let why: string | null = null;
     if (!both) why = "Lock a query and a key to see how their weight came about.";
     else if (aggregate) why = "Scores, q and k belong to one head, and many are shown as one.";
@@ -64,7 +63,7 @@ export function detail(view: View): Panel {
           ),
         );
       }
-    } else if (link === "static" || link === "gone") why = "Scores, q and k need a running kernel.";
+    } else if (!answers(source)) why = "Scores, q and k need a running kernel.";
     else why = source.problem.value ?? (explained.peek() ? null : "Asking the kernel …");
     if (why) explained.value = at.value = null;
     content.hidden = sort.hidden = panel.note.hidden = why !== null;
@@ -103,5 +102,4 @@ export function detail(view: View): Panel {
     arrow: (down, right, fast) => show(moved(at.peek(), down || right, size(), fast)),
     current: () => at.peek(),
   });
-  return panel;
 }

@@ -11,14 +11,14 @@ import {
   placeOf,
   visibleHeads,
 } from "../gridgeometry";
+import { gridTools, kit } from "../kit";
 import { pointing } from "../pointing";
 import { scroller } from "../scroller";
 import { signal } from "../signals";
 import { type HeadIndex, sameHead } from "../state";
 import { palette } from "../theme";
 import type { View } from "../view";
-import { drawCells, drawMargins, drawNames, groupAt, marginWords } from "./gridmarks";
-import { gridTools } from "./gridtools";
+import { drawMargins, groupAt, marginWords } from "./gridmarks";
 import { makePanel, type Panel } from "./panel";
 import { Thumbnails } from "./thumbnails";
 
@@ -28,7 +28,7 @@ const LABEL = "All heads. Arrow keys preview a head, Enter or Space locks it.";
 const TOOLS = 76;
 
 export function grid(view: View): Panel {
-  const { store, select, frames, finder } = view;
+  const { store, select, frames } = view;
   const panel = makePanel(view, "grid", "Layers × heads");
   const over = surface("grid-overlay", "over");
   const area = scroller("grid", LABEL, () => repaint(), over.canvas);
@@ -36,9 +36,7 @@ export function grid(view: View): Panel {
   area.element.append(current);
   attr(area.element, "role", "listbox");
   attr(area.element, "aria-activedescendant", "current");
-  const tools = gridTools(view);
-  panel.onDispose(tools.dispose);
-  panel.body.append(tools.element, area.element);
+  panel.body.append(gridTools(view, panel), area.element);
   const thumbnails = new Thumbnails();
   const geometry = signal<GridGeometry | null>(null);
   const margin = signal("");
@@ -58,7 +56,7 @@ export function grid(view: View): Panel {
   const repaint = panel.painting(() => {
     const { stack, queries, keys } = store.shown.value;
     const high = view.panelHeight.value - TOOLS;
-    const flow = finder.flow.value;
+    const flow = view.finder.flow.value;
     const marks = { flow, groups: groupAt(view, 0) !== null, windows: Boolean(stack.windows) };
     const g = gridGeometry(stack.layers, stack.heads, keys / queries, panel.width.value, high, marks);
     size = area.fit(g.totalWidth, g.totalHeight, panel.width.value, high);
@@ -72,13 +70,13 @@ export function grid(view: View): Panel {
       reveal(locked);
     }
     const heads = visibleHeads(g, area.x, area.y, size.width, size.height, locked);
-    const coloured = finder.colour.value !== null;
+    const coloured = view.finder.colour.value !== null;
     const now = view.onScreen.value && !coloured ? heads : [];
     if (JSON.stringify(now) !== JSON.stringify(view.visibleHeads.peek())) view.visibleHeads.value = now;
     const { context } = area;
-    if (coloured) drawCells(view, context, g, heads, seen());
+    if (coloured) kit.value!.drawCells(view, context, g, heads, seen());
     else thumbnails.draw(view, context, g, heads, area);
-    if (flow) drawNames(view, context, g, heads, seen());
+    if (flow) kit.value!.drawNames(view, context, g, heads, seen());
     else drawMargins(view, context, g, seen());
   });
 
@@ -102,8 +100,8 @@ export function grid(view: View): Panel {
     const { layer, head } = shown;
     const preview = store.hoverHead.value !== null && !sameHead(shown, store.lockedHead.value);
     if (preview) outline(shown, colours.ink, 1);
-    const label = finder.label(shown);
-    current.textContent = [`layer ${layer} head ${head}`, label, finder.facts(shown)]
+    const label = view.finder.label(shown);
+    current.textContent = [`layer ${layer} head ${head}`, label, view.finder.facts(shown)]
       .filter(Boolean)
       .join(", ");
     panel.note.textContent =

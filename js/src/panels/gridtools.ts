@@ -8,7 +8,8 @@ import type { View } from "../view";
 /** The share of a head's mass from which a filter begins. */
 const LEAST = 0.1;
 
-export function gridTools(view: View): { element: HTMLElement; dispose(): void } {
+/** Puts them into their place; the function returned ends what keeps them current. */
+export function gridTools(view: View, place: HTMLElement): () => void {
   const { meta, sort, ascending, like, filter, colour_by } = view.store;
   const order = chooser("sort", "What heads are sorted by", (name) => {
     like.value = null;
@@ -49,18 +50,14 @@ export function gridTools(view: View): { element: HTMLElement; dispose(): void }
       words.textContent = view.finder.words.value;
     }),
   ];
-  return {
-    element: h(
-      "div",
-      { className: "tools" },
-      h("span", {}, order.element, turn),
-      h("span", {}, only.element, least),
-      colour.element,
-      alike,
-      words,
-    ),
-    dispose() {
-      for (const stop of stops) stop();
-    },
+  place.replaceChildren(
+    h("span", {}, order.element, turn),
+    h("span", {}, only.element, least),
+    colour.element,
+    alike,
+    words,
+  );
+  return () => {
+    for (const stop of stops) stop();
   };
 }

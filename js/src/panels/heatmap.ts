@@ -4,8 +4,10 @@ import { attr, h } from "../dom";
 import { sentence } from "../footer";
 import { type HeatGeometry, heatGeometry, tileExtent, tokenAt } from "../heatgeometry";
 import { pixelWords, rangeWords } from "../heatwords";
+import { kit } from "../kit";
 import { moved, pointing } from "../pointing";
 import type { Range } from "../protocol";
+import { answers } from "../rpc";
 import { computed, signal } from "../signals";
 import type { Pair } from "../state";
 import { palette } from "../theme";
@@ -15,10 +17,9 @@ import { drawCrosshair } from "./crosshair";
 import { dragging } from "./dragging";
 import { HeatImage } from "./heatimage";
 import { Lens } from "./lens";
-import { minimap } from "./minimap";
+import type { Minimap } from "./minimap";
 import { makePanel, type Panel } from "./panel";
 import { pinching } from "./pinching";
-import { drawStrips, stripAt, stripWords } from "./strips";
 import { wheeling, zoomButtons } from "./zooming";
 
 const LABEL =
@@ -50,14 +51,14 @@ export function heatmap(view: View, title = "Queries × keys"): Panel {
       ? heatGeometry(store.shown.value, room.value, devicePixelRatio || 1, store.visible.value)
       : null,
   );
+  /** Where there are any, the kit that asked for them is here as well. */
   const marginals = computed(() => source.marginals(store.shownHead.value, store.visible.value));
 
   const lens = new Lens(select, geometry);
   dragging(stage, lens);
   pinching(stage, lens);
   const engaged = wheeling(stage, lens);
-  const overview = minimap(view, lens);
-  stage.append(overview.element);
+  let overview: Minimap | null = null;
   const buttons = zoomButtons(lens);
   panel.note.after(buttons.element);
   panel.onDispose(buttons.stop);
@@ -76,8 +77,12 @@ export function heatmap(view: View, title = "Queries × keys"): Panel {
     view.pooling.value = pixelWords(g, view.sight.value, view.progress.value);
     image.draw(base.context, g, tiles, ramp, dark);
     drawAxes(base.context, g, shown, palette(dark));
-    if (marginals.value) drawStrips(base.context, g, marginals.value, shown, palette(dark));
-    overview.draw(g, image, panel.width.value);
+    if (marginals.value) kit.value!.drawStrips(base.context, g, marginals.value, shown, palette(dark));
+    if (!overview && kit.value) {
+      overview = kit.value.minimap(view, lens);
+      stage.append(overview.element);
+    }
+    overview?.draw(g, image, panel.width.value);
     panel.note.textContent = [
       store.shownHead.value.aggregate ? view.headWords.value : "",
       rangeWords(g.visible, shown),
@@ -87,8 +92,7 @@ export function heatmap(view: View, title = "Queries × keys"): Panel {
       .join(" · ");
     empty.hidden = tile !== null;
     stage.classList.toggle("waiting", !tile);
-    const alone = source.link.value === "static" || source.link.value === "gone";
-    empty.textContent = alone
+    empty.textContent = !answers(source)
       ? `${store.shownHead.value.aggregate ? view.headWords.value : "This head"} is not stored here: it needs a running kernel.`
       : source.problem.value
         ? "This head could not be loaded."
@@ -117,13 +121,13 @@ export function heatmap(view: View, title = "Queries × keys"): Panel {
     tip.style.top = `${Math.max(0, y - tip.offsetHeight - 8)}px`;
   });
   const stripText = (x: number, y: number): string => {
-    const side = marginals.value && stripAt(geometry.value!, x, y);
+    const side = marginals.value && kit.value!.stripAt(geometry.value!, x, y);
     const { query, key } = store.focus.value;
     const token = side === "keys" ? key : query;
     if (side === "queries" && store.shownHead.value.aggregate?.reduce === "max")
       return "a row of maxima is no distribution, and has no entropy";
     return side && token !== null
-      ? stripWords(marginals.value!, side, token, store.shown.value, store.unit.value)
+      ? kit.value!.stripWords(marginals.value!, side, token, store.shown.value, store.unit.value)
       : "";
   };
 
@@ -134,7 +138,7 @@ export function heatmap(view: View, title = "Queries × keys"): Panel {
       if (!g) return null;
       const query = tokenAt(g, "queries", offsetY);
       const key = tokenAt(g, "keys", offsetX);
-      const strip = marginals.value ? stripAt(g, offsetX, offsetY) : null;
+      const strip = marginals.value ? kit.value!.stripAt(g, offsetX, offsetY) : null;
       const inside =
         query !== null
           ? key !== null || offsetX < g.left || strip

@@ -41,8 +41,7 @@ export function topKeys(view: View, panel: Panel): HTMLElement {
           : source.column(head, index);
     // Of pooled cells nobody knows which of their tokens is the strong one.
     const known = line && (line.exact || singleCelled(view.picture.value.tile, shown.queries, shown.keys));
-    const live = source.link.value === "live" || source.link.value === "busy";
-    let after = live ? "once the exact weights are here" : "need a running kernel";
+    let after = view.passing.later.value;
     if (known) {
       const { values, exact } = line;
       if (values !== foundIn) found = strongest(values, TOP);
