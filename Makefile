@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 BUNDLE := attnwidget/widget/static/widget.js
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
-.PHONY: demo build install check test test-python test-js test-browser pictures bench sweep dist smoke clean help
+.PHONY: demo build install check test test-python test-js test-browser hosts pictures bench sweep dist smoke clean help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -35,6 +35,11 @@ test-js: $(BUNDLE)
 
 test-browser: $(VENV)/.browser $(BUNDLE)
 	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" $(BIN)/pytest tests/browser
+
+hosts: $(VENV)/.browser $(BUNDLE)  ## run the tests of all notebook hosts; writes README's table of them
+	rm -f test-results/hosts.json
+	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" $(BIN)/pytest tests/browser -m host --deselect tests/browser/test_hosts_table.py
+	$(BIN)/python scripts/hosts.py
 
 pictures: $(VENV)/.browser $(BUNDLE)  ## take the pictures of README and gallery again
 	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" $(BIN)/python scripts/pictures.py
