@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 BUNDLE := attnwidget/widget/static/widget.js
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
-.PHONY: demo build install check test test-python test-js test-browser docs pictures bench sweep dist smoke clean help
+.PHONY: demo build install check test test-python test-js test-browser hosts docs pictures bench sweep dist smoke clean help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -37,10 +37,18 @@ test-js: $(BUNDLE)
 test-browser: $(VENV)/.browser $(VENV)/.firefox $(VENV)/.ipywidgets7 $(BUNDLE)
 	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" IPYWIDGETS7_PATH="$(abspath $(VENV))/ipywidgets7" \
 		$(BIN)/pytest tests/browser --ignore=tests/browser/test_firefox.py
-	FIREFOX_PATH="$$(cat $(VENV)/.firefox)" PYTHONPATH="$(abspath $(VENV))/firefox" $(BIN)/pytest tests/browser/test_firefox.py
+	FIREFOX_PATH="$$(cat $(VENV)/.firefox)" PYTHONPATH="$(abspath $(VENV))/firefox" \
+		$(BIN)/pytest tests/browser/test_firefox.py tests/browser/test_hosts_table.py
 
 docs: $(VENV)/.installed-dev $(BUNDLE)  ## build the site with its live gallery, into build/docs
 	$(BIN)/sphinx-build -q -W --keep-going -n docs build/docs
+
+hosts: $(VENV)/.browser $(VENV)/.firefox $(VENV)/.ipywidgets7 $(BUNDLE)  ## run the tests of all notebook hosts; writes README's table of them
+	rm -f test-results/hosts.json
+	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" IPYWIDGETS7_PATH="$(abspath $(VENV))/ipywidgets7" \
+		$(BIN)/pytest tests/browser -m host --ignore=tests/browser/test_firefox.py --deselect tests/browser/test_hosts_table.py
+	FIREFOX_PATH="$$(cat $(VENV)/.firefox)" PYTHONPATH="$(abspath $(VENV))/firefox" $(BIN)/pytest tests/browser/test_firefox.py
+	$(BIN)/python scripts/hosts.py
 
 pictures: $(VENV)/.browser $(BUNDLE)  ## take the pictures of README and gallery again
 	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" $(BIN)/python scripts/pictures.py

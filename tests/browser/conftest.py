@@ -8,6 +8,7 @@ import pytest
 from hostrecord import keep_row
 from lab import BROWSER_FLAGS, Lab
 from playwright.sync_api import sync_playwright
+from watchedpage import watched_page
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,22 +36,23 @@ def lab(tmp_path_factory):
 
 @pytest.fixture
 def page(browser, request):
-    context = browser.new_context(viewport={"width": 1400, "height": 1000}, color_scheme="light")
-    page = context.new_page()
-    page.set_default_timeout(30_000)
-    outside, errors = [], []
-    page.on("request", lambda sent: outside.append(sent.url) if "127.0.0.1" not in sent.url else None)
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    yield page
-    if os.environ.get("KEEP_SCREENSHOTS"):
-        folder = ROOT / "test-results"
-        folder.mkdir(exist_ok=True)
-        page.screenshot(path=folder / f"{request.node.name}.png")
-    context.close()
-    assert not [url for url in outside if not url.startswith(("data:", "blob:"))], (
-        "the page asked the network for something"
-    )
-    assert not errors, errors
+    with watched_page(browser) as watched:
+        yield watched.page
+        if os.environ.get("KEEP_SCREENSHOTS"):
+            folder = ROOT / "test-results"
+            folder.mkdir(exist_ok=True)
+            watched.page.screenshot(path=folder / f"{request.node.name}.png")
+    assert not watched.outside, "the page asked the network for something"
+    assert not watched.errors, watched.errors
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the tests of files that record their host, and let those that read the record come last."""
+    recording = {item.path for item in items if "record_host" in item.fixturenames}
+    for item in items:
+        if item.path in recording or item.path.name == "test_hosts_table.py":
+            item.add_marker("host")
+    items.sort(key=lambda item: item.path.name == "test_hosts_table.py")
 
 
 PASSED = pytest.StashKey[bool]()

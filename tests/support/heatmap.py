@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
 
 def cell(view: Locator, query: int, key: int) -> tuple[float, float]:
-    """Where on the page the middle of a cell of the heatmap is."""
+    """Where on the page the middle of a cell of the heatmap is, which is scrolled to."""
     canvas = view.locator('canvas[data-panel="heatmap"]')
+    canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     assert box is not None
     left, top = map(float, (canvas.get_attribute("data-origin") or "").split(","))

@@ -12,7 +12,7 @@ from PIL import Image
 
 if TYPE_CHECKING:
     from colabhost import Colab
-    from lab import Notebook
+    from document import Document
     from numpy.typing import NDArray
     from playwright.sync_api import Locator
 
@@ -71,9 +71,9 @@ def screenshot(view: Locator) -> NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(view.screenshot())).convert("RGB"))
 
 
-def weights_of(notebook: Notebook | Colab, expression: str) -> NDArray[np.float64]:
+def weights_of(document: Document | Colab, expression: str) -> NDArray[np.float64]:
     """What an expression in the kernel gives, as an array."""
-    return np.array(notebook.evaluate(f"{expression}.tolist()"), dtype=float)
+    return np.array(document.evaluate(f"{expression}.tolist()"), dtype=float)
 
 
 def domain_of(view: Locator) -> tuple[float, float]:
