@@ -12,15 +12,14 @@ import numpy as np
 from attnwidget.analysis import Ablation
 from attnwidget.attention.selection import check_index
 from attnwidget.baseline import Baseline
-from attnwidget.intercept.changing import Target
 from attnwidget.intercept.edits import Mean, Uniform, Watch, Zero
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     import torch
 
-    from attnwidget.attention import AttentionCapture, AttentionStack
+    from attnwidget.attention import AttentionStack
     from attnwidget.intercept.changing import Edit
     from attnwidget.interventions import Interventions
     from attnwidget.outputs.measuring import Asked
@@ -68,16 +67,11 @@ def ablate(
             edits: dict[int, list[Edit]] = {}
             for example, (layer, head) in enumerate(some):
                 edits.setdefault(layer, []).append(_edit(mode, shown, layer, head, means, example))
-            output = baseline.rerun(targets_of(edits, shown), copies=len(some))
+            output = baseline.rerun(shown, edits, copies=len(some))
             for example, pair in enumerate(some):
                 values[pair] = metric.measure(output, example) - before
             bar.update(len(some))
     return Ablation(shown.name, mode, metric.words, before, values)
-
-
-def targets_of(edits: Mapping[int, Sequence[Edit]], stack: AttentionStack) -> list[Target]:
-    """What is done to layers of a stack, by their numbers, put to where they sit in the model."""
-    return [Target(stack.infos[number], stack.layers[number], each) for number, each in edits.items()]
 
 
 def pairs_of(heads: Iterable[Pair] | None, stack: AttentionStack) -> list[Pair]:
@@ -100,7 +94,9 @@ def pairs_of(heads: Iterable[Pair] | None, stack: AttentionStack) -> list[Pair]:
             raise TypeError(f"heads hold {pair!r:.60}; expected pairs of numbers, [(layer, head), ...]") from None
         except ValueError:
             raise ValueError(f"heads hold {pair!r:.60}; expected pairs of numbers, [(layer, head), ...]") from None
-        found[check_index("layer", layer, stack.n_layers, where), check_index("head", head, stack.n_heads, where)] = None
+        found[check_index("layer", layer, stack.n_layers, where), check_index("head", head, stack.n_heads, where)] = (
+            None
+        )
     if not found:
         raise ValueError("heads is empty; expected [(layer, head), ...], or None for all of them")
     return list(found)
@@ -132,7 +128,7 @@ def _means(
     for run in runs:
         own = run.stack(stack.name)
         edits = {number: [Watch(slice(*own.query_spans[0]))] for number in range(own.n_layers)}
-        run.rerun(targets_of(edits, own))
+        run.rerun(own, edits)
         for number, (watch,) in edits.items():
             watches.setdefault(number, []).append(watch)
     return {number: Watch.mean_of(each) for number, each in watches.items()}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from attnwidget.intercept.changing import Target
 from attnwidget.intercept.rerun import changing
 from attnwidget.intercept.session import fill, watching
 from attnwidget.intercept.terms import Terms
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from attnwidget.attention import AttentionCapture, AttentionStack
     from attnwidget.inputs import Prepared
-    from attnwidget.intercept.changing import Target
+    from attnwidget.intercept.changing import Edit
     from attnwidget.interventions import Interventions
     from attnwidget.outputs.measuring import Asked, Metric
 
@@ -58,21 +59,14 @@ class Baseline:
         Raises:
             ValueError: the model is in training mode, or there are several texts.
         """
-        training = next((path for path, part in model.model.named_modules() if part.training), None)
-        if training is not None:
-            raise ValueError(
-                f"{model.name} is in training mode ({training or 'the whole model'}), where dropout changes its output at "
-                "random; call model.eval() first"
-            )
+        check_eval(model)
         prepared = model._arguments(inputs, forward_kwargs)  # noqa: SLF001 - a part of its class
         with watching(model.model, Terms.of(progress=False), model=model.name) as (capture, recorder), torch.no_grad():
             output = model.model(*prepared.args, **prepared.kwargs)
         fill(capture, recorder, prepared.naming)
         for stack in capture.stacks.values():
             if stack.n_examples != 1:
-                raise ValueError(
-                    f"inputs hold {stack.n_examples} examples; expected one text: ask for each in turn, and take the mean"
-                )
+                raise ValueError(f"inputs hold {stack.n_examples} examples; expected one text: ask for each in turn")
         return cls(model, prepared, capture, output)
 
     def stack(self, name: str | None) -> AttentionStack:
@@ -105,19 +99,18 @@ class Baseline:
         """
         stacks = self.capture.stacks
         own = stacks.get("decoder") or stacks.get("self") or next(iter(stacks.values()))
-        kwargs = self.prepared.kwargs
-        two_sided = bool(getattr(getattr(self.model.model, "config", None), "is_encoder_decoder", False))
-        ids = kwargs.get("decoder_input_ids" if two_sided else "input_ids")
+        ids = ids_of(self.model, self.prepared)
         n_tokens = own.layers[0].n_queries if ids is None else ids.shape[-1]
         size = logits_of(self.output, n_tokens, self.model.name).shape[-1] if needs_logits else 0
         span = own.query_spans[0] if own.layers[0].n_queries == n_tokens else (0, n_tokens)
         return RunContext(self.model.name, self.model.tokenizer, ids, n_tokens, size, span, _is_causal(own))
 
-    def rerun(self, targets: Sequence[Target], *, copies: int = 1) -> Any:  # noqa: ANN401 - whatever the model returns
+    def rerun(self, stack: AttentionStack, edits: Mapping[int, Sequence[Edit]], *, copies: int = 1) -> Any:  # noqa: ANN401
         """Run the same again, with some of its attention changed.
 
         Args:
-            targets: the layers, and what is done to them.
+            stack: of the capture.
+            edits: what is done, by the number of the layer in the stack.
             copies: examples of the batch, all of them this text.
 
         Returns:
@@ -126,6 +119,7 @@ class Baseline:
         kwargs = self.prepared.kwargs
         if copies > 1:
             kwargs = {name: _repeated(value, copies) for name, value in kwargs.items()}
+        targets = [Target(stack.infos[number], stack.layers[number], each) for number, each in edits.items()]
         with changing(self.model.model, targets), torch.no_grad():
             return self.model.model(*self.prepared.args, **kwargs)
 
@@ -141,6 +135,27 @@ class Baseline:
         n_tokens = max(stack.layers[0].n_queries for stack in self.capture.stacks.values())
         nbytes = sum(part.numel() * part.element_size() for part in _tensors(self.output))
         return max(1, min(16, 4096 // max(1, n_tokens), (256 << 20) // max(1, nbytes)))
+
+
+def check_eval(model: Interventions) -> None:
+    """Raise if what a model puts out is a matter of chance.
+
+    Raises:
+        ValueError: it, or a part of it, is in training mode.
+    """
+    training = next((path for path, part in model.model.named_modules() if part.training), None)
+    if training is not None:
+        raise ValueError(
+            f"{model.name} is in training mode ({training or 'the whole model'}), where dropout changes its output at "
+            "random; call model.eval() first"
+        )
+
+
+def ids_of(model: Interventions, prepared: Prepared) -> torch.Tensor | None:
+    """The tokens (1, T) that the output is about, where ids were given: the decoder's, where there are two sides."""
+    two_sided = bool(getattr(getattr(model.model, "config", None), "is_encoder_decoder", False))
+    found = prepared.kwargs.get("decoder_input_ids" if two_sided else "input_ids")
+    return found if isinstance(found, torch.Tensor) else None
 
 
 def _is_causal(stack: AttentionStack) -> bool:

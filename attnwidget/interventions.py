@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from attnwidget.ablating import ablate
+from attnwidget.attributing import candidates, logit_attribution
 from attnwidget.knocking import knockout
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from attnwidget.ablating import Mode
-    from attnwidget.analysis import Ablation, Effect
+    from attnwidget.analysis import Ablation, Candidates, Effect, LogitAttribution
     from attnwidget.attention.tokens import TokenNames
     from attnwidget.inputs import Prepared
     from attnwidget.intercept.picks import Given
@@ -33,7 +34,7 @@ class Interventions:
 
     if TYPE_CHECKING:
 
-        def _arguments(  # noqa: PLR6301 - the model's own
+        def _arguments(
             self,
             inputs: Any,  # noqa: ANN401
             forward_kwargs: Mapping[str, Any],
@@ -140,8 +141,8 @@ class Interventions:
             The number with and without these edges.
 
         Raises:
-            TypeError, ValueError, IndexError, KeyError, CaptureError: as for `ablate`; CaptureError too where the weights
-                of a layer are not explained by its queries, keys and mask.
+            TypeError, ValueError, IndexError, KeyError, CaptureError: as for `ablate`; CaptureError too where the
+                weights of a layer are not explained by its queries, keys and mask.
         """
         return knockout(
             self,
@@ -154,4 +155,65 @@ class Interventions:
             about={"token": token, "versus": versus, "position": position},
             stack=stack,
             forward_kwargs=forward_kwargs,
+        )
+
+    def candidates(
+        self,
+        inputs: Any,  # noqa: ANN401 - see `capture`
+        *,
+        position: int = -1,
+        k: int = 10,
+        **forward_kwargs: Any,  # noqa: ANN401
+    ) -> Candidates:
+        """What a language model would say next: the likeliest tokens, with their probabilities.
+
+        Args:
+            inputs: one text or other input, in every form that `capture` takes.
+            position: of the token after which they come, counted from 0 (or from the end) without padding. A model for
+                masked tokens says what stands at this place.
+            k: how many.
+            **forward_kwargs: passed on to the model.
+
+        Returns:
+            A table, the likeliest first.
+
+        Raises:
+            TypeError, ValueError: inputs that are none or several, a model without logits over a vocabulary, or in
+                training mode.
+            IndexError: no such position.
+        """
+        return candidates(self, inputs, position=position, k=k, forward_kwargs=forward_kwargs)
+
+    def logit_attribution(
+        self,
+        inputs: Any,  # noqa: ANN401 - see `capture`
+        *,
+        token: str | int,
+        versus: str | int | None = None,
+        position: int = -1,
+        **forward_kwargs: Any,  # noqa: ANN401
+    ) -> LogitAttribution:
+        """What each head adds to the logit of a token, directly through the residual stream (Elhage et al. 2021).
+
+        For models whose layers normalise first and add what attention and MLP give, as GPT-2 and Llama do. Whether one
+        is, is told by the values that run: the parts must add up. What later layers make of a head is not in it.
+
+        Args:
+            inputs: one text or other input, in every form that `capture` takes.
+            token: its id, or a text that is one token (" Mary").
+            versus: a token whose logit is taken off: the logit difference of Wang et al. 2022.
+            position: of the logits, counted from 0 (or from the end) without padding.
+            **forward_kwargs: passed on to the model.
+
+        Returns:
+            A map (L, H), and what is not heads; all of it adds up to the logit.
+
+        Raises:
+            TypeError, ValueError: as for `ablate`.
+            IndexError: no such position.
+            CaptureError: the model has no such stream (post-norm, scaled, bounded, two-sided); the text says what was
+                seen.
+        """
+        return logit_attribution(
+            self, inputs, token=token, versus=versus, position=position, forward_kwargs=forward_kwargs
         )

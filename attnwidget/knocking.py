@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attnwidget.ablating import pairs_of, targets_of
+from attnwidget.ablating import pairs_of
 from attnwidget.analysis import Effect
 from attnwidget.baseline import Baseline
 from attnwidget.intercept.edits import Cut
@@ -48,15 +48,19 @@ def knockout(
     rows = _places("query", queries, *shown.query_spans[0])
     columns = _places("key", keys, *shown.key_spans[0])
     if chosen is not None:
-        heads = [(int(layer), head) for layer in _places("layer", chosen, 0, shown.n_layers) for head in range(shown.n_heads)]
+        heads = [
+            (int(layer), head) for layer in _places("layer", chosen, 0, shown.n_layers) for head in range(shown.n_heads)
+        ]
     by_layer: dict[int, list[int]] = {}
     for layer, head in pairs_of(heads, shown):
         by_layer.setdefault(layer, []).append(head)
     edits = {
-        layer: [Cut(tuple(some), rows, columns, shown.layers[layer], shown.infos[layer].path or shown.infos[layer].kind)]
+        layer: [
+            Cut(tuple(some), rows, columns, shown.layers[layer], shown.infos[layer].path or shown.infos[layer].kind)
+        ]
         for layer, some in by_layer.items()
     }
-    after = metric.measure(baseline.rerun(targets_of(edits, shown)), 0)
+    after = metric.measure(baseline.rerun(shown, edits), 0)
     return Effect(_words(queries, keys, by_layer, shown), metric.words, before, after)
 
 
@@ -76,7 +80,9 @@ def _places(what: str, picks: Picks, start: int, stop: int) -> NDArray[np.intp]:
 
 def _words(queries: Picks, keys: Picks, by_layer: Mapping[int, list[int]], stack: AttentionStack) -> str:
     n_heads = sum(map(len, by_layer.values()))
-    where = f"{n_heads} heads of {len(by_layer)} layers" if n_heads > 1 else "layer {} head {}".format(
-        *next((layer, some[0]) for layer, some in by_layer.items())
+    where = (
+        f"{n_heads} heads of {len(by_layer)} layers"
+        if n_heads > 1
+        else "layer {} head {}".format(*next((layer, some[0]) for layer, some in by_layer.items()))
     )
     return f"query {queries.text} cut off from key {keys.text} in {where} of stack {stack.name!r}"

@@ -10,9 +10,33 @@ import numpy as np
 from attnwidget.analysis.table import need_pandas
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 _SHOWN = 10
+
+
+def largest_first(values: NDArray[np.float64]) -> list[tuple[int, int, float]]:
+    """(layer, head, value) of a map (L, H), the largest first, whatever its sign; those that are NaN left out."""
+    order = np.argsort(-np.abs(values), axis=None, kind="stable")
+    places = np.column_stack(np.unravel_index(order, values.shape))
+    rows = [(int(layer), int(head), float(values[layer, head])) for layer, head in places]
+    return [row for row in rows if not np.isnan(row[2])]
+
+
+def head_lines(title: str, rows: Sequence[tuple[int, int, float]], whole: str) -> list[str]:
+    """A line for each of the first heads, under a heading.
+
+    Args:
+        title: of the number.
+        rows: (layer, head, number).
+        whole: what has all of them.
+    """
+    lines = [f"{layer:>5}  {head:>4}  {number:>+12.4g}" for layer, head, number in rows[:_SHOWN]]
+    left = len(rows) - _SHOWN
+    more = [f"... and {left} more heads: {whole} have all of them"] if left > 0 else []
+    return [f"layer  head  {title:>12}", *lines, *more]
 
 
 @dataclass(frozen=True)
@@ -60,10 +84,7 @@ class Ablation:
 
     def sorted(self) -> list[tuple[int, int, float]]:
         """(layer, head, change), the largest change first, whatever its sign; heads left out are not in it."""
-        order = np.argsort(-np.abs(self.values), axis=None, kind="stable")
-        places = np.column_stack(np.unravel_index(order, self.values.shape))
-        rows = [(int(layer), int(head), float(self.values[layer, head])) for layer, head in places]
-        return [row for row in rows if not np.isnan(row[2])]
+        return largest_first(self.values)
 
     def to_pandas(self) -> Any:  # noqa: ANN401 - pandas is not always there
         """A DataFrame: layer, head, change; a row per head that was replaced.
@@ -79,10 +100,7 @@ class Ablation:
     def __repr__(self) -> str:
         rows = self.sorted()
         title = (
-            f"{self.mode} ablation of {len(rows)} of {self.values.size} heads of stack {self.stack!r}: {self.metric} is "
-            f"{self.baseline:.4g}, and changes by"
+            f"{self.mode} ablation of {len(rows)} of {self.values.size} heads of stack {self.stack!r}: {self.metric} "
+            f"is {self.baseline:.4g}, and changes by"
         )
-        lines = [f"{layer:>5}  {head:>4}  {change:>+10.4g}" for layer, head, change in rows[:_SHOWN]]
-        left = len(rows) - _SHOWN
-        more = [f"... and {left} more heads: sorted(), values or to_pandas() have all of them"] if left > 0 else []
-        return "\n".join([title, "layer  head      change", *lines, *more])
+        return "\n".join([title, *head_lines("change", rows, "sorted(), values or to_pandas()")])

@@ -132,7 +132,7 @@ class Changer:
                     f"attention of {info.path or info.kind} ({info.implementation}) can be captured and not changed: "
                     "expected a call through transformers' attention interface, scaled_dot_product_attention or "
                     "nn.MultiheadAttention, and it is computed in another way (a softmax written by hand, or "
-                    "flex_attention called directly). Load the model with attn_implementation=\"sdpa\", where it has "
+                    'flex_attention called directly). Load the model with attn_implementation="sdpa", where it has '
                     "that, or choose heads of other layers"
                 )
 

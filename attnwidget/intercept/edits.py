@@ -146,8 +146,8 @@ class Cut:
         tolerance = max(1e-4, 16 * torch.finfo(call.output.dtype).eps) * float(values.abs().amax().clamp(min=1e-6))
         if bool((error > tolerance).any()):
             raise CaptureError(
-                f"attention of {self.path} cannot be cut: computed again from its queries, keys and mask, its output is "
-                f"off by {float(error.max()):.3g}, expected {tolerance:.3g} at most. Something added to its scores "
+                f"attention of {self.path} cannot be cut: computed again from its queries, keys and mask, its output "
+                f"is off by {float(error.max()):.3g}, expected {tolerance:.3g} at most. Something added to its scores "
                 "depends on the run; choose other layers, or ablate its heads"
             )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -12,6 +11,8 @@ from torch.nn import functional
 from attnwidget.outputs.vocabulary import logits_of, name_of_token, place_of, token_id
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from attnwidget.outputs.context import RunContext
 
 Asked: TypeAlias = "Literal['loss', 'logits', 'probability'] | Callable[[Any], Any]"
@@ -53,10 +54,14 @@ def metric_of(asked: Asked, context: RunContext, *, token: object, versus: objec
             raise ValueError("token is given, and the metric is a function: expected it to choose its token itself")
         return Metric(getattr(asked, "__name__", type(asked).__name__), _called(asked), each_alone=True)
     if not isinstance(asked, str):
-        raise TypeError(f"metric is {type(asked).__name__} {asked!r:.60}; expected {_NAMED} or a function of the output")
+        raise TypeError(
+            f"metric is {type(asked).__name__} {asked!r:.60}; expected {_NAMED} or a function of the output"
+        )
     if asked == "loss":
         if token is not None or versus is not None:
-            raise ValueError("token is given, and metric='loss' looks at every token; expected 'logits' or 'probability'")
+            raise ValueError(
+                "token is given, and metric='loss' looks at every token; expected 'logits' or 'probability'"
+            )
         return _loss(context)
     if asked not in {"logits", "probability"}:
         raise ValueError(f"metric is {asked!r}; expected {_NAMED} or a function of the output")

@@ -34,7 +34,7 @@ def logits_of(output: Any, n_tokens: int, name: str) -> torch.Tensor:  # noqa: A
         )
     if found.shape[1] != n_tokens:
         raise ValueError(
-            f"the output of {name} has logits for {found.shape[1]} tokens and it was given {n_tokens}; expected one row "
+            f"the output of {name} has logits for {found.shape[1]} tokens and it was given {n_tokens}; expected a row "
             "for each: leave logits_to_keep out, or pass a function of the output as metric"
         )
     return found
