@@ -79,8 +79,8 @@ def logit_attribution(
     stream = Stream(model.model, model.name, rows, torch.finfo(_dtype(baseline)).eps)
     if len(stacks) > 1:
         raise stream.refuse(
-            f"it has {len(stacks)} stacks of attention ({', '.join(map(repr, stacks))}), and expected is one that adds to "
-            "one residual stream"
+            f"it has {len(stacks)} stacks of attention ({', '.join(map(repr, stacks))}), and expected is one that "
+            "adds to one residual stream"
         )
     head, weight, bias = _output_layer(model.model, stream)
     direction, added = weight[number].double().cpu(), 0.0 if bias is None else float(bias[number])
@@ -129,4 +129,5 @@ def _output_layer(model: nn.Module, stream: Stream) -> tuple[str, torch.Tensor, 
     weight = getattr(layer, "weight", None)
     if path is None or not isinstance(weight, torch.Tensor) or not weight.is_floating_point():
         raise stream.refuse("it has no output layer with a weight (vocabulary, size)")
-    return path, weight.detach(), getattr(layer, "bias", None)
+    bias = getattr(layer, "bias", None)
+    return path, weight.detach(), None if bias is None else bias.detach()

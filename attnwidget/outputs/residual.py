@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -97,15 +98,15 @@ class Stream:
         )
         if not found:
             raise self.refuse(
-                f"what {block} adds to its states is not the output of {projection} and of one other module. Expected a "
-                "layer that normalises before attention and MLP and adds both as they are, as GPT-2 and Llama do; this "
+                f"what {block} adds to its states is not the output of {projection} and of one other module. Expected "
+                "a layer that normalises before attention and MLP and adds both as they are, as GPT-2 and Llama do; this "
                 "one normalises or scales after (post-norm, as BERT does), and a head's share of that is not linear"
             )
         return LayerParts(heads, bias, rest)
 
     def check_joined(self, blocks: Sequence[str]) -> None:
         """Raise if something happens to the stream between layers."""
-        for one, other in zip(blocks, blocks[1:], strict=False):
+        for one, other in pairwise(blocks):
             if not self.same(self._rows[one].after, self._rows[other].before):
                 raise self.refuse(f"the states that {other} takes are not those that {one} gives")
 
