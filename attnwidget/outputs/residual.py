@@ -99,8 +99,8 @@ class Stream:
         if not found:
             raise self.refuse(
                 f"what {block} adds to its states is not the output of {projection} and of one other module. Expected "
-                "a layer that normalises before attention and MLP and adds both as they are, as GPT-2 and Llama do; this "
-                "one normalises or scales after (post-norm, as BERT does), and a head's share of that is not linear"
+                "a layer that normalises before attention and MLP and adds both as they are, as GPT-2 and Llama do; "
+                "this one normalises or scales after (post-norm, as BERT does), where a head's share is not linear"
             )
         return LayerParts(heads, bias, rest)
 

@@ -10,7 +10,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 
 class Written:
-    """A function for transformers' interface: repeat, score, mask, softmax, product, nothing else.
+    """A function for transformers' interface: repeat, score, bound, mask, softmax (with sinks), product.
 
     Attributes:
         causal: later keys are forbidden.
@@ -22,10 +22,12 @@ class Written:
         self.causal, self.cut, self.even = causal, [], []
         self.layer = 0
 
-    def __call__(self, module, query, key, value, attention_mask=None, scaling=None, **_):
+    def __call__(self, module, query, key, value, attention_mask=None, scaling=None, softcap=None, s_aux=None, **_):
         group = query.shape[1] // key.shape[1]
         key, value = key.repeat_interleave(group, 1), value.repeat_interleave(group, 1)
         scores = query @ key.mT * (query.shape[-1] ** -0.5 if scaling is None else scaling)
+        if softcap:
+            scores = torch.tanh(scores / softcap) * softcap
         forbidden = torch.zeros(scores.shape[1:], dtype=torch.bool)
         if self.causal:
             forbidden |= torch.ones(scores.shape[2:], dtype=torch.bool).triu(1)
@@ -35,7 +37,12 @@ class Written:
         for layer, head in self.even:
             if layer == self.layer:
                 scores[:, head] = 0
-        weights = scores.masked_fill(forbidden, -torch.inf).softmax(-1).nan_to_num(0)
+        scores = scores.masked_fill(forbidden, -torch.inf)
+        if s_aux is not None:
+            sinks = s_aux.reshape(1, -1, 1, 1).expand(*scores.shape[:3], 1)
+            weights = torch.cat([scores, sinks], -1).softmax(-1)[..., :-1]
+        else:
+            weights = scores.softmax(-1).nan_to_num(0)
         self.layer += 1
         return (weights @ value).transpose(1, 2).contiguous(), weights
 
