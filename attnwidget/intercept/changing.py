@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from attnwidget.attention import CaptureError
+from attnwidget.attention.blocks import plain_maths
 from attnwidget.attention.protocol import shape_text
 from attnwidget.intercept.frames import find_caller
 from attnwidget.intercept.written import plain_path
@@ -113,8 +114,9 @@ class Changer:
             return output
         self._met.add(place)
         _check_shape(target, query, key, output)
-        call = AttentionCall(query, key, value, output.clone())
-        with torch.no_grad(), torch._C.DisableTorchFunction():  # noqa: SLF001 - what is done here is no attention
+        # What is done here is no attention of the model, and not to be rounded as autocast would.
+        with plain_maths(output.device), torch._C.DisableTorchFunction():  # noqa: SLF001
+            call = AttentionCall(query, key, value, output.clone())
             for edit in target.edits:
                 edit(call)
         return call.output

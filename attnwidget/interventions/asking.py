@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attnwidget.ablating import ablate
-from attnwidget.attributing import candidates, logit_attribution
-from attnwidget.knocking import knockout
+from attnwidget.interventions.ablating import ablate
+from attnwidget.interventions.attributing import candidates, logit_attribution
+from attnwidget.interventions.knocking import knockout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from torch import nn
 
-    from attnwidget.ablating import Mode
     from attnwidget.analysis import Ablation, Candidates, Effect, LogitAttribution
     from attnwidget.attention.tokens import TokenNames
     from attnwidget.inputs import Prepared
     from attnwidget.intercept.picks import Given
+    from attnwidget.interventions.ablating import Mode
     from attnwidget.outputs.measuring import Asked
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from attnwidget.analysis import Candidate, Candidates, LogitAttribution
-from attnwidget.baseline import Baseline, check_eval, ids_of
 from attnwidget.intercept.edits import Watch
+from attnwidget.interventions.baseline import Baseline, check_eval, ids_of
 from attnwidget.outputs.residual import Stream
 from attnwidget.outputs.rows import watching_rows
 from attnwidget.outputs.vocabulary import logits_of, name_of_token, place_of, token_id
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from attnwidget.interventions import Interventions
+    from attnwidget.interventions.asking import Interventions
 
 
 def candidates(

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attnwidget.ablating import pairs_of
 from attnwidget.analysis import Effect
-from attnwidget.baseline import Baseline
 from attnwidget.intercept.edits import Cut
 from attnwidget.intercept.picks import Picks
+from attnwidget.interventions.ablating import pairs_of
+from attnwidget.interventions.baseline import Baseline
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from attnwidget.attention import AttentionStack
     from attnwidget.intercept.picks import Given
-    from attnwidget.interventions import Interventions
+    from attnwidget.interventions.asking import Interventions
     from attnwidget.outputs.measuring import Asked
 
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from attnwidget.analysis import Ablation
 from attnwidget.attention.selection import check_index
-from attnwidget.baseline import Baseline
 from attnwidget.intercept.edits import Mean, Uniform, Watch, Zero
+from attnwidget.interventions.baseline import Baseline
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from attnwidget.attention import AttentionStack
     from attnwidget.intercept.changing import Edit
-    from attnwidget.interventions import Interventions
+    from attnwidget.interventions.asking import Interventions
     from attnwidget.outputs.measuring import Asked
 
     Pair = tuple[int, int]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from attnwidget.attention import AttentionCapture, AttentionStack
     from attnwidget.inputs import Prepared
     from attnwidget.intercept.changing import Edit
-    from attnwidget.interventions import Interventions
+    from attnwidget.interventions.asking import Interventions
     from attnwidget.outputs.measuring import Asked, Metric
 
 _PER_TOKEN = {
