@@ -1,5 +1,7 @@
 """Ablation and knockout against hooks and attention written by hand, on models of each kind."""
 
+import re
+import threading
 from importlib.resources import files
 
 import numpy as np
@@ -380,6 +382,48 @@ def test_the_model_stays_as_it_was():
     assert not torch.overrides._get_current_function_mode_stack()
     assert not any(part._forward_hooks or part._forward_pre_hooks for part in model.modules())
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_another_thread_runs_the_model_as_it_is():
+    model = tiny.gpt2()
+    with torch.no_grad():
+        plain = model(IDS).logits
+    seen = []
+
+    def run():
+        with torch.no_grad():
+            seen.append(model(IDS).logits)
+
+    def beside(_):
+        if threading.current_thread() is threading.main_thread():
+            other = threading.Thread(target=run)
+            other.start()
+            other.join()
+
+    with results_changed(model.lm_head, beside):
+        found = aw.AttentionModel(model).ablate(IDS, HEADS, metric=numbers)
+    assert len(seen) == 1 + len(HEADS)
+    assert all(torch.equal(logits, plain) for logits in seen)
+    assert np.nanmin(np.abs(found.values)) > 0
+
+
+def test_inference_mode_and_autocast_change_nothing_of_the_question():
+    asked = aw.AttentionModel(tiny.llama())
+    cut = {"query": slice(5, None), "key": 0, "metric": "logits", "token": 7}
+    plain = asked.knockout(IDS, **cut)
+    with torch.inference_mode():
+        assert asked.knockout(IDS, **cut) == plain
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        np.testing.assert_allclose(asked.knockout(IDS, **cut).change, plain.change, rtol=0.1)
+
+
+def test_a_long_question_shows_a_bar(monkeypatch, capsys):
+    monkeypatch.setattr("attnwidget.interventions.ablating._DELAY", 0)
+    asked = aw.AttentionModel(tiny.gpt2())
+    asked.ablate(IDS, HEADS, progress=False)
+    assert "ablating" not in capsys.readouterr().err
+    asked.ablate(IDS, HEADS, at_once=1)
+    assert re.search(r"ablating GPT2LMHeadModel: +0%.* 0/3 ", capsys.readouterr().err)
 
 
 def _stop_at_the_second():

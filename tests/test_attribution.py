@@ -26,6 +26,23 @@ def neox():
     return tf.GPTNeoXForCausalLM._from_config(config).eval()
 
 
+def opt():
+    """Its MLP is two maps of the layer itself, over tokens laid end to end."""
+    torch.manual_seed(0)
+    config = tf.OPTConfig(
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        ffn_dim=32,
+        word_embed_proj_dim=32,
+        vocab_size=50,
+        init_std=0.3,
+        bos_token_id=0,
+        eos_token_id=2,
+    )
+    return tf.OPTForCausalLM._from_config(config).eval()
+
+
 def gemma():
     """An RMSNorm that keeps its weight less 1, scaled embeddings, a head size that is not size / heads."""
     torch.manual_seed(0)
@@ -52,7 +69,9 @@ def shaken(model):
     return model
 
 
-@pytest.mark.parametrize("make", [tiny.gpt2, tiny.llama, neox, gemma], ids=["gpt2", "llama", "neox", "gemma"])
+@pytest.mark.parametrize(
+    "make", [tiny.gpt2, tiny.llama, neox, opt, gemma], ids=["gpt2", "llama", "neox", "opt", "gemma"]
+)
 def test_parts_add_up_to_the_logit(make):
     model = shaken(make())
     with torch.no_grad():

@@ -100,7 +100,7 @@ class Stream:
             raise self.refuse(
                 f"what {block} adds to its states is not the output of {projection} and of one other module. Expected "
                 "a layer that normalises before attention and MLP and adds both as they are, as GPT-2 and Llama do; "
-                "this one normalises or scales after (post-norm, as BERT does), where a head's share is not linear"
+                "likely this one normalises or scales after (post-norm, as BERT does), where a head has no linear share"
             )
         return LayerParts(heads, bias, rest)
 

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-_NDIM = 3
-
 
 @dataclass(frozen=True, eq=False)
 class Row:
@@ -31,7 +29,7 @@ class Row:
 
 @contextmanager
 def watching_rows(model: nn.Module, n_tokens: int, place: int) -> Iterator[dict[str, Row]]:
-    """Within the block, note this row of each module that turns (1, T, d) into (1, T, d'); hooks are gone after it.
+    """Within the block, note this row of each module that turns (1, T, d) or (T, d) into the like; hooks go after it.
 
     Args:
         model: what runs.
@@ -46,8 +44,11 @@ def watching_rows(model: nn.Module, n_tokens: int, place: int) -> Iterator[dict[
 
     def row_of(value: Any) -> torch.Tensor | None:  # noqa: ANN401
         value = value[0] if isinstance(value, (tuple, list)) and value else value
-        fits = isinstance(value, torch.Tensor) and value.ndim == _NDIM and tuple(value.shape[:2]) == (1, n_tokens)
-        return value[0, place].detach().double().cpu() if fits and value.is_floating_point() else None
+        if not isinstance(value, torch.Tensor) or not value.is_floating_point():
+            return None
+        if tuple(value.shape[:-1]) not in {(1, n_tokens), (n_tokens,)}:
+            return None
+        return value.reshape(n_tokens, -1)[place].detach().double().cpu()
 
     def hook_of(path: str) -> Any:  # noqa: ANN401
         def hook(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], result: Any) -> None:  # noqa: ANN401
