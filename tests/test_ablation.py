@@ -12,6 +12,7 @@ import transformers as tf
 from handmade import Written, bert, first, results_changed
 from torch import nn
 from torch.nn import functional
+from torch.nn.attention.flex_attention import flex_attention
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import attnwidget as aw
@@ -271,32 +272,90 @@ def test_cross_attention_of_a_translator():
     assert found.values.shape == (2, 4)
 
 
-def test_position_biases_are_left_in_place_where_edges_are_cut():
+def t5():
     torch.manual_seed(0)
     config = tf.T5Config(
-        d_model=16, d_kv=8, d_ff=16, num_layers=2, num_heads=2, vocab_size=50, initializer_factor=3.0, dropout_rate=0
+        d_model=32, d_kv=8, d_ff=16, num_layers=2, num_heads=4, vocab_size=50, initializer_factor=3.0, dropout_rate=0
     )
-    model = tf.T5EncoderModel._from_config(config, attn_implementation="eager").eval()
-    cap = aw.AttentionModel(model).capture(IDS)
-    weights = torch.from_numpy(cap.weights(layer=1))  # (H, T, T)
-    weights[:, 4, 2:5] = 0
-    weights[:, 4] /= weights[:, 4].sum(-1, keepdim=True)
-    value = []
+    return tf.T5EncoderModel._from_config(config, attn_implementation="eager").eval()
+
+
+def gptj():
+    torch.manual_seed(0)
+    config = tf.GPTJConfig(
+        n_embd=32,
+        n_layer=2,
+        n_head=4,
+        vocab_size=50,
+        rotary_dim=4,
+        initializer_range=0.3,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    return tf.GPTJForCausalLM(config).eval()
+
+
+def t5_parts(model):
     attention = model.encoder.block[1].layer[0].SelfAttention
-    handle = attention.v.register_forward_hook(lambda _, __, out: value.append(out[0].reshape(T, 2, 8).transpose(0, 1)))
-    rows = []
-    found = aw.AttentionModel(model).knockout(
-        IDS, query=4, key=slice(2, 5), layers=1, metric=lambda out: rows.append(first(out)) or 0
-    )
+    return attention.v, attention.o
+
+
+def gptj_parts(model):
+    attention = model.transformer.h[1].attn
+    return attention.v_proj, attention.out_proj
+
+
+def deberta_parts(model):
+    attention = model.encoder.layer[1].attention
+    return attention.self.value_proj, attention.output.dense
+
+
+@pytest.mark.parametrize("change", ["cut", "uniform", "zero", "mean"])
+@pytest.mark.parametrize(
+    ("make", "parts"),
+    [(t5, t5_parts), (gptj, gptj_parts), (tiny.deberta, deberta_parts)],
+    ids=["t5", "gptj", "deberta"],
+)
+def test_position_biases_and_a_softmax_by_hand(make, parts, change):
+    model = make()
+    asked = aw.AttentionModel(model)
+    cap = asked.capture(IDS)
+    weights = torch.from_numpy(cap.weights(layer=1))  # (H, T, T)
+    value, projection = parts(model)
+    values = []
+    handle = value.register_forward_hook(lambda _, __, out: values.append(out[0].reshape(T, 4, 8).transpose(0, 1)))
+    with torch.no_grad():
+        model(IDS)
     handle.remove()
-    z = (weights[:, 4, None] @ value[0]).reshape(-1)
+    z = weights @ values[0]
+    if change == "cut":
+        weights[:, 4, 2:4] = 0
+        z[:, 4] = ((weights[:, 4] / weights[:, 4].sum(-1, keepdim=True))[:, None] @ values[0])[:, 0]
+    elif change == "uniform":
+        allowed = torch.from_numpy(np.broadcast_to(cap.allowed(layer=1), weights.shape).astype(np.float32))
+        z[2] = (allowed / allowed.sum(-1, keepdim=True))[2] @ values[0][2]
+    else:
+        z[2] = 0 if change == "zero" else z[2].mean(0)
+    rows = []
 
-    def change(states):
-        states[4] = z
+    def keep(out):
+        rows.append(first(out))
+        return 0.0
 
-    with results_changed(attention.o, change), torch.no_grad():
+    if change == "cut":
+        found = asked.knockout(IDS, query=4, key=slice(2, 4), layers=1, metric=keep)
+        assert repr(found).startswith(
+            "query 4 cut off from key slice 2:4 in 4 heads of 1 layers of stack 'self': keep 0"
+        )
+    else:
+        asked.ablate(IDS, [(1, 2)], mode=change, metric=keep)
+
+    def put(states):
+        states[:] = z.transpose(0, 1).reshape(T, -1)
+
+    with results_changed(projection, put), torch.no_grad():
         expect(rows[-1], first(model(IDS)))
-    assert "query 4 cut off from key slice 2:5 in 2 heads of 1 layers" in repr(found)
+    assert float((rows[-1] - rows[0]).abs().max()) > 1e-3
 
 
 @pytest.mark.parametrize("weights", [False, True])
@@ -437,16 +496,19 @@ def _stop_at_the_second():
     return change
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
+@pytest.mark.filterwarnings("ignore:return_lse is deprecated:FutureWarning")
 def test_what_cannot_be_changed_is_named():
-    asked = aw.AttentionModel(tiny.deberta())
-    with pytest.raises(
-        aw.CaptureError, match=r"encoder\.layer\.1\.attention\.self \(.*\) can be captured and not changed"
-    ):
-        asked.ablate(IDS, [(1, 0)], metric=numbers)
+    class Flex(nn.Module):
+        def forward(self, x):
+            return flex_attention(x[:, None], x[:, None], x[:, None])[:, 0]
+
+    with pytest.raises(aw.CaptureError, match=r"attention of Flex \(flex_attention\) can be captured and not changed"):
+        aw.AttentionModel(Flex().eval()).ablate(torch.randn(1, 5, 16), metric=lambda out: out.sum())
     windows = tf.SwinModel(
         tf.SwinConfig(image_size=32, patch_size=4, embed_dim=8, depths=[1, 1], num_heads=[2, 2], window_size=4)
     ).eval()
-    with pytest.raises(aw.CaptureError, match=r"Calls over windows, portions or a longer cache cannot be changed"):
+    with pytest.raises(aw.CaptureError, match=r"Calls over windows or portions, or whose heads are mixed, cannot be"):
         aw.AttentionModel(windows).ablate(torch.randn(1, 3, 32, 32), [(0, 0)], metric=numbers)
 
 

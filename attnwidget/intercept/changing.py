@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -30,16 +30,25 @@ class AttentionCall:
     """One call of attention, between its kernel and the output projection.
 
     Attributes:
-        query: (B, H, Tq, d).
-        key: (B, Hkv, Tk, d).
         value: (B, Hkv, Tk, dv).
         output: (B, H, Tq, dv), to be written to.
+        factors: queries (B, H, Tq, d) and keys (B, Hkv, Tk, d), where a kernel made the weights.
+        weights: (B, H, Tq, Tk), where they were made by hand.
     """
 
-    query: torch.Tensor
-    key: torch.Tensor
     value: torch.Tensor
     output: torch.Tensor
+    factors: tuple[torch.Tensor, torch.Tensor] | None = None
+    weights: torch.Tensor | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """(H, Tq, Tk); None where axes are missing."""
+        made = self.weights if self.factors is None else self.factors[0]
+        if made is None or made.ndim != _NDIM or self.output.ndim != _NDIM:
+            return None
+        keys = self.factors[1].shape[2] if self.factors is not None else made.shape[3]
+        return made.shape[1], made.shape[2], keys
 
 
 class Edit(Protocol):
@@ -78,48 +87,44 @@ class Changer:
         self._calls: Counter[str] = Counter()
         self._met: set[tuple[str, int]] = set()
 
-    def change(
-        self,
-        query: torch.Tensor,
-        key: torch.Tensor,
-        value: torch.Tensor,
-        output: torch.Tensor,
-        *,
-        module: nn.Module | None = None,
-    ) -> torch.Tensor:
+    def change(self, call: AttentionCall, *, module: nn.Module | None = None, copy: bool = True) -> torch.Tensor:
         """The output of a call, changed where that is asked for.
 
         Args:
-            query: (B, H, Tq, d).
-            key: (B, Hkv, Tk, d).
-            value: (B, Hkv, Tk, dv).
-            output: (B, H, Tq, dv).
+            call: as it ran.
             module: the caller, where it is known.
+            copy: leave its own output alone.
 
         Returns:
-            The output; another tensor where it was changed.
+            The output; another tensor where it was changed and copied.
 
         Raises:
             CaptureError: the call is not shaped like the layer that was captured.
         """
+        target = self._target_of(module)
+        if target is None:
+            return call.output
+        _check_shape(target, call)
+        # What is done here is no attention of the model, and not to be rounded as autocast would.
+        with plain_maths(call.output.device), torch._C.DisableTorchFunction():  # noqa: SLF001
+            if copy:
+                call = replace(call, output=call.output.clone())
+            for edit in target.edits:
+                edit(call)
+        return call.output
+
+    def _target_of(self, module: nn.Module | None) -> Target | None:
         caller = find_caller(self._paths)
         if caller is None:
-            return output
+            return None
         path = self._paths.get(id(module)) if module is not None else None
         path = self._paths[id(caller.module)] if path is None else path
         place = path, self._calls[path]
         self._calls[path] += 1
         target = self._targets.get(place)
-        if target is None:
-            return output
-        self._met.add(place)
-        _check_shape(target, query, key, output)
-        # What is done here is no attention of the model, and not to be rounded as autocast would.
-        with plain_maths(output.device), torch._C.DisableTorchFunction():  # noqa: SLF001
-            call = AttentionCall(query, key, value, output.clone())
-            for edit in target.edits:
-                edit(call)
-        return call.output
+        if target is not None:
+            self._met.add(place)
+        return target
 
     def check_met(self) -> None:
         """Raise if a layer that was to be changed did not come by.
@@ -139,15 +144,17 @@ class Changer:
                 )
 
 
-def _check_shape(target: Target, query: torch.Tensor, key: torch.Tensor, output: torch.Tensor) -> None:
+def _check_shape(target: Target, call: AttentionCall) -> None:
     layer = target.layer
     expected = layer.n_heads, layer.n_queries, layer.n_keys
-    if query.ndim != _NDIM or output.ndim != _NDIM or (*query.shape[1:3], key.shape[2]) != expected:
+    if call.shape != expected:
+        seen = (
+            "output " + shape_text(call.output) if call.shape is None else "(heads, queries, keys) = " + str(call.shape)
+        )
         raise CaptureError(
-            f"attention of {target.info.path or target.info.kind} runs with queries {shape_text(query)} and keys "
-            f"{shape_text(key)}; expected (batch, {expected[0]}, {expected[1]}, size) and {expected[2]} keys, as its "
-            "map has them. Calls over windows, portions or a longer cache cannot be changed: choose heads of other "
-            "layers"
+            f"attention of {target.info.path or target.info.kind} runs with {seen}; expected {expected}, as its map "
+            "has them. Calls over windows or portions, or whose heads are mixed, cannot be changed: choose heads of "
+            "other layers"
         )
 
 

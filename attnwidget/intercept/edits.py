@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -13,13 +13,18 @@ from attnwidget.attention.blocks import of_example, torch_index
 from attnwidget.attention.limits import limits
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from attnwidget.attention import Attention
+    from attnwidget.attention.protocol import Floats
     from attnwidget.intercept.changing import AttentionCall
 
+Rows: TypeAlias = "Callable[[NDArray[np.intp], NDArray[np.intp] | None], Floats]"
+"""Weights (h, q, Tk) of some rows, without some keys."""
+_SINK = 1e-3
+"""A row that lacks more than this of 1 has a sink; less is rounding."""
 _PAIR_BYTES = 16
 """What a pair of a block takes at most: its weight, its mask, and copies of both."""
 
@@ -114,25 +119,48 @@ class Cut:
             CaptureError: how the layer weighs its keys is not known, or depends on what came before.
         """
         heads = np.array(self.heads)
+        values = _values(call, self.example, heads)
+        rows_of = self._by_hand(call, heads) if call.weights is not None else self._again(call, heads)
+        for rows in _row_blocks(len(heads), self.rows, self.layer.n_keys):
+            self._check(call, rows, _product(rows_of(rows, None), values), values)
+            _write(call, self.example, heads, rows, _product(rows_of(rows, self.keys), values))
+
+    def _again(self, call: AttentionCall, heads: NDArray[np.intp]) -> Rows:
+        """Rows from the queries and keys of this run, and all else from the layer as it was captured."""
         layer = self.layer
-        if not isinstance(layer, FactoredAttention):
+        if not isinstance(layer, FactoredAttention) or call.factors is None:
             raise CaptureError(
                 f"attention of {self.path} cannot be cut: its weights are kept as they were, since queries, keys and "
                 "mask do not explain them; choose other layers, or ablate its heads"
             )
+        query, key = (of_example(part, self.example)[None] for part in call.factors)
         again = FactoredAttention(
-            of_example(call.query, self.example)[None],
-            of_example(call.key, self.example)[None],
+            query,
+            key,
             scale=layer.scale,
             softcap=layer.softcap,
             sinks=layer.sinks,
             mask=layer.mask,
             modifier=layer.modifier,
         )
-        values = _values(call, self.example, heads)
-        for rows in _row_blocks(len(heads), self.rows, layer.n_keys):
-            self._check(call, rows, _product(again.rows(0, heads, rows), values), values)
-            _write(call, self.example, heads, rows, _product(again.rows(0, heads, rows, without=self.keys), values))
+        return lambda rows, without: again.rows(0, heads, rows, without=without)
+
+    def _by_hand(self, call: AttentionCall, heads: NDArray[np.intp]) -> Rows:
+        """Rows of the weights that were made by hand; what a learned sink took of them stays its own."""
+        weights = of_example(call.weights, self.example) if call.weights is not None else call.output
+
+        def rows_of(rows: NDArray[np.intp], without: NDArray[np.intp] | None) -> Floats:
+            device = weights.device
+            picked = weights[torch_index(heads, device)][:, torch_index(rows, device)].float()
+            if without is not None:
+                sink = 1 - picked.sum(-1, keepdim=True)
+                picked[:, :, torch_index(without, device)] = 0
+                total = picked.sum(-1, keepdim=True) + sink.where(sink > _SINK, 0)
+                picked = picked / total.where(total > 0, 1)
+            found: Floats = picked.cpu().numpy()
+            return found
+
+        return rows_of
 
     def _check(self, call: AttentionCall, rows: NDArray[np.intp], expected: torch.Tensor, values: torch.Tensor) -> None:
         """Whether the same computation, with nothing cut, gives what the model computed."""
@@ -181,7 +209,7 @@ class Watch:
 
 def _values(call: AttentionCall, example: int, heads: NDArray[np.intp]) -> torch.Tensor:
     """Values (h, Tk, dv) of these query heads; float32."""
-    group = call.query.shape[1] // call.value.shape[1]
+    group = call.output.shape[1] // call.value.shape[1]
     return of_example(call.value, example)[torch_index(heads // group, call.value.device)].float()
 
 

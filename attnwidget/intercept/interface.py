@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from attnwidget.intercept.calls import record_call
-from attnwidget.intercept.changing import CHANGES
+from attnwidget.intercept.changing import CHANGES, AttentionCall
 from attnwidget.intercept.factors import from_interface
 from attnwidget.intercept.passes import generating
 from attnwidget.intercept.recorder import ACTIVE
@@ -114,7 +114,9 @@ def watched(original: AttentionFunction) -> AttentionFunction:
 
 def _changed(changer: Changer, call: InterfaceCall, result: Any) -> Any:  # noqa: ANN401
     """What a function returned, its output (B, Tq, H, dv) as somebody wants it to be."""
-    output = changer.change(call.query, call.key, call.value, result[0].transpose(1, 2), module=call.module)
+    output = changer.change(
+        AttentionCall(call.value, result[0].transpose(1, 2), (call.query, call.key)), module=call.module
+    )
     return (output.transpose(1, 2), *result[1:])
 
 

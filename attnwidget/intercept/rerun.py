@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from attnwidget.intercept.changing import CHANGES, Changer
+from attnwidget.intercept.changing import CHANGES, AttentionCall, Changer
+from attnwidget.intercept.mode import BUSY, WatchCalls
 from attnwidget.intercept.multihead import Inside, looking_up, signature_of
 from attnwidget.intercept.sdpa import CURRENT, SDPA
 from attnwidget.intercept.session import check_watchable, replacing
@@ -38,7 +39,7 @@ def changing(module: nn.Module, targets: Sequence[Target]) -> Iterator[None]:
     with replacing():
         token = CHANGES.set(changer)
         try:
-            with _ChangeCalls(changer):
+            with WatchCalls(), _ChangeCalls(changer):
                 yield
         finally:
             CHANGES.reset(token)
@@ -46,7 +47,10 @@ def changing(module: nn.Module, targets: Sequence[Target]) -> Iterator[None]:
 
 
 class _ChangeCalls(TorchFunctionMode):
-    """Sees what calls a kernel itself; calls through transformers' interface are changed where it is looked up."""
+    """Sees what calls a kernel itself.
+
+    Calls through transformers' interface are changed where it is looked up, and a softmax by hand where it is followed.
+    """
 
     def __init__(self, changer: Changer) -> None:
         super().__init__()
@@ -61,21 +65,26 @@ class _ChangeCalls(TorchFunctionMode):
     ) -> Any:  # noqa: ANN401 - whatever the function returns
         options = kwargs or {}
         if func in SDPA and CURRENT.get() is None:
-            return self._changer.change(*_factors(*args, **options), func(*args, **options))
+            return self._changer.change(_call(func(*args, **options), *args, **options))
         if func is functional.multi_head_attention_forward:
             arguments = signature_of(func).bind(*args, **options).arguments
-            return looking_up(func, _Changed(self._changer, arguments["num_heads"]))(*args, **options)
+            token = BUSY.set(True)  # what it calls inside is no layer of its own
+            try:
+                return looking_up(func, _Changed(self._changer, arguments["num_heads"]))(*args, **options)
+            finally:
+                BUSY.reset(token)
         return func(*args, **options)
 
 
-def _factors(
+def _call(
+    output: torch.Tensor,
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    *_: Any,  # noqa: ANN401
+    *_: Any,  # noqa: ANN401 - the rest of what `scaled_dot_product_attention` takes
     **__: Any,  # noqa: ANN401
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    return query, key, value
+) -> AttentionCall:
+    return AttentionCall(value, output, (query, key))
 
 
 class _Changed(Inside):
@@ -87,7 +96,7 @@ class _Changed(Inside):
 
     def sdpa(self, *args: Any, **kwargs: Any) -> torch.Tensor:  # noqa: ANN401 - torch's signature
         """`scaled_dot_product_attention`, without weights."""
-        return self._changer.change(*_factors(*args, **kwargs), super().sdpa(*args, **kwargs))
+        return self._changer.change(_call(super().sdpa(*args, **kwargs), *args, **kwargs))
 
     def _remember(
         self, product: torch.Tensor, added: torch.Tensor | None, left: torch.Tensor, right: torch.Tensor
@@ -97,4 +106,5 @@ class _Changed(Inside):
             return product
         heads = [part.reshape(-1, self._n_heads, *part.shape[1:]) for part in (*self.factors[1:], right, product)]
         query, key, value, output = heads
-        return self._changer.change(query, key.transpose(-2, -1), value, output).reshape(product.shape)
+        call = AttentionCall(value, output, (query, key.transpose(-2, -1)))
+        return self._changer.change(call).reshape(product.shape)
