@@ -345,7 +345,7 @@ def test_position_biases_and_a_softmax_by_hand(make, parts, change):
     if change == "cut":
         found = asked.knockout(IDS, query=4, key=slice(2, 4), layers=1, metric=keep)
         assert repr(found).startswith(
-            "query 4 cut off from key slice 2:4 in 4 heads of 1 layers of stack 'self': keep 0"
+            "query 4 cut off from key slice 2:4 in 4 heads of 1 layer of stack 'self': keep 0"
         )
     else:
         asked.ablate(IDS, [(1, 2)], mode=change, metric=keep)

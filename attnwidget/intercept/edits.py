@@ -120,7 +120,7 @@ class Cut:
         """
         heads = np.array(self.heads)
         values = _values(call, self.example, heads)
-        rows_of = self._by_hand(call, heads) if call.weights is not None else self._again(call, heads)
+        rows_of = self._again(call, heads) if call.weights is None else self._by_hand(call.weights, heads)
         for rows in _row_blocks(len(heads), self.rows, self.layer.n_keys):
             self._check(call, rows, _product(rows_of(rows, None), values), values)
             _write(call, self.example, heads, rows, _product(rows_of(rows, self.keys), values))
@@ -145,9 +145,10 @@ class Cut:
         )
         return lambda rows, without: again.rows(0, heads, rows, without=without)
 
-    def _by_hand(self, call: AttentionCall, heads: NDArray[np.intp]) -> Rows:
+    def _by_hand(self, made: torch.Tensor, heads: NDArray[np.intp]) -> Rows:
         """Rows of the weights that were made by hand; what a learned sink took of them stays its own."""
-        weights = of_example(call.weights, self.example) if call.weights is not None else call.output
+        weights = of_example(made, self.example)  # (H, Tq, Tk)
+        lacking = max(_SINK, 4 * torch.finfo(made.dtype).eps)
 
         def rows_of(rows: NDArray[np.intp], without: NDArray[np.intp] | None) -> Floats:
             device = weights.device
@@ -155,7 +156,7 @@ class Cut:
             if without is not None:
                 sink = 1 - picked.sum(-1, keepdim=True)
                 picked[:, :, torch_index(without, device)] = 0
-                total = picked.sum(-1, keepdim=True) + sink.where(sink > _SINK, 0)
+                total = picked.sum(-1, keepdim=True) + sink.where(sink > lacking, 0)
                 picked = picked / total.where(total > 0, 1)
             found: Floats = picked.cpu().numpy()
             return found

@@ -79,10 +79,9 @@ def _places(what: str, picks: Picks, start: int, stop: int) -> NDArray[np.intp]:
 
 
 def _words(queries: Picks, keys: Picks, by_layer: Mapping[int, list[int]], stack: AttentionStack) -> str:
-    n_heads = sum(map(len, by_layer.values()))
-    where = (
-        f"{n_heads} heads of {len(by_layer)} layers"
-        if n_heads > 1
-        else "layer {} head {}".format(*next((layer, some[0]) for layer, some in by_layer.items()))
-    )
+    pairs = [(layer, head) for layer, some in by_layer.items() for head in some]
+    if len(pairs) == 1:
+        where = "layer {} head {}".format(*pairs[0])
+    else:
+        where = f"{len(pairs)} heads of {len(by_layer)} layer{'s' if len(by_layer) > 1 else ''}"
     return f"query {queries.text} cut off from key {keys.text} in {where} of stack {stack.name!r}"
