@@ -1,14 +1,21 @@
 """Numbers drawn from attention: what heads do."""
 
+from attnwidget.analysis.contributions import Candidate, Candidates, LogitAttribution
 from attnwidget.analysis.definitions import MEASURES, Measure
+from attnwidget.analysis.effects import Ablation, Effect
 from attnwidget.analysis.finding import Finding, find_patterns
 from attnwidget.analysis.patterns import HeadPattern, Patterns
 from attnwidget.analysis.sinks import Sink, Sinks, find_sinks, sinks_of_head
 
 __all__ = [
     "MEASURES",
+    "Ablation",
+    "Candidate",
+    "Candidates",
+    "Effect",
     "Finding",
     "HeadPattern",
+    "LogitAttribution",
     "Measure",
     "Patterns",
     "Sink",

@@ -143,9 +143,13 @@ class AttentionStack:
 
     def size_text(self) -> str:
         """The lengths, padding cut off: "13 tokens", "9 x 13 tokens", "2 examples of 9 to 13 tokens"."""
-        queries, keys = [len(tokens) for tokens in self.query_tokens], [len(tokens) for tokens in self.key_tokens]
-        text = f"{_range(queries)} tokens" if queries == keys else f"{_range(queries)} x {_range(keys)} tokens"
-        return text if self.n_examples == 1 else f"{self.n_examples} examples of {text}"
+        return tokens_text([len(tokens) for tokens in self.query_tokens], [len(tokens) for tokens in self.key_tokens])
+
+
+def tokens_text(queries: Sequence[int], keys: Sequence[int]) -> str:
+    """How many queries and keys each example has, as `AttentionStack.size_text` says it."""
+    text = f"{_range(queries)} tokens" if queries == keys else f"{_range(queries)} x {_range(keys)} tokens"
+    return text if len(queries) == 1 else f"{len(queries)} examples of {text}"
 
 
 def held_by(layers: Iterable[Attention]) -> Counter[str]:
@@ -168,7 +172,7 @@ def held_by(layers: Iterable[Attention]) -> Counter[str]:
     return held
 
 
-def _range(counts: list[int]) -> str:
+def _range(counts: Sequence[int]) -> str:
     low, high = min(counts), max(counts)
     return str(low) if low == high else f"{low} to {high}"
 

@@ -70,17 +70,47 @@ def static_view(
         raise ValueError(f"max_bytes is {max_bytes!r}; expected a number of bytes above 0")
     embedded = embed_page(shown, int(max_bytes / _OVERHEAD), told)
     summary = summary_of(shown.capture)
-    fragment = Template((_HERE / "fragment.html").read_text(encoding="utf-8")).substitute(
-        words=html.escape(embedded.words),
+    return StaticView(fragment(state, embedded.data, words=embedded.words, summary=summary), embedded, summary)
+
+
+def fragment(
+    state: Mapping[str, Any], weights: bytes, *, words: str, summary: str, name: str = "", of: str = ""
+) -> str:
+    """A view as a piece of HTML that needs nothing around it.
+
+    Args:
+        state: the traits of the view, `meta` among them.
+        weights: the `embed` trait.
+        words: what is stored and what is not, as people read it under the view.
+        summary: what it shows, for readers that run no script.
+        name: what others on the page call it by; "" where it stands alone.
+        of: the name of a view before it that brings the scripts; "": it brings them itself.
+
+    Raises:
+        ValueError: the state is not what JSON can say.
+        FileNotFoundError: the front end has not been built.
+    """
+    return _template("fragment.html").substitute(
+        name=html.escape(name),
+        words=html.escape(words),
         summary=html.escape(summary),
         # "<" would end the script that holds it, were the text "</script>".
-        state=json.dumps(dict(state)).replace("<", "\\u003c"),
-        weights=base64.b64encode(embedded.data).decode(),
-        bundle=(_STATIC / "widget.js").read_text(encoding="utf-8"),
+        state=json.dumps(dict(state), allow_nan=False).replace("<", "\\u003c"),
+        weights=base64.b64encode(weights).decode(),
+        of=html.escape(of),
+        bundle="" if of else (_STATIC / "widget.js").read_text(encoding="utf-8"),
         # What a kernel would send: of a page that is passed on, figures and numbers are saved as well.
-        module=(_STATIC / "kernel.js").read_text(encoding="utf-8"),
+        module="" if of else (_STATIC / "kernel.js").read_text(encoding="utf-8"),
     )
-    return StaticView(fragment, embedded, summary)
+
+
+def again(name: str) -> str:
+    """A piece of HTML that shows once more the view of this name, which stands before it on the page."""
+    return _template("again.html").substitute(name=html.escape(name))
+
+
+def _template(file: str) -> Template:
+    return Template((_HERE / file).read_text(encoding="utf-8"))
 
 
 def write_page(path: str | os.PathLike[str], view: StaticView) -> Path:
@@ -90,8 +120,9 @@ def write_page(path: str | os.PathLike[str], view: StaticView) -> Path:
         OSError: the file cannot be written.
     """
     target = Path(path).expanduser()
-    page = Template((_HERE / "page.html").read_text(encoding="utf-8"))
-    target.write_text(page.substitute(title=html.escape(view.summary), fragment=view.html), encoding="utf-8")
+    target.write_text(
+        _template("page.html").substitute(title=html.escape(view.summary), fragment=view.html), encoding="utf-8"
+    )
     return target
 
 

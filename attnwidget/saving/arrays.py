@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+"""What weights, queries and keys may be, from the names of the file format to those of NumPy and torch."""
+
 
 class ArrayWriter:
     """Arrays under names of their own. One that several layers share is written once."""
@@ -101,7 +104,7 @@ class ArrayReader:
         """
         found = self.read_any(names, name)
         if found is None:
-            raise CaptureError(f"array {name!r} of a layer is missing from the header")
+            raise _missing(name)
         return found
 
     def read_any(self, names: Mapping[str, str], name: str) -> Any:  # noqa: ANN401 - NumPy or torch, or None
@@ -110,11 +113,18 @@ class ArrayReader:
         Raises:
             CaptureError: the header names one that is not in the file.
         """
-        if name not in names:
-            return None
-        if names[name] not in self._names:
-            raise CaptureError(f"the header names an array {names[name]!r:.80} that is not in the file")
-        return self._file.get_tensor(names[name])
+        return self._file.get_tensor(names[name]) if self._has(names, name) else None
+
+    def measure(self, names: Mapping[str, str], name: str) -> tuple[tuple[int, ...], str]:
+        """Shape and type of an array that has to be there, as the file declares them; nothing of it is read.
+
+        Raises:
+            CaptureError: it is not there.
+        """
+        if not self._has(names, name):
+            raise _missing(name)
+        declared = self._file.get_slice(names[name])
+        return tuple(declared.get_shape()), _DTYPES.get(declared.get_dtype(), declared.get_dtype())
 
     def read_numpy(self, names: Mapping[str, str], name: str, dtype: type[np.generic]) -> Any:  # noqa: ANN401
         """An array for NumPy of this type, or None where the header names none.
@@ -129,6 +139,17 @@ class ArrayReader:
         if array.dtype != dtype:
             raise CaptureError(f"array {name!r} is of type {array.dtype}; expected {np.dtype(dtype)}")
         return array
+
+    def _has(self, names: Mapping[str, str], name: str) -> bool:
+        if name not in names:
+            return False
+        if names[name] not in self._names:
+            raise CaptureError(f"the header names an array {names[name]!r:.80} that is not in the file")
+        return True
+
+
+def _missing(name: str) -> CaptureError:
+    return CaptureError(f"array {name!r} of a layer is missing from the header")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
@@ -28,7 +29,9 @@ from attnwidget.saving.header import (
 from attnwidget.saving.layers import LayerReader, LayerWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+    from attnwidget.saving.arrays import ArrayReader
 
 FilePath: TypeAlias = "str | os.PathLike[str]"
 _Read = TypeVar("_Read")
@@ -71,7 +74,7 @@ def load(path: FilePath) -> AttentionCapture:
         path: of the file.
 
     Returns:
-        The capture, as it was saved: same numbers, tokens, layers and notes.
+        The capture as it was saved, with the same numbers, tokens, layers and notes.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -79,26 +82,17 @@ def load(path: FilePath) -> AttentionCapture:
         CaptureError: it is not a capture file, or not a whole one, or of a later version of the format, or its parts do
             not fit each other.
     """
-    source = _path(path)
-    if not source.exists():
-        raise FileNotFoundError(f"there is no file {source}")
-    if source.is_dir():
-        raise IsADirectoryError(f"{source} is a folder; expected a file that cap.save wrote")
-    try:
+    source = existing(path)
+    with refusing(source):
         with opened(source, torch=False) as reader:
-            text = reader.metadata.get(KEY)
-        if text is None:
-            raise CaptureError("it holds arrays, and nothing that says it is a capture: cap.save(...) writes captures")
-        header = _header(text)
-        with opened(source, torch=_needs_torch(header)) as reader:
+            header = read_header(reader)
+        with opened(source, torch=needs_torch(header)) as reader:
             layers = LayerReader(reader, header.masks)
             stacks = [_stack(part, layers) for part in header.stacks]
         if len({stack.name for stack in stacks}) != len(stacks):
             raise CaptureError("two stacks have one name")
         capture = AttentionCapture(model=header.model)
         capture.fill(stacks, notes=header.notes)
-    except (CaptureError, ValueError, TypeError) as error:
-        raise CaptureError(f"{source} cannot be read as a capture: {error}") from error
     if header.generation is not None:
         part = header.generation
         capture.generation = Generation(
@@ -115,7 +109,43 @@ def _path(path: FilePath) -> Path:
     return Path(path).expanduser()
 
 
-def _header(text: str) -> Header:
+def existing(path: FilePath) -> Path:
+    """The path of a file that is there.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        IsADirectoryError: it is a folder.
+    """
+    source = _path(path)
+    if not source.exists():
+        raise FileNotFoundError(f"there is no file {source}")
+    if source.is_dir():
+        raise IsADirectoryError(f"{source} is a folder; expected a file that cap.save wrote")
+    return source
+
+
+@contextmanager
+def refusing(source: Path) -> Iterator[None]:
+    """Whatever is wrong with a file is told with its name.
+
+    Raises:
+        CaptureError: for whatever was wrong.
+    """
+    try:
+        yield
+    except (CaptureError, ValueError, TypeError) as error:
+        raise CaptureError(f"{source} cannot be read as a capture: {error}") from error
+
+
+def read_header(reader: ArrayReader) -> Header:
+    """What an open file says of itself.
+
+    Raises:
+        CaptureError: nothing, or not as the format has it.
+    """
+    text = reader.metadata.get(KEY)
+    if text is None:
+        raise CaptureError("it holds arrays, and nothing that says it is a capture: cap.save(...) writes captures")
     # The version first: a later one may hold what this one does not know, and should say so in its own words.
     found = _decoded(text, VersionOnly)
     if found.version != VERSION:
@@ -133,7 +163,7 @@ def _decoded(text: str, kind: type[_Read]) -> _Read:
         raise CaptureError(f"its header is not as the format has it: {error}") from error
 
 
-def _needs_torch(header: Header) -> bool:
+def needs_torch(header: Header) -> bool:
     """Whether some layer is made of factors, which are computed with."""
     return any(_has_factors(layer) for stack in header.stacks for layer in stack.layers)
 
@@ -165,11 +195,28 @@ def _tokens_parts(examples: Iterable[Tokens]) -> list[TokensPart]:
 
 
 def _stack(part: StackPart, layers: LayerReader) -> AttentionStack:
-    if len(part.infos) != len(part.layers):
-        raise CaptureError(f"stack {part.name!r} has {len(part.layers)} layers and {len(part.infos)} descriptions")
     queries = [_tokens(tokens) for tokens in part.query_tokens]
     keys = queries if part.key_tokens is None else [_tokens(tokens) for tokens in part.key_tokens]
-    infos = [
+    return AttentionStack(
+        part.name,
+        [layers.read(layer) for layer in part.layers],
+        query_tokens=queries,
+        key_tokens=keys,
+        query_spans=part.query_spans,
+        key_spans=part.key_spans,
+        infos=layer_infos(part),
+    )
+
+
+def layer_infos(part: StackPart) -> list[LayerInfo]:
+    """Where the layers of a stack sit in the model, in the words of the file.
+
+    Raises:
+        CaptureError: there are not as many descriptions as layers.
+    """
+    if len(part.infos) != len(part.layers):
+        raise CaptureError(f"stack {part.name!r} has {len(part.layers)} layers and {len(part.infos)} descriptions")
+    return [
         LayerInfo(
             info.path,
             info.kind,
@@ -181,15 +228,6 @@ def _stack(part: StackPart, layers: LayerReader) -> AttentionStack:
         )
         for info in part.infos
     ]
-    return AttentionStack(
-        part.name,
-        [layers.read(layer) for layer in part.layers],
-        query_tokens=queries,
-        key_tokens=keys,
-        query_spans=part.query_spans,
-        key_spans=part.key_spans,
-        infos=infos,
-    )
 
 
 def _tokens(part: TokensPart) -> Tokens:

@@ -17,7 +17,7 @@ from attnwidget.widget.tilecache import Reply
 from attnwidget.widget.viewtraits import SETTABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from os import PathLike
     from pathlib import Path
 
@@ -36,7 +36,7 @@ class Exporting:
     _lenses: Lenses | None
     embed: Any
 
-    def static(self, *, max_bytes: int | None = None) -> StaticView:
+    def static(self, *, max_bytes: int | None = None, told: Callable[[int, int], None] | None = None) -> StaticView:
         """The view as it stands, without a kernel: what a cell shows of it stays, also in pages made of the notebook.
 
         Selection and linking work, and so does what is made of weights; what needs a kernel (another text, words,
@@ -46,6 +46,7 @@ class Exporting:
 
         Args:
             max_bytes: the most that the weights may take, as text; 8 MB if None. The scripts take 80 kB more.
+            told: called with how many heads are done, and how many there are.
 
         Raises:
             CaptureError: the view or its capture is closed.
@@ -56,7 +57,7 @@ class Exporting:
         shown = self._seen()
         state = {name: getattr(self, name) for name in ("meta", *SETTABLE) if name != "layout"}
         state |= {"text": "", "run": {}}  # what could run a text again stays behind
-        return static_view(shown, state, max_bytes=MAX_BYTES if max_bytes is None else max_bytes)
+        return static_view(shown, state, max_bytes=MAX_BYTES if max_bytes is None else max_bytes, told=told)
 
     def to_html(self, path: str | PathLike[str], *, max_bytes: int | None = None) -> Path:
         """Write the view as it stands into one page that needs no kernel and no network; see `static`.

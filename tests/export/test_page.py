@@ -214,5 +214,5 @@ def test_bad_input(tmp_path):
 
 def test_a_static_view_is_what_a_cell_keeps():
     view = make_capture().show(layer=2).static(max_bytes=100_000)
-    assert view._repr_html_().startswith('<div class="jupyter-widgets-disconnected">')
+    assert view._repr_html_().startswith('<div class="jupyter-widgets-disconnected ')
     assert "12 in full" in repr(view)

@@ -1,0 +1,5 @@
+"""`python -m attnwidget`: the command line."""
+
+from attnwidget.cli import main
+
+main()
