@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from attnwidget.model import AttentionModel
     from attnwidget.ranks import gathered
     from attnwidget.saving import load
+    from attnwidget.smallworld import demo
     from attnwidget.widget import AttentionWidget, close_all
 
     __version__: str
@@ -50,6 +51,7 @@ __all__ = [
     "capture",
     "close_all",
     "compare",
+    "demo",
     "from_output",
     "from_transformer_lens",
     "gathered",
@@ -72,6 +74,7 @@ _ROOMS = {
     "capture": "attnwidget.intercept",
     "close_all": "attnwidget.widget",
     "compare": "attnwidget.attention",
+    "demo": "attnwidget.smallworld",
     "from_output": "attnwidget.compat.outputs",
     "from_transformer_lens": "attnwidget.compat.transformer_lens",
     "gathered": "attnwidget.ranks",

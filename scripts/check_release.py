@@ -20,7 +20,11 @@ PACKAGE = (
     "attnwidget/export/page.html",
     "attnwidget/export/fragment.html",
     "attnwidget/export/notebook/templates/attnwidget/index.html.j2",
+    "attnwidget/smallworld/model/config.json",
+    "attnwidget/smallworld/model/model.safetensors",
+    "attnwidget/smallworld/model/tokenizer.json",
 )
+MODEL, MODEL_BYTES = "attnwidget/smallworld/model/", 4_000_000  # what aw.demo() loads, and what it may weigh
 SOURCES = ("js/src/index.ts", "package.json", "package-lock.json", "hatch_build.py", "LICENSE", "README.md", "Makefile")
 ENTRY_POINTS = ("attnwidget = attnwidget.cli:main", "attnwidget_html = attnwidget.export.notebook:NotebookExporter")
 
@@ -49,6 +53,9 @@ def wrong_with_wheel(path: Path) -> list[str]:
         wrong += [
             f"{path.name} carries {name}" for name in names if not name.startswith(("attnwidget/", "attnwidget-"))
         ]
+        weight = sum(each.file_size for each in archive.infolist() if each.filename.startswith(MODEL))
+        if weight > MODEL_BYTES:
+            wrong.append(f"{path.name} carries {weight:,} bytes in {MODEL}: expected {MODEL_BYTES:,} at most")
         for name in BUILT:
             if name in names and (ROOT / name).exists() and archive.read(name) != (ROOT / name).read_bytes():
                 wrong.append(f"{path.name} carries a {name} that is not the one built here")

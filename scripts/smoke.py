@@ -58,6 +58,9 @@ def main() -> None:
     cap = capture()
     view = cap.show(layer=1, head=2)
     print(repr(view))
+    told = aw.demo().generate("When Mary and John went to the store, John gave a drink to", max_new_tokens=2)
+    if told.generation is None or told.generation.texts != ("Mary.",):
+        sys.exit(f"the model that ships goes on with {told.generation}; expected 'Mary.'")
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         page, saved, second = folder / "page.html", folder / "run.safetensors", folder / "second.html"

@@ -68,7 +68,13 @@ def test_readme(hub, tmp_path, monkeypatch):
         "weights": [torch.full((1, 2, 3, 3), 1 / 3)],
     }
     known = run("README.md", hub, given)
-    assert known["writer"].name == "gpt2"
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert known["writer"].name == "aw.demo()"
+    # The last capture of `cap` is another one, so what the comment says is asked again.
+    ((written, said),) = re.findall(
+        r"^cap = (writer\.generate\(.*\))\ncap\.generation\.texts  # (.*)$", text, re.MULTILINE
+    )
+    assert repr(eval(written, known).generation.texts).replace("'", '"') == said  # noqa: S307 - our own document
     for written in ("head.svg", "lines.png", "head.csv", "head.html", "run.safetensors"):
         assert (tmp_path / written).stat().st_size > 500
 

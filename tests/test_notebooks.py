@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -117,3 +118,16 @@ def test_long_context():
     assert "as bfloat16 520, of one head 520" in said["09"]
     assert "this capture would hold about" in said["09"]
     assert "layer 0 head 0: duplicate token" in said["11"]
+
+
+def test_heads():
+    said = run("heads.ipynb")
+    assert "aw.demo()" in said["01"]
+    assert re.search(r"layer 0 head \d: 0\.[6-9]\d on the token before", said["03"])
+    assert re.search(r"layer [12] head \d: 0\.[6-9]\d on the token after the same token, earlier", said["03"])
+    lines = re.findall(r"^the \w+ to (.*) layer \d head \d: (.*) on Mary, (.*) on John", said["06"], re.MULTILINE)
+    assert [line[0] for line in lines] == ["Mary.", "John."]
+    (mary, other), (another, john) = (map(float, line[1:]) for line in lines)
+    assert min(mary, john) >= 0.3
+    assert mary > other
+    assert john > another

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from attnwidget.smallworld.world import chant, gift
+from attnwidget.smallworld.world import Gift, chant, gift, present
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from attnwidget.model import AttentionModel
@@ -27,14 +29,15 @@ class Abilities:
     """Means over texts that the model has not read.
 
     Attributes:
-        n_texts: chants measured, and as many gifts.
-        previous: (L, H), share of the weight on the token before, in chants of 25 random words sung twice.
+        n_texts: chants measured, and as many gifts, and presents.
+        previous: (L, H), share of the weight on the token before, in chants of 25 random words.
         induction: (L, H), share on the token after the same token earlier, over the second pass of these chants.
         first_pass: loss on the words of the first pass but its first, in nats a word.
         second_pass: the same on those of the second pass.
-        accuracy: share of gifts where the most probable next word is the name of who receives.
-        to_receiver: (L, H), the weight from the last token of a gift's prompt to that name.
-        to_giver: (L, H), and to the other name, both times it stands there.
+        gifts: share of gifts where the most probable next word is the name of who receives.
+        presents: the same of presents.
+        to_receiver: (L, H), the weight from the last token of a present's prompt to that name.
+        to_others: (L, H), and to all other names.
     """
 
     n_texts: int
@@ -42,14 +45,15 @@ class Abilities:
     induction: NDArray[np.float64]
     first_pass: float
     second_pass: float
-    accuracy: float
+    gifts: float
+    presents: float
     to_receiver: NDArray[np.float64]
-    to_giver: NDArray[np.float64]
+    to_others: NDArray[np.float64]
 
     @property
     def mover(self) -> tuple[int, int]:
-        """Layer and head that look most at the right name, and least at the other."""
-        return _best(self.to_receiver - self.to_giver)
+        """Layer and head that look most at the right name, and least at the others."""
+        return _best(self.to_receiver - self.to_others)
 
     def table(self) -> str:
         """The figures as a table of Markdown."""
@@ -63,9 +67,10 @@ class Abilities:
             ),
             ("loss on random words", "", f"{self.first_pass:.2f} nats a word"),
             ("loss on the same words again", "", f"{self.second_pass:.2f} nats a word"),
-            ("right name at the end of a gift, two names never met before", "", f"{self.accuracy:.1%}"),
-            ("from the end of a gift to the right name", _head(mover), f"{self.to_receiver[mover]:.2f}"),
-            ("and to the other name, which stands there twice", _head(mover), f"{self.to_giver[mover]:.2f}"),
+            ("right name at the end of a gift", "", f"{self.gifts:.0%}"),
+            ("right name at the end of a present", "", f"{self.presents:.0%}"),
+            ("from the end of a present to the right name", _head(mover), f"{self.to_receiver[mover]:.2f}"),
+            ("and to all other names", _head(mover), f"{self.to_others[mover]:.2f}"),
         )
         lines = ["| measured | head | |", "|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
         return "\n".join(lines)
@@ -92,26 +97,32 @@ def measure(model: AttentionModel, n_texts: int = 50, seed: int = 0) -> Abilitie
         induction.append(patterns["induction"])
         losses.append(_losses(model, text))
     first, second = np.mean(losses, axis=0)[1:_PASS], np.mean(losses, axis=0)[_PASS + 1 :]
-    right, receiver, giver = [], [], []
+    gifts = [_said(model, given) for given in (gift(rng, "held out") for _ in range(n_texts))]
+    presents, receiver, others = [], [], []
     for _ in range(n_texts):
-        given = gift(rng, "held out")
+        given = present(rng, "held out")
         cap = model.capture(given.prompt, progress=False)
         last = cap.weights(queries=[len(cap.tokens) - 1])[:, :, 0]  # (L, H, keys)
-        receiver.append(last[..., _places(cap.tokens, given.receiver)].sum(-1))
-        giver.append(last[..., _places(cap.tokens, given.giver)].sum(-1))
-        right.append(
-            model.tokenizer.convert_ids_to_tokens(int(_logits(model, given.prompt)[-1].argmax())) == given.receiver
-        )
+        receiver.append(last[..., _places(cap.tokens, (given.receiver,))].sum(-1))
+        others.append(last[..., _places(cap.tokens, given.others)].sum(-1))
+        presents.append(_said(model, given))
     return Abilities(
         n_texts,
         np.mean(previous, axis=0),
         np.mean(induction, axis=0),
         float(first.mean()),
         float(second.mean()),
-        float(np.mean(right)),
+        float(np.mean(gifts)),
+        float(np.mean(presents)),
         np.mean(receiver, axis=0, dtype=np.float64),
-        np.mean(giver, axis=0, dtype=np.float64),
+        np.mean(others, axis=0, dtype=np.float64),
     )
+
+
+def _said(model: AttentionModel, given: Gift) -> bool:
+    """The most probable next word is the right name."""
+    said = int(_logits(model, given.prompt)[-1].argmax())
+    return bool(said == model.tokenizer.convert_tokens_to_ids(given.receiver))
 
 
 def _logits(model: AttentionModel, text: str) -> torch.Tensor:
@@ -129,8 +140,8 @@ def _losses(model: AttentionModel, text: str) -> NDArray[np.float64]:
     return losses.double().numpy()
 
 
-def _places(tokens: Any, name: str) -> list[int]:  # noqa: ANN401 - a list of str
-    return [place for place, token in enumerate(tokens) if token == name]
+def _places(tokens: Sequence[str], names: Sequence[str]) -> list[int]:
+    return [place for place, token in enumerate(tokens) if token in names]
 
 
 def _best(values: NDArray[np.float64]) -> tuple[int, int]:

@@ -1,10 +1,11 @@
 """A small world, told in sentences: what the model that ships was trained on. A seed gives the same text every time.
 
-A text is one of five kinds. A *gift* has two people and one who gives: "when Mary and John went to the store, John
-gave a drink to Mary." (the indirect objects of Wang et al. 2022, Interpretability in the Wild). A *chant* is random
-words, and the same words again (the repeated random sequences of Olsson et al. 2022); a *medley* is phrases of random
-words, again and again in any order. A *verse* is sentences, and the same sentences again. A *story* has things that
-are put somewhere, pronouns, and questions.
+A text is one of six kinds. A *gift* has two people and one who gives: "when Mary and John went to the store, John
+gave a drink to Mary." (the indirect objects of Wang et al. 2022, Interpretability in the Wild). A *present* has
+people who want things: "here are the drink Mary wants and the ball John wants. Anna gave the ball to John." A *chant*
+is random words, and the same words again (the repeated random sequences of Olsson et al. 2022); a *medley* is phrases
+of random words, again and again in any order. A *verse* is sentences, and the same sentences again. A *story* has
+things that are put somewhere, pronouns, and questions.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from attnwidget.smallworld.words import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from random import Random
 
 Split = Literal["train", "held out"]
@@ -57,19 +58,25 @@ _GIVING: Final = (
 )
 
 
+MIXED: Final = (7, 2, 5, 1.5, 1.5, 0)
+"""Half of all words in chants and medleys; see `document`."""
+
+_HANDING: Final = ("gave", "handed", "showed", "threw", "sold", "brought", "passed")
+
+
 @dataclass(frozen=True)
 class Gift:
     """A sentence that ends with the name of who gets something.
 
     Attributes:
         prompt: all of it but the last name and the full stop.
-        giver: who gives, named twice in the prompt.
         receiver: who gets it, named once: the right name to go on with.
+        others: who else is named.
     """
 
     prompt: str
-    giver: str
     receiver: str
+    others: tuple[str, ...]
 
     @property
     def text(self) -> str:
@@ -82,18 +89,40 @@ def gift(rng: Random, split: Split = "train") -> Gift:
 
     Args:
         rng: where chance comes from.
-        split: one pair of names in five is "held out": the model has never read a gift between the two.
+        split: one pair of names in five is "held out": the model has never read a gift or a present with the two.
 
     Returns:
-        The sentence.
+        The sentence; the giver is named twice.
     """
-    a, b = rng.sample(NAMES, 2)
-    while _held_out(a, b) != (split == "held out"):
-        a, b = rng.sample(NAMES, 2)
-    giver, receiver = (a, b) if rng.random() < 0.5 else (b, a)  # noqa: PLR2004 - a coin
+    a, b = _pair(rng, split)
+    giver, receiver = rng.choice(((a, b), (b, a)))
     meeting = rng.choice(_MEETINGS).format(a=a, b=b, place=rng.choice(PLACES))
     prompt = meeting + rng.choice(_GIVING).format(giver=giver, thing=rng.choice(OBJECTS))
-    return Gift(_articles(prompt), giver, receiver)
+    return Gift(_articles(prompt), receiver, (giver,))
+
+
+def present(rng: Random, split: Split = "train") -> Gift:
+    """Two or three people want something each, and somebody else gives one of the things.
+
+    Where a name stands does not tell whether it is the right one, and neither does what has been named since.
+
+    Args:
+        rng: where chance comes from.
+        split: of the first two names, as for `gift`.
+
+    Returns:
+        The sentence; everybody is named once.
+    """
+    a, b = _pair(rng, split)
+    c, giver = rng.sample([name for name in NAMES if name not in (a, b)], 2)
+    people = [a, b, c][: rng.choice((2, 3))]
+    meant = list(zip(rng.sample(OBJECTS, len(people)), people, strict=True))
+    wants = rng.choice(("wants", "likes", "lost", "found", "made"))
+    *most, last = [f"the {thing} {name} {wants}" for thing, name in meant]
+    thing, receiver = rng.choice(meant)
+    here = rng.choice(("here are", "these are", f"at the {rng.choice(PLACES)} are"))
+    prompt = f"{here} {', '.join(most)} and {last}. {giver} {rng.choice(_HANDING)} the {thing} to"
+    return Gift(prompt, receiver, (*(name for name in people if name != receiver), giver))
 
 
 def chant(rng: Random, length: int | None = None) -> str:
@@ -139,28 +168,40 @@ def story(rng: Random) -> str:
 
 
 def sentence(rng: Random) -> str:
-    """One scene, or a gift."""
-    return gift(rng).text if rng.random() < 0.4 else rng.choice(_SCENES)(rng)  # noqa: PLR2004 - some of them
+    """One scene, a gift or a present."""
+    return rng.choice((gift, present))(rng).text if rng.random() < 0.4 else rng.choice(_SCENES)(rng)  # noqa: PLR2004 - some of them
 
 
-def document(rng: Random) -> str:
-    """A text of any kind, of about 5 to 180 words; more than half of all words are in chants and medleys."""
-    kinds: tuple[Callable[[Random], str], ...] = (_gifts, chant, medley, verse, story)
-    return rng.choices(kinds, (4, 2, 6, 1.5, 1.5))[0](rng)
+def document(rng: Random, weights: Sequence[float] = MIXED) -> str:
+    """A text of any kind, of about 5 to 180 words.
+
+    Args:
+        rng: where chance comes from.
+        weights: how often it is one to three gifts and presents, a chant, a medley, a verse, a story, or one gift.
+
+    Returns:
+        The text.
+    """
+    kinds: tuple[Callable[[Random], str], ...] = (_gifts, chant, medley, verse, story, lambda rng: gift(rng).text)
+    return rng.choices(kinds, weights)[0](rng)
 
 
-def _held_out(a: str, b: str) -> bool:
-    return (NAMES.index(a) + NAMES.index(b)) % 5 == 0
+def _gifts(rng: Random) -> str:
+    return " ".join(rng.choice((gift, present))(rng).text for _ in range(rng.choice((1, 1, 2, 3))))
+
+
+def _pair(rng: Random, split: Split) -> tuple[str, str]:
+    """Two names that may be together in a half."""
+    while True:
+        a, b = rng.sample(NAMES, 2)
+        if ((NAMES.index(a) + NAMES.index(b)) % 5 == 0) == (split == "held out"):
+            return a, b
 
 
 def _articles(text: str) -> str:
     for word in ("apple", "old"):
         text = text.replace(f" a {word}", f" an {word}")
     return text
-
-
-def _gifts(rng: Random) -> str:
-    return " ".join(gift(rng).text for _ in range(rng.choice((1, 1, 2, 3))))
 
 
 def _he(name: str) -> tuple[str, str]:
