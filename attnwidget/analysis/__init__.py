@@ -6,6 +6,7 @@ from attnwidget.analysis.effects import Ablation, Effect
 from attnwidget.analysis.finding import Finding, find_patterns
 from attnwidget.analysis.patterns import HeadPattern, Patterns
 from attnwidget.analysis.sinks import Sink, Sinks, find_sinks, sinks_of_head
+from attnwidget.analysis.surveyed import Failure, HeadSurvey, Survey, SurveyTable
 
 __all__ = [
     "MEASURES",
@@ -13,13 +14,17 @@ __all__ = [
     "Candidate",
     "Candidates",
     "Effect",
+    "Failure",
     "Finding",
     "HeadPattern",
+    "HeadSurvey",
     "LogitAttribution",
     "Measure",
     "Patterns",
     "Sink",
     "Sinks",
+    "Survey",
+    "SurveyTable",
     "find_patterns",
     "find_sinks",
     "sinks_of_head",
