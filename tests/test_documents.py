@@ -81,9 +81,10 @@ def test_what_readme_says_one_can_ask_is_answered():
     model = aw.AttentionModel.from_pretrained(MINILM)
     cap = model.capture(TIRED)
     other = model.capture("The animal didn't cross the street because it was too wide.")
+    given = {"aw": aw, "cap": cap, "other": other, "model": model, "texts": [TIRED, "Was it?"]}
     for line in lines:
         whole = f"cap.patterns(){line}" if line.startswith(".") else line
-        assert eval(whole, {"aw": aw, "cap": cap, "other": other}) is not None, line  # noqa: S307 - our own document
+        assert eval(whole, given) is not None, line  # noqa: S307 - our own document
 
 
 def test_sharing(hub, tmp_path, monkeypatch):
@@ -123,6 +124,14 @@ def test_interventions(hub):
     known = run("docs/interventions.md", hub, {})
     assert known["found"].values.shape == (4, 6)
     assert abs(known["parts"].total - known["parts"].logit) < 1e-4
+
+
+def test_survey(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [{"text": "The cat saw the cat."}, {"text": ""}, {"text": TIRED}]
+    known = run("docs/survey.md", hub, {"rows": rows})
+    assert known["found"].n_texts == 3
+    assert (tmp_path / "heads.safetensors").is_file()
 
 
 def test_coming_from(hub, tmp_path, monkeypatch):

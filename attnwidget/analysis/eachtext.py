@@ -82,7 +82,7 @@ class Asked:
         if not isinstance(measures, Mapping) or not all(callable(each) for each in measures.values()):
             raise TypeError(
                 f"measures is {measures!r:.60}; expected functions of a capture by name, "
-                '{"to the start": lambda cap: cap.pair(query=-1, key=0)}'
+                '{"to the start": lambda cap: cap.pair(query=2, key=0)}'
             )
         taken = [name for name in measures if name in BY_NAME]
         if taken:

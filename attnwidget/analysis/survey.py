@@ -115,12 +115,9 @@ def survey(
     finally:
         run.save(0.0)
     if not run.counted.n_texts:
-        failures = run.counted.failures
-        raise (
-            CaptureError(f"no text could be measured; text {failures[0].index}: {failures[0].error}")
-            if failures
-            else (ValueError("texts is empty; expected at least one"))
-        )
+        if run.counted.failures:
+            raise CaptureError(f"no text could be measured; text 0: {run.counted.failures[0].error}")
+        raise ValueError("texts is empty; expected at least one")
     return run.whole()
 
 
@@ -201,9 +198,10 @@ class _Run:
 
     def _fail(self, text: Text, error: Exception) -> None:
         if not self._skip:
+            kept = f"The {text.index:,} before it {'is' if text.index == 1 else 'are'} in {self._path}; "
             raise CaptureError(
-                f"{text} failed: {_words(error)}. What came before it was counted"
-                f"{'' if self._path is None else f' and is in {self._path}'}; on_error='skip' leaves such texts out"
+                f"{text} failed: {_words(error).rstrip('.')}. {kept if self._path is not None and text.index else ''}"
+                "on_error='skip' leaves such texts out"
             ) from error
         self._count(text, replace(self.counted, failures=(*self.counted.failures, Failure(text.index, _words(error)))))
 
