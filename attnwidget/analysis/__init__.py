@@ -2,18 +2,23 @@
 
 from attnwidget.analysis.definitions import MEASURES, Measure
 from attnwidget.analysis.finding import Finding, find_patterns
+from attnwidget.analysis.measuring import measure_pairs
+from attnwidget.analysis.pairmeasures import PAIR_MEASURES, PairMeasure
 from attnwidget.analysis.patterns import HeadPattern, Patterns
 from attnwidget.analysis.sinks import Sink, Sinks, find_sinks, sinks_of_head
 
 __all__ = [
     "MEASURES",
+    "PAIR_MEASURES",
     "Finding",
     "HeadPattern",
     "Measure",
+    "PairMeasure",
     "Patterns",
     "Sink",
     "Sinks",
     "find_patterns",
     "find_sinks",
+    "measure_pairs",
     "sinks_of_head",
 ]

@@ -91,7 +91,12 @@ def _use(trail: Weights, read: Product, output: torch.Tensor, *, left: bool) -> 
         inside.by_hand.append(call)
     else:
         notes: list[str] = []
-        record_call(lambda keeper: from_hand(call, keeper, notes), implementation=IMPLEMENTATION, notes=notes)
+        record_call(
+            lambda keeper: from_hand(call, keeper, notes),
+            implementation=IMPLEMENTATION,
+            notes=notes,
+            outputs=(output,),
+        )
 
 
 def _mixed(trail: Scores | Weights, read: Product, *, left: bool) -> Scores | Weights | None:

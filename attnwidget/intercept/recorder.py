@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from attnwidget.attention import CaptureError, FactoredAttention
+from attnwidget.attention.mapped import place_of
 from attnwidget.attention.memory import not_on_disk
 from attnwidget.attention.stack import held_by
 from attnwidget.intercept.budget import LimitError
@@ -30,9 +31,11 @@ from attnwidget.intercept.written import as_written, plain_path
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import torch
     from torch import nn
 
     from attnwidget.intercept.byhand.trails import SoftmaxCall
+    from attnwidget.intercept.carrying import Carrying
     from attnwidget.intercept.progress import Progress
 
 ACTIVE: ContextVar[tuple[Recorder, ...]] = ContextVar("attnwidget_recorders", default=())
@@ -74,6 +77,7 @@ class Recorder:
         self.outcome: Outcome | None = None  # what generate() returned, once runs are joined
         self.loops: list[object] = []  # the models whose decoding loops (of generate()) are running
         self._calls: Counter[int] = Counter()
+        self._pending: Carrying | None = None  # of the last attention, whose output has yet to meet a linear map
 
     def caller(self, module: nn.Module | None = None) -> Caller | None:
         """Who is calling attention: the module that says so itself, or the innermost one running."""
@@ -95,6 +99,15 @@ class Recorder:
         """A module ran."""
         if id(module) in self._paths:
             self.ran.add(id(module))
+
+    def multiplies(self, taken: torch.Tensor, weight: torch.Tensor) -> None:
+        """A linear map (D', D) runs on a tensor (..., D')."""
+        if self._pending is None or self.ended or self.problem is not None:
+            return
+        try:
+            self._pending.offer_map(taken, weight)
+        except LimitError as error:
+            self.overrun(error)
 
     def path(self, module: nn.Module) -> str:
         """Where a module sits in the tree."""
@@ -131,6 +144,10 @@ class Recorder:
         record = Record(offer.attention, path, module, number, offer.implementation, offer.extra_keys, ranks)
         if self.terms.narrows:
             record = self._narrowed(offer, record)
+        self._pending = None
+        if self.terms.values and not record.is_left_out:
+            self._pending = offer.carrying(self.keeper)
+            record = replace(record, carrying=self._pending)
         if record.is_left_out:
             place.top.left_out.add(place.key)
         else:
@@ -160,7 +177,7 @@ class Recorder:
     def _leave_out(self, number: int) -> None:
         """Let go of a layer that others have followed."""
         record = self.records[number]
-        self.records[number] = replace(record, attention=left_out(record.attention), is_left_out=True)
+        self.records[number] = replace(record, attention=left_out(record.attention), is_left_out=True, carrying=None)
         for top in self.tops.values():
             for key in [key for key, thread in top.threads.items() if thread.record == number]:
                 del top.threads[key]
@@ -192,6 +209,9 @@ class Recorder:
 
     def _held(self, place: str | None) -> int:
         held = held_by(record.attention for record in self.records if not record.is_left_out)
+        for record in self.records:
+            if record.carrying is not None and record.carrying.values is not None:
+                held[place_of(record.carrying.values)] += record.carrying.values.nbytes
         for top in self.tops.values():
             for thread in top.threads.values():
                 held.update(thread.held)
@@ -243,6 +263,7 @@ class Recorder:
         self.records.clear()
         self.tops.clear()
         self.softmaxes.clear()
+        self._pending = None
 
     def _settle(self) -> None:
         """Make layers of what was recorded."""
