@@ -210,13 +210,12 @@ class AttentionModel:
             gradients=target is not None,
         )
         refuse_too_much(self.model, kwargs, terms)
+        derives = target is not None
         # Inference mode, which a person may be in, would leave no graph.
-        with (
-            torch.inference_mode(False) if target is not None else nullcontext(),
-            torch.set_grad_enabled(target is not None),
-        ):
-            with watching(self.model, terms, model=self.name) as (result, recorder):
-                output = self.model(*prepared.args, *args, **kwargs)
+        outside = torch.inference_mode(False) if derives else nullcontext()
+        with outside, torch.set_grad_enabled(derives), watching(self.model, terms, model=self.name) as run:
+            result, recorder = run
+            output = self.model(*prepared.args, *args, **kwargs)
             if target is not None:
                 differentiate(recorder, target, output)
         fill(result, recorder, naming)

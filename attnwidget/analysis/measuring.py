@@ -56,9 +56,9 @@ def measure_pairs(name: str, choice: Choice) -> Floats:
 def _of_heads(measure: PairMeasure, choice: Choice, number: int) -> Question:
     """What answers for one layer."""
     layer = choice.stack.layers[number]
-    if measure.name == "weights":
+    if measure.name == "weight":
         return layer.weights
-    if measure.name == "scores":
+    if measure.name == "score":
         return layer.scores
     if measure.name == "lift":
         start, stop = choice.stack.key_spans[choice.example]

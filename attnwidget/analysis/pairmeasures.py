@@ -38,7 +38,7 @@ PAIR_MEASURES: Final = {
     measure.name: measure
     for measure in (
         PairMeasure(
-            "weights",
+            "weight",
             "attention weight",
             "head",
             "w[h,i,j]",
@@ -48,7 +48,7 @@ PAIR_MEASURES: Final = {
             "2019), though not always in a model trained as a whole (Wiegreffe and Pinter 2019)",
         ),
         PairMeasure(
-            "scores",
+            "score",
             "score before the softmax",
             "head",
             "f(scale * q[h,i] . k[h,j]), f a soft cap or nothing",

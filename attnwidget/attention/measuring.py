@@ -35,7 +35,7 @@ class Measuring(ABC):
 
         Of each head:
 
-        - "weights", "scores", "lift": as the methods of these names say.
+        - "weight", "score", "lift": what `weights`, `scores` and `lift` return.
         - "value-weighted": the length of what a key adds to the output of its head, the weight times the projected
           value (Kobayashi et al. 2020). Needs a capture with values=True.
         - "gradient": the weight times the derivative of a target by the weight (Serrano and Smith 2019). Needs a

@@ -131,6 +131,11 @@ class Carrying:
                 made.exit.tensor.requires_grad_()
         return made
 
+    @property
+    def so_far(self) -> Carried:
+        """What is kept at the moment."""
+        return Carried(self.values, self.maps[0] if self.maps else None, self.gradient)
+
     def offer_map(self, taken: torch.Tensor, weight: torch.Tensor) -> None:
         """A linear map ran: kept if it takes what the heads put out.
 

@@ -36,7 +36,7 @@ def differentiate(recorder: Recorder, target: Target, output: Any) -> None:  # n
     """Give every layer the derivative of a target by what its heads put out.
 
     Args:
-        recorder: after the run, which recorded gradients.
+        recorder: of the run, which recorded gradients and is just over.
         target: of the output.
         output: what the model returned.
 
@@ -50,14 +50,10 @@ def differentiate(recorder: Recorder, target: Target, output: Any) -> None:  # n
     try:
         _differentiate(recorder, _number(target, output))
     except LimitError as error:
-        recorder.release()
         raise CaptureError(
             f"the derivatives of target would bring what is held to {error.nbytes:,} bytes, and {error.allowed:,} may "
             'be: choose layers= or heads=, keep them elsewhere (store="disk"), or raise limit='
         ) from error
-    except BaseException:
-        recorder.release()
-        raise
 
 
 def _differentiate(recorder: Recorder, number: torch.Tensor) -> None:

@@ -8,9 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from attnwidget.attention import CaptureError, FactoredAttention
-from attnwidget.attention.mapped import place_of
 from attnwidget.attention.memory import not_on_disk
-from attnwidget.attention.stack import held_by
+from attnwidget.attention.stack import held_by, held_by_carried
 from attnwidget.intercept.budget import LimitError
 from attnwidget.intercept.frames import Caller, find_caller
 from attnwidget.intercept.keeping import Keeper
@@ -209,9 +208,7 @@ class Recorder:
 
     def _held(self, place: str | None) -> int:
         held = held_by(record.attention for record in self.records if not record.is_left_out)
-        for record in self.records:
-            if record.carrying is not None and record.carrying.values is not None:
-                held[place_of(record.carrying.values)] += record.carrying.values.nbytes
+        held.update(held_by_carried(record.carrying.so_far for record in self.records if record.carrying is not None))
         for top in self.tops.values():
             for thread in top.threads.values():
                 held.update(thread.held)
