@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 BUNDLE := attnwidget/widget/static/widget.js
 PIP := $(BIN)/pip --quiet --disable-pip-version-check
 
-.PHONY: demo build install check test test-python test-js test-browser pictures bench sweep dist smoke clean help
+.PHONY: demo build install check test test-python test-js test-browser hosts docs pictures bench sweep dist smoke clean help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/\t/' | expand -t 16
@@ -25,16 +25,30 @@ check: $(VENV)/.installed-dev $(BUNDLE)  ## lint and types, Python and TypeScrip
 
 test: check test-js test-python test-browser  ## everything: lint, types, Python, TypeScript, browser
 
-test-python: $(VENV)/.installed-dev $(VENV)/.packages $(BUNDLE)
+test-python: $(VENV)/.installed-dev $(VENV)/.packages $(VENV)/.ipywidgets7 $(BUNDLE)
 	$(BIN)/pytest tests --ignore=tests/browser --ignore=tests/packages
 	$(BIN)/pytest tests/packages
+	PYTHONPATH="$(abspath $(VENV))/ipywidgets7" $(BIN)/pytest tests/widget
 
 test-js: $(BUNDLE)
 	npm test --silent
 	npm run --silent size
 
-test-browser: $(VENV)/.browser $(BUNDLE)
-	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" $(BIN)/pytest tests/browser
+test-browser: $(VENV)/.browser $(VENV)/.firefox $(VENV)/.ipywidgets7 $(BUNDLE)
+	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" IPYWIDGETS7_PATH="$(abspath $(VENV))/ipywidgets7" \
+		$(BIN)/pytest tests/browser --ignore=tests/browser/test_firefox.py
+	FIREFOX_PATH="$$(cat $(VENV)/.firefox)" PYTHONPATH="$(abspath $(VENV))/firefox" \
+		$(BIN)/pytest tests/browser/test_firefox.py tests/browser/test_hosts_table.py
+
+docs: $(VENV)/.installed-dev $(BUNDLE)  ## build the site with its live gallery, into build/docs
+	$(BIN)/sphinx-build -q -W --keep-going -n docs build/docs
+
+hosts: $(VENV)/.browser $(VENV)/.firefox $(VENV)/.ipywidgets7 $(BUNDLE)  ## run the tests of all notebook hosts; writes README's table of them
+	rm -f test-results/hosts.json
+	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" IPYWIDGETS7_PATH="$(abspath $(VENV))/ipywidgets7" \
+		$(BIN)/pytest tests/browser -m host --ignore=tests/browser/test_firefox.py --deselect tests/browser/test_hosts_table.py
+	FIREFOX_PATH="$$(cat $(VENV)/.firefox)" PYTHONPATH="$(abspath $(VENV))/firefox" $(BIN)/pytest tests/browser/test_firefox.py
+	$(BIN)/python scripts/hosts.py
 
 pictures: $(VENV)/.browser $(BUNDLE)  ## take the pictures of README and gallery again
 	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" $(BIN)/python scripts/pictures.py
@@ -98,4 +112,15 @@ $(VENV)/.packages: $(VENV)/.installed-dev
 	@touch $@
 
 $(VENV)/.browser: $(VENV)/.installed-dev scripts/install_browser.py
-	$(BIN)/python scripts/install_browser.py $@
+	$(BIN)/python scripts/install_browser.py chromium $@
+
+# With a Playwright of its own: from 1.65 on it sends Firefox a command that Debian's firefox-esr, 153, does not know, and
+# before 1.65 it keeps Chromium from freeing views that are gone.
+$(VENV)/.firefox: $(VENV)/.installed-dev scripts/install_browser.py
+	$(PIP) install --upgrade --target $(VENV)/firefox playwright==1.64.0
+	PYTHONPATH="$(abspath $(VENV))/firefox" $(BIN)/python scripts/install_browser.py firefox $@
+
+# As in Colab, apart: found before the one of .venv where PYTHONPATH names it.
+$(VENV)/.ipywidgets7: $(VENV)/.installed-dev
+	$(PIP) install --upgrade --no-deps --target $(VENV)/ipywidgets7 ipywidgets==7.7.1 ipython_genutils==0.2.0
+	@touch $@

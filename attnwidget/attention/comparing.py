@@ -93,7 +93,7 @@ class Comparison(AttentionCapture):
     def moved(self, *, rows: int | None = None) -> NDArray[np.float64]:
         """How far each head differs: the share of a row's mass that is elsewhere, from 0 to 1.
 
-        Half the sum of |b - a| over the keys that both have (the total variation distance of two rows), mean over the
+        Half the sum of `|b - a|` over the keys that both have (the total variation distance of two rows), mean over the
         queries that both have.
 
         Args:

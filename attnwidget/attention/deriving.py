@@ -145,8 +145,8 @@ class Deriving(ABC):
             stack: name of a stack; the first one if None.
 
         Returns:
-            A capture with that stack alone: `weights(0, 0)`, `tile(0, 0)`, `refine`, `marginals`, `pair`, `show` ...
-            Its `notes` say what it is.
+            A capture with that stack alone; ask it `weights(0, 0)`, `tile(0, 0)`, `refine`, `marginals`, `pair`, `show`
+            ... Its `notes` say what it is.
 
         Raises:
             IndexError: no such layer or head.

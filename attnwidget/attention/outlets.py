@@ -29,6 +29,10 @@ class Outlets:
 
         return display_bundle(self._capture(), **kwargs)
 
+    def _display_(self) -> Any:  # noqa: ANN401 - the type stands above
+        """What marimo shows for a capture; it asks for this and knows no mime bundle of widgets."""
+        return self.show()
+
     def save(self, path: str | PathLike[str]) -> Path:
         """Write the capture into a file that `aw.load` reads: safetensors, numbers and text, no code.
 

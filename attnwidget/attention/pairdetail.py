@@ -78,7 +78,7 @@ class PairDetail:
         return self.capped + self.modified
 
     def components(self, share: float = 0.8) -> int:
-        """How few components hold this share of sum |q * k|, the largest first.
+        """How few components hold this share of sum `|q * k|`, the largest first.
 
         Magnitudes, because products of opposite signs cancel: shares of the dot product itself may exceed 1. All of
         them, where some are not finite.

@@ -92,7 +92,7 @@ class Tiles(ABC):
         """A tile made in slices, for whoever has something else to do in between. Takes and raises what `tile` does.
 
         Returns:
-            Work that has not begun: `step()` does a tenth of a second of it, `done` tells how much is done, `tile` is
+            Work that has not begun; `step()` does a tenth of a second of it, `done` tells how much is done, `tile` is
             the tile once it is.
 
         Examples:

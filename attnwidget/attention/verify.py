@@ -29,7 +29,7 @@ class LayerCheck:
         stack: name of its stack.
         layer: its number there.
         path: of the module.
-        error: the largest of |softmax(...) v - output| over the checked rows of every head, in units of the largest
+        error: the largest of `|softmax(...) v - output|` over the checked rows of every head, in units of the largest
             value; None where the run left nothing to check by.
         tolerance: what rounding explains, of the run and of what is kept, in the same units.
     """

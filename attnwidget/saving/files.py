@@ -74,7 +74,7 @@ def load(path: FilePath) -> AttentionCapture:
         path: of the file.
 
     Returns:
-        The capture, as it was saved: same numbers, tokens, layers and notes.
+        The capture as it was saved, with the same numbers, tokens, layers and notes.
 
     Raises:
         FileNotFoundError: there is no such file.

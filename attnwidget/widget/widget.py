@@ -72,7 +72,7 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
         domain: the weights (low, high) at the ends of the colour map; None for each head's own range. Of lift it is
             (1 / c, c) with c > 1.
         colormap: one of `"oslo"`, `"cividis"`, `"magma"`, `"viridis"`.
-        components: order of the components in the panel `"detail"`: by the `"size"` of |q * k|, or by `"index"`.
+        components: order of the components in the panel `"detail"`: by the `"size"` of `|q * k|`, or by `"index"`.
         theme: `"auto"` follows the notebook, or `"light"`, `"dark"`.
         layout: width, height and margins of the cell's output, as of every ipywidget: `view.layout.width = "640px"`.
         sort: the measure the heads of the grid are sorted by, one of `attnwidget.analysis.MEASURES`, or `"pair"`, the
@@ -104,6 +104,8 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
 
     # A path and not its text: anywidget then reloads the page's side when the bundle is rebuilt, if asked to.
     _esm = _BUNDLE if _BUNDLE.exists() else ""
+    # That of ipywidgets 7, which Colab has, would be shown in the place of the bundle below, without what hosts need.
+    _ipython_display_ = None
 
     meta = t.Dict(read_only=True).tag(sync=True)
     embed = t.Bytes(read_only=True).tag(sync=True)

@@ -2,12 +2,18 @@
 import { effect } from "./signals";
 import type { Store, Traits } from "./state";
 
+/** What Jupyter's hosts call as the kernel works on a message, by the kind of what it says. */
+export interface Callbacks {
+  iopub: { status(message: { content: { execution_state: string } }): void };
+}
+
 /** What we use of anywidget's model. */
 export interface Model {
   get(name: string): unknown;
   set(name: string, value: unknown): void;
   save_changes(): void;
-  send(content: unknown): void;
+  /** marimo answers with a promise. */
+  send(content: unknown, callbacks?: Callbacks): unknown;
   on(event: string, callback: (...args: never[]) => void): void;
   off(event: string, callback: (...args: never[]) => void): void;
 }
@@ -51,6 +57,16 @@ type Initial = { [K in keyof Traits]: Traits[K]["value"] };
 export function readTraits(model: Model): Initial {
   return Object.fromEntries(TRAITS.map((name) => [name, model.get(name)])) as unknown as Initial;
 }
+
+/** Calls back once the kernel is done with a message. A function as well: that is what marimo takes in this place. */
+export const whenHandled = (handled: () => void): Callbacks =>
+  Object.assign(() => {}, {
+    iopub: {
+      status: ({ content }: { content: { execution_state: string } }) => {
+        if (content.execution_state === "idle") handled();
+      },
+    },
+  });
 
 /** Whether two values are the same as JSON. */
 export const alike = (a: unknown, b: unknown) => a === b || JSON.stringify(a) === JSON.stringify(b);

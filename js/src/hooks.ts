@@ -39,9 +39,15 @@ export function showState(root: HTMLElement, view: View): void {
   );
 }
 
+/** Milliseconds after which a view that was hidden in a frame is looked at again. */
+const LATER = 100;
+
 /** Marks the first frame in which everything on screen was drawn from real data, and keeps `data-ready` right. */
 export function followReady(root: HTMLElement, view: View): void {
   let first = true;
+  let looked = false;
+  let later: ReturnType<typeof setTimeout> | undefined;
+  view.disposers.push(() => clearTimeout(later));
   attr(root, "data-ready", "false");
   // What has not been asked for yet cannot have been drawn: this part does not wait for a frame. What has come may change
   // nothing that is drawn, and then nobody else asks for a frame.
@@ -58,6 +64,9 @@ export function followReady(root: HTMLElement, view: View): void {
       !store.panels.value.includes("grid") || !view.onScreen.value || view.visibleHeads.value !== null;
     const ready = grid && root.clientWidth > 0 && !view.missing.value;
     attr(root, "data-ready", String(ready));
+    // Notebook 7 hides all for less than a frame when its theme changes, and no observer tells of that: look once more.
+    looked = !root.clientWidth && !looked;
+    if (looked) later = setTimeout(() => view.frames.request(again), LATER);
     if (ready && first) {
       first = false;
       performance.mark("attnwidget:first-paint");

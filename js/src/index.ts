@@ -1,6 +1,6 @@
 /** The anywidget entry: state in the closure of the factory, one `initialize`, any number of `render`s. */
 
-import { connect, type Model, readTraits } from "./bridge";
+import { connect, type Model, readTraits, whenHandled } from "./bridge";
 import { asBytes } from "./bytes";
 import { takeKit } from "./kit";
 import { mount } from "./mount";
@@ -35,7 +35,8 @@ export default () => {
   const start = (model: Model): { widget: Widget; stop: () => void } => {
     const store = createStore(readTraits(model));
     const rpc = new Rpc({
-      send: (message) => model.send({ ...message, capture: store.meta.peek().capture }),
+      send: (message, handled) =>
+        model.send({ ...message, capture: store.meta.peek().capture }, whenHandled(handled)),
       detached: () => [...views].some((el) => el.closest(DISCONNECTED) !== null),
     });
     const source = new TileSource(rpc, {
@@ -47,14 +48,15 @@ export default () => {
       schedule: (run) => requestAnimationFrame(run),
     });
     const receive = (content: unknown, buffers: readonly unknown[]) => rpc.receive(content, buffers ?? []);
-    /** The kernel was restarted or has come back, says Jupyter. Any answer, or none, tells which. */
-    const probe = () => rpc.probe();
-    /** Making another capture takes a while: a question behind it shows that the kernel is busy. */
-    const ask = () => setTimeout(probe);
+    /**
+     * What a question tells that is asked a little later. Another capture takes a while to make: that the kernel is busy.
+     * The kernel was restarted or has come back, says Jupyter, before it has let go of the old connection: which it is.
+     */
+    const ask = () => setTimeout(() => rpc.probe());
     model.on("change:words", ask);
     model.on("change:hidden_keys", ask);
     model.on("msg:custom", receive);
-    model.on("comm_live_update", probe);
+    model.on("comm_live_update", ask);
     const unpack = () => {
       const embedded = model.get("embed");
       if (embedded && metaProblem(store.meta.peek()) === null) void source.embed(asBytes(embedded));
@@ -83,7 +85,7 @@ export default () => {
         model.off("change:words", ask);
         model.off("change:hidden_keys", ask);
         model.off("msg:custom", receive);
-        model.off("comm_live_update", probe);
+        model.off("comm_live_update", ask);
         model.off("change:meta", swap);
         disconnect();
         rpc.dispose();

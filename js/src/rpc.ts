@@ -33,13 +33,19 @@ interface Waiting {
 }
 
 export interface RpcOptions {
-  send(message: { id: number; method: string; params: unknown }): void;
+  /**
+   * Throws where nobody can hear it; the promise that some hosts give instead fails there. `handled` is called, where
+   * the host can tell, once the kernel is done with the message.
+   */
+  send(message: { id: number; method: string; params: unknown }, handled: () => void): unknown;
   /** Whether the host says that no kernel is behind this page. */
   detached(): boolean;
 }
 
 const BUSY_AFTER = 400;
 const RECHECK = 1500;
+/** An answer is on its way before the kernel is done with the question; hosts may hand it on a little later. */
+const GRACE = 1000;
 /** Kernels answer in order, or nearly: what so many later messages have overtaken is lost. */
 const OVERTAKEN = 16;
 
@@ -80,7 +86,9 @@ export class Rpc {
       const id = this.#next++;
       this.#waiting.set(id, { resolve, reject, overtaken: 0, weight });
       try {
-        this.options.send({ id, method, params });
+        const sent = this.options.send({ id, method, params }, () => this.#handled(id));
+        // In marimo: its server refuses messages to a kernel that has died.
+        if (sent instanceof Promise) sent.catch(() => this.#lose("gone"));
       } catch {
         // The host's model throws once its comm is closed: the kernel was restarted or has died.
         this.#lose("gone");
@@ -122,6 +130,13 @@ export class Rpc {
   dispose(): void {
     this.#lose("static");
     this.#lost = Number.POSITIVE_INFINITY;
+  }
+
+  /** A kernel that was restarted takes messages for widgets it does not know, and says nothing. */
+  #handled(id: number): void {
+    setTimeout(() => {
+      if (this.#waiting.has(id)) this.#lose("gone");
+    }, GRACE);
   }
 
   /** Silence is not an error: a cell may run for an hour. Only the host can say that nobody will answer. */

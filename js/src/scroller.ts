@@ -61,12 +61,14 @@ export function scroller(
     fit(width, height, room, most) {
       const size = `${width} ${height} ${room} ${most}`;
       if (size !== last) {
-        spacer.style.width = `${width}px`;
+        // What fills the room stays beside a scroll bar, where bars take room; else it would scroll across by the bar.
+        const fills = width === room;
+        spacer.style.width = fills ? "100%" : `${width}px`;
         spacer.style.height = `${height}px`;
         element.style.height = `${Math.min(height + (width > room ? 12 : 0), most)}px`;
         wide = Math.min(width, element.clientWidth || room);
         high = Math.min(height, most);
-        across = width;
+        across = fills ? wide : width;
         content = height;
         stay();
       }

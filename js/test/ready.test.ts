@@ -22,3 +22,17 @@ it("is ready again when what was missing has come, also where that changes nothi
   await frame();
   expect(root.dataset.ready).toBe("true");
 });
+
+it("is ready again after a host hid it in one frame, and told nobody", async () => {
+  screen();
+  let here = false;
+  const made = { ...madeUp({ queries: 3, keys: 3 }, () => 0.3), has: () => here };
+  const { root } = await view({ queries: text(3) }, made, { panels: ["detail"] });
+  const width = vi.spyOn(root, "clientWidth", "get").mockReturnValue(0);
+  here = true;
+  made.version.value++;
+  await frame();
+  expect(root.dataset.ready).toBe("false");
+  width.mockReturnValue(900);
+  await vi.waitFor(() => expect(root.dataset.ready).toBe("true"));
+});

@@ -61,6 +61,37 @@ describe("rpc", () => {
     expect([rpc.link.value, rpc.free]).toEqual(["gone", 0]);
   });
 
+  it("says gone when the kernel is done with a message and has not answered it", async () => {
+    const handled: (() => void)[] = [];
+    const rpc = new Rpc({ send: (_, done) => handled.push(done), detached: () => false });
+    const answered = rpc.request("tiles", {});
+    handled[0]!();
+    rpc.receive({ id: 1, ok: {} }, []);
+    await answered;
+    vi.advanceTimersByTime(10_000);
+    expect(rpc.link.value).toBe("live");
+    const waiting = rpc.request("tiles", {});
+    handled[1]!();
+    vi.advanceTimersByTime(1000);
+    await expect(waiting).rejects.toMatchObject({ code: "gone" });
+    expect(rpc.link.value).toBe("gone");
+  });
+
+  it("says gone when the host's promise to send fails, and is live again with an answer", async () => {
+    let dead = true;
+    const rpc = new Rpc({
+      send: () => (dead ? Promise.reject(new Error("Forbidden")) : Promise.resolve()),
+      detached: () => false,
+    });
+    await expect(rpc.request("tiles", {})).rejects.toMatchObject({ code: "gone" });
+    expect([rpc.link.value, rpc.free]).toEqual(["gone", 0]);
+    dead = false;
+    const answer = rpc.request("tiles", {});
+    rpc.receive({ id: 2, ok: {} }, []);
+    await answer;
+    expect(rpc.link.value).toBe("live");
+  });
+
   it("says static when the host says that nobody is there, at once or while it waits", async () => {
     await expect(setup({ now: true }).rpc.request("tiles", {})).rejects.toMatchObject({ code: "static" });
     const { rpc, detached } = setup();

@@ -147,7 +147,7 @@ describe("a view", () => {
       throw new Error("Cannot send");
     };
     model.emit("comm_live_update");
-    expect(root.dataset.status).toBe("gone");
+    await vi.waitFor(() => expect(root.dataset.status).toBe("gone"));
     expect(root.querySelector(".status")?.textContent).toBe("kernel gone");
   });
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from heatmap import attribute, click, focused, leave
+from hostrecord import PACKAGES
 from pixels import expected_colours, read_cells
 
 pytestmark = pytest.mark.browser
@@ -11,8 +12,9 @@ TEXT = "The animal didn't cross the street because it was too tired."
 SHOWN = 7
 
 
-def test_the_quickstart_runs_and_every_view_shows_what_numpy_says(lab, page):
+def test_the_quickstart_runs_and_every_view_shows_what_numpy_says(lab, page, record_host):
     notebook = lab.open(page, "quickstart.ipynb")
+    record_host("JupyterLab", version=notebook.version(), packages=notebook.evaluate(PACKAGES))
     notebook.run_all()
     notebook.views().nth(6).wait_for(state="attached")
     assert notebook.views().count() == SHOWN

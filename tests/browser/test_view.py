@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 from heatmap import attribute, click, focused, hover, leave, panel
-from pixels import expected_colours, read_cells, screenshot
+from pixels import check_pixels, domain_of, screenshot, weights_of
 
 pytestmark = pytest.mark.browser
 
@@ -27,30 +27,6 @@ def notebook(lab, page, support, request):
 
 def cells(*sources):
     return pytest.mark.parametrize("notebook", [list(sources)], indirect=True)
-
-
-def weights_of(notebook, expression):
-    return np.array(notebook.evaluate(f"{expression}.tolist()"), dtype=float)
-
-
-def domain_of(view):
-    low, high = map(float, view.get_attribute("data-domain").split(","))
-    return low, high
-
-
-def check_pixels(view, weights, scale="sqrt", name="oslo", *, dark=False, allowed=None):
-    """A code is right to 0.02 %, so a weight between two of the 256 colours may fall to either side, by one step."""
-    colours = read_cells(view, *weights.shape).astype(int)
-    domain = domain_of(view)
-    candidates = [
-        expected_colours(np.clip(weights + sign * 2e-4 * weights, 0, 1), domain, scale, name, dark=dark).astype(int)
-        for sign in (-1, 0, 1)
-    ]
-    right = np.any([(colours == candidate).all(axis=-1) for candidate in candidates], axis=0)
-    if allowed is not None:
-        right |= ~allowed
-    assert right.all(), f"{(~right).sum()} of {right.size} cells have another colour than their weight"
-    return colours
 
 
 def test_the_pixels_are_the_weights_in_every_scale_and_colour_map(notebook):

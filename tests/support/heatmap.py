@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from playwright.sync_api import expect
+
 if TYPE_CHECKING:
     from playwright.sync_api import Locator
 
 
 def cell(view: Locator, query: int, key: int) -> tuple[float, float]:
-    """Where on the page the middle of a cell of the heatmap is."""
+    """Where on the page the middle of a cell of the heatmap is, which is scrolled to."""
     canvas = view.locator('canvas[data-panel="heatmap"]')
+    canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     assert box is not None
     left, top = map(float, (canvas.get_attribute("data-origin") or "").split(","))
@@ -46,11 +49,7 @@ def focused(view: Locator, query: int | None, key: int | None) -> None:
 
 def attribute(view: Locator, name: str, value: str) -> None:
     """Wait until the view has an attribute of this value."""
-    view.page.wait_for_function(
-        "([view, name, value]) => view.getAttribute(name) === value",
-        arg=[view.element_handle(), name, value],
-        timeout=10_000,
-    )
+    expect(view).to_have_attribute(name, value, timeout=10_000)
 
 
 def panel(view: Locator, name: str) -> Locator:

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
-import socket
-import subprocess
-import sys
-import time
-import urllib.error
-import urllib.request
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import nbformat
+from document import Document
+from server import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from pathlib import Path
 
-    from playwright.sync_api import Locator, Page
+    from playwright.sync_api import Page
 
 BROWSER_FLAGS = [
     "--no-sandbox",
@@ -31,75 +22,39 @@ BROWSER_FLAGS = [
     "--disable-sync",
 ]
 
+JUPYTER_FLAGS = (
+    "--no-browser",
+    "--allow-root",
+    "--ip=127.0.0.1",
+    "--port={port}",
+    "--ServerApp.port_retries=0",
+    "--ServerApp.root_dir={folder}",
+    "--IdentityProvider.token={token}",
+)
+"""What every server that stands on Jupyter's is started with."""
 
-class Lab:
-    """A JupyterLab server on a folder of its own, with settings of its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder / "notebooks"
-        self.folder.mkdir(parents=True)
-        self.token = secrets.token_hex(16)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+class Lab(Server):
+    """A JupyterLab server, in the light theme whenever a notebook is opened."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        command: tuple[str, ...] = ("jupyterlab", "--LabApp.expose_app_in_browser=True"),
+        path: str = "/doc/tree/{name}?token={token}&reset",
+    ) -> None:
         settings = folder / "settings" / "@jupyterlab" / "apputils-extension"
         settings.mkdir(parents=True)
         self._theme = settings / "themes.jupyterlab-settings"
         (settings / "notification.jupyterlab-settings").write_text('{"fetchNews": "false", "checkForUpdates": false}')
-        self._log = (folder / "lab.log").open("w")
-        self._server = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1"),
-                *(f"--port={self.port}", "--ServerApp.port_retries=0", f"--ServerApp.root_dir={self.folder}"),
-                *(f"--IdentityProvider.token={self.token}", "--LabApp.expose_app_in_browser=True"),
-            ],
-            env={
-                **os.environ,
-                "JUPYTERLAB_SETTINGS_DIR": str(folder / "settings"),
-                "JUPYTERLAB_WORKSPACES_DIR": str(folder / "workspaces"),
-                "JUPYTER_CONFIG_DIR": str(folder / "config"),
-                "IPYTHONDIR": str(folder / "ipython"),
-                "HF_HUB_OFFLINE": "1",
-            },
-            stdout=self._log,
-            stderr=subprocess.STDOUT,
-        )
-        self._wait()
-
-    def _wait(self, seconds: float = 90) -> None:
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            if self._server.poll() is not None:
-                break
-            try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api?token={self.token}", timeout=5):
-                    return
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.2)
-        self.close()
-        raise RuntimeError(f"JupyterLab did not start:\n{Path(self._log.name).read_text()}")
-
-    def close(self) -> None:
-        """Stop the server and its kernels."""
-        self._server.terminate()
-        try:
-            self._server.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            self._server.kill()
-        self._log.close()
-
-    def write(self, name: str, cells: Sequence[str]) -> str:
-        """Write a notebook of code cells; returns its name."""
-        notebook = nbformat.v4.new_notebook()
-        notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
-        notebook.cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
-        nbformat.write(notebook, self.folder / name)
-        return name
+        self._path = path
+        super().__init__(folder, [*command, *JUPYTER_FLAGS], alive="/api")
 
     def open(self, page: Page, name: str) -> Notebook:
         """Open a notebook alone on the page, in the light theme, and wait for its kernel."""
         self._theme.write_text('{"theme": "JupyterLab Light"}')
-        page.goto(f"http://127.0.0.1:{self.port}/doc/tree/{name}?token={self.token}&reset")
+        page.goto(self.address + self._path.format(name=name, token=self.token))
         page.wait_for_function("() => window.jupyterapp?.shell?.currentWidget?.sessionContext?.isReady", timeout=60_000)
         page.evaluate("() => window.jupyterapp.shell.currentWidget.revealed")
         page.wait_for_function(
@@ -109,11 +64,19 @@ class Lab:
         return Notebook(page)
 
 
-class Notebook:
-    """The notebook open on a page."""
+class Notebook7(Lab):
+    """A Jupyter Notebook 7 server: another application out of JupyterLab's parts, driven in the same way."""
 
-    def __init__(self, page: Page) -> None:
-        self.page = page
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            folder,
+            command=("notebook", "--JupyterNotebookApp.expose_app_in_browser=True"),
+            path="/notebooks/{name}?token={token}",
+        )
+
+
+class Notebook(Document):
+    """The notebook open on a page."""
 
     def run_all(self) -> None:
         """Run every cell and wait for the last one; an exception in a cell fails here, with its traceback."""
@@ -162,20 +125,24 @@ class Notebook:
         text: str = result["text"]
         return text
 
-    def evaluate(self, expression: str) -> Any:
-        """The value of a Python expression in the kernel, through JSON."""
-        return json.loads(self.execute(f"import json; print(json.dumps({expression}))"))
+    def version(self) -> str:
+        """The version of JupyterLab or Notebook, as it says itself."""
+        version: str = self.page.evaluate("() => window.jupyterapp.version")
+        return version
 
-    def views(self) -> Locator:
-        """The views on the page, in the order of the notebook."""
-        return self.page.locator(".attnwidget .root")
+    def cell_count(self) -> int:
+        """How many cells the notebook has."""
+        count: int = self.page.evaluate("() => window.jupyterapp.shell.currentWidget.content.widgets.length")
+        return count
 
-    def ready(self, index: int = 0, timeout: float = 30_000) -> Locator:
-        """One view, scrolled to, once everything it shows is drawn from real data."""
-        view = self.views().nth(index)
-        view.scroll_into_view_if_needed(timeout=timeout)
-        view.and_(self.page.locator('[data-ready="true"]')).wait_for(timeout=timeout)
-        return view
+    def darken(self) -> str:
+        """Switch to the dark theme."""
+        self.theme("JupyterLab Dark")
+        return "dark"
+
+    def lose_kernel(self) -> None:
+        """Restart the kernel."""
+        self.page.evaluate("() => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
 
     def theme(self, name: str) -> None:
         """Switch JupyterLab's theme: "JupyterLab Light" or "JupyterLab Dark"."""

@@ -11,6 +11,8 @@ from cmcrameri import cm
 from PIL import Image
 
 if TYPE_CHECKING:
+    from colabhost import Colab
+    from document import Document
     from numpy.typing import NDArray
     from playwright.sync_api import Locator
 
@@ -67,3 +69,40 @@ def read_cells(view: Locator, queries: int, keys: int) -> NDArray[np.uint8]:
 def screenshot(view: Locator) -> NDArray[np.uint8]:
     """The view as it is on screen: (height, width, 3)."""
     return np.asarray(Image.open(io.BytesIO(view.screenshot())).convert("RGB"))
+
+
+def weights_of(document: Document | Colab, expression: str) -> NDArray[np.float64]:
+    """What an expression in the kernel gives, as an array."""
+    return np.array(document.evaluate(f"{expression}.tolist()"), dtype=float)
+
+
+def domain_of(view: Locator) -> tuple[float, float]:
+    """The weights at the two ends of the colour map."""
+    low, high = map(float, (view.get_attribute("data-domain") or "").split(","))
+    return low, high
+
+
+def check_pixels(
+    view: Locator,
+    weights: NDArray[np.floating],
+    scale: str = "sqrt",
+    name: str = "oslo",
+    *,
+    dark: bool = False,
+    allowed: NDArray[np.bool_] | None = None,
+) -> NDArray[np.int_]:
+    """Hold every allowed cell of the heatmap against its weight, and return the colours: (queries, keys, 3).
+
+    A code is right to 0.02 %, so a weight between two of the 256 colours may fall to either side, by one step.
+    """
+    colours = read_cells(view, *weights.shape).astype(int)
+    domain = domain_of(view)
+    candidates = [
+        expected_colours(np.clip(weights + sign * 2e-4 * weights, 0, 1), domain, scale, name, dark=dark).astype(int)
+        for sign in (-1, 0, 1)
+    ]
+    right = np.any([(colours == candidate).all(axis=-1) for candidate in candidates], axis=0)
+    if allowed is not None:
+        right |= ~allowed
+    assert right.all(), f"{(~right).sum()} of {right.size} cells have another colour than their weight"
+    return colours

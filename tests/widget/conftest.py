@@ -1,5 +1,10 @@
+import ipywidgets
 import pytest
 from captures import make_capture
+
+
+def pytest_report_header():
+    return f"ipywidgets {ipywidgets.__version__}"
 
 
 @pytest.fixture

@@ -1,10 +1,7 @@
-import json
-import struct
-import zlib
-
 import numpy as np
 import torch
 from captures import make_capture
+from embedded import unpacked
 
 from attnwidget.attention import AttentionCapture, AttentionStack, FactoredAttention, Mask
 from attnwidget.widget import embed
@@ -13,13 +10,11 @@ from attnwidget.widget.embed import pack
 
 
 def unpack(data):
-    raw = zlib.decompress(data)
-    (length,) = struct.unpack_from("<I", raw)
-    header = json.loads(raw[4 : 4 + length])
+    header, body = unpacked(data)
     tiles = {}
     for tile in header["tiles"]:
         dtype = {"u8": "u1", "u16": "<u2"}[tile["dtype"]]
-        codes = np.frombuffer(raw, dtype, tile["height"] * tile["width"], 4 + length + tile["offset"])
+        codes = np.frombuffer(body, dtype, tile["height"] * tile["width"], tile["offset"])
         tiles[tile["layer"], tile["head"], tile["dtype"]] = decode(codes.reshape(tile["height"], tile["width"]))
     return header, tiles
 

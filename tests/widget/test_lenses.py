@@ -3,12 +3,12 @@
 import json
 import struct
 import zlib
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import traitlets
 from captures import make_capture, softmax
+from ipykernel.comm import Comm
 
 from attnwidget import AttentionCapture
 from attnwidget.attention import Tokens
@@ -104,14 +104,17 @@ def test_what_was_asked_of_an_earlier_state_is_refused(cap):
 
 
 def test_the_page_hears_of_it_in_one_message(cap):
-    view = cap.show(query=3)
     sent = []
-    view.comm = SimpleNamespace(
-        send=lambda data, **_: sent.append({*data["state"], *(path[0] for path in data.get("buffer_paths", []))}),
-        on_msg=lambda _: None,
-        close=lambda: None,
-        comm_id="1",
-    )
+
+    class Heard(Comm):
+        kernel = object()  # ipywidgets 7 sends nothing without one
+
+        def publish_msg(self, msg_type, data=None, metadata=None, buffers=None, **keys):
+            if msg_type == "comm_msg":
+                sent.append({*data["state"], *(path[0] for path in data.get("buffer_paths", []))})
+
+    view = cap.show(query=3)
+    view.comm = Heard(show_warning=False)  # deprecated, and all that ipywidgets 7 takes
     view.words = True
     view.hidden_keys = [0]
     assert [keys for keys in sent if "meta" in keys] == [{"meta", "embed", "query"}, {"meta", "embed"}]

@@ -9,6 +9,7 @@ import torch
 import traitlets
 import transformers
 from captures import make_capture
+from IPython.core.formatters import DisplayFormatter
 
 from attnwidget import AttentionCapture, AttentionModel, AttentionWidget, close_all
 from attnwidget.attention import AttentionStack, Tokens
@@ -19,6 +20,13 @@ def test_it_starts_with_the_traits_given(capture):
     assert (view.layer, view.head, view.query, view.key) == (2, 3, 1, None)
     assert view.panels == ["grid", "lines"]
     assert view.stack == "self"
+
+
+def test_ipython_shows_the_bundle_of_a_view(capture):
+    view = capture.show()
+    data, _ = DisplayFormatter().format(view)
+    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == view.model_id
+    assert {"text/plain", "image/png"} <= data.keys()
 
 
 def test_meta_names_model_stacks_and_tokens():
