@@ -48,7 +48,7 @@ napoleon_use_ivar = False
 _OUTSIDE = r"(torch|numpy|np|nn|traitlets|t|os|pathlib|collections|typing)\..*|NDArray|Path|PathLike|float32|float64"
 _SHORT = (
     *("Aggregation", "Aligned", "Block", "Bools", "Dtype", "Floats", "Given", "Index", "Picks", "Pooling", "Reduce"),
-    *("ScoreModifier", "Select", "Span", "TokenNames", "Where"),
+    *("ScoreModifier", "Select", "Span", "Target", "TokenNames", "Where"),
 )
 nitpick_ignore_regex = [("py:(class|exc|obj)", "|".join([_OUTSIDE, *_SHORT]))]
 

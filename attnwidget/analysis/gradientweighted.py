@@ -11,8 +11,7 @@ from attnwidget.attention.limits import limits
 from attnwidget.attention.protocol import length_of, part_of, positions_of
 
 if TYPE_CHECKING:
-    from attnwidget.attention import Attention
-    from attnwidget.attention.carried import Carried
+    from attnwidget.attention import Attention, Carried
     from attnwidget.attention.protocol import Floats, Index
 
 _NUMBER_BYTES = 12

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from attnwidget.analysis.pairmeasures import PairMeasure
-    from attnwidget.attention.carried import Carried
+    from attnwidget.attention import Carried
     from attnwidget.attention.choosing import Choice
     from attnwidget.attention.protocol import Floats, Index
 

@@ -14,8 +14,7 @@ from attnwidget.attention.protocol import length_of, part_of, positions_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from attnwidget.attention import Attention
-    from attnwidget.attention.carried import Carried
+    from attnwidget.attention import Attention, Carried
     from attnwidget.attention.protocol import Floats, Index
 
 _DOUBLE = 8

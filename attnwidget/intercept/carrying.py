@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
-from attnwidget.attention import FramedAttention
-from attnwidget.attention.carried import Carried
+from attnwidget.attention import Carried, FramedAttention
 from attnwidget.intercept.narrowing import key_heads, picked
 from attnwidget.intercept.projecting import Mouth
 

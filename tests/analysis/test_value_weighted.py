@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import attnwidget as aw
-from attnwidget.attention import AttentionStack
-from attnwidget.attention.carried import Carried
+from attnwidget.attention import AttentionStack, Carried
 
 IDS = tiny.ids(length=11)
 FAMILIES = {
