@@ -95,13 +95,9 @@ def _give(
         # what is saved for the backward pass.
         with torch.no_grad(), torch._C.DisableTorchFunction():  # noqa: SLF001
             builder = lender or keeper
-            builder.met = None
-            attention = build(builder)
+            attention, met = _built(build, builder)
             nbytes = keeper.store.taken - before
-            offer = Offer(
-                attention, keeper, lender, implementation, extra_keys, nbytes, replace(aside, met=builder.met)
-            )
-            builder.met = None
+            offer = Offer(attention, keeper, lender, implementation, extra_keys, nbytes, replace(aside, met=met))
             for recorder, place in those:
                 _add(recorder, offer, place, is_later=is_later)
                 recorder.notes.update(dict.fromkeys(notes))
@@ -113,6 +109,17 @@ def _give(
             wrapped = CaptureError(f"attention of {name} ({implementation}) could not be recorded: {error}")
             wrapped.__cause__ = error
             recorder.lose(place, wrapped)
+
+
+def _built(build: Build, keeper: Keeper) -> tuple[Attention, tuple[torch.Tensor, torch.Tensor] | None]:
+    """The attention, and values and output that it can be checked by, where those are to be kept."""
+    try:
+        attention = build(keeper)
+        # What was tried and did not explain the output has left no probe.
+        is_probed = getattr(attention, "windows", attention).probe is not None
+        return attention, keeper.met if is_probed else None
+    finally:
+        keeper.met = None
 
 
 def _add(recorder: Recorder, offer: Offer, place: Place, *, is_later: bool) -> None:

@@ -53,6 +53,7 @@ class Recorder:
 
     Attributes:
         ended: the block is over. Tasks and threads that were started inside it may still hold this recorder.
+        pending: what the last attention carries, whose output has yet to meet a linear map, where values are kept.
     """
 
     def __init__(self, root: nn.Module, terms: Terms | None = None, progress: Progress | None = None) -> None:
@@ -60,6 +61,7 @@ class Recorder:
         self.terms = terms or Terms()
         self.progress = progress
         self.ended = False
+        self.pending: Carrying | None = None
         self.records: list[Record] = []
         self.keeper = Keeper(self.terms)
         self.problem: CaptureError | None = None
@@ -76,7 +78,6 @@ class Recorder:
         self.outcome: Outcome | None = None  # what generate() returned, once runs are joined
         self.loops: list[object] = []  # the models whose decoding loops (of generate()) are running
         self._calls: Counter[int] = Counter()
-        self._pending: Carrying | None = None  # of the last attention, whose output has yet to meet a linear map
 
     def caller(self, module: nn.Module | None = None) -> Caller | None:
         """Who is calling attention: the module that says so itself, or the innermost one running."""
@@ -101,12 +102,13 @@ class Recorder:
 
     def multiplies(self, taken: torch.Tensor, weight: torch.Tensor) -> None:
         """A linear map (D', D) runs on a tensor (..., D')."""
-        if self._pending is None or self.ended or self.problem is not None:
-            return
         try:
-            self._pending.offer_map(taken, weight)
+            if self.pending is not None:
+                self.pending.offer_map(taken, weight)
         except LimitError as error:
             self.overrun(error)
+        except Exception:  # noqa: BLE001 - whatever kind of tensor it is, the run goes on, and no map is known
+            self.pending = None
 
     def path(self, module: nn.Module) -> str:
         """Where a module sits in the tree."""
@@ -143,10 +145,10 @@ class Recorder:
         record = Record(offer.attention, path, module, number, offer.implementation, offer.extra_keys, ranks)
         if self.terms.narrows:
             record = self._narrowed(offer, record)
-        self._pending = None
+        self.pending = None
         if self.terms.values and not record.is_left_out:
-            self._pending = offer.carrying(self.keeper)
-            record = replace(record, carrying=self._pending)
+            self.pending = offer.carrying(self.keeper)
+            record = replace(record, carrying=self.pending)
         if record.is_left_out:
             place.top.left_out.add(place.key)
         else:
@@ -243,7 +245,7 @@ class Recorder:
 
     def finish(self) -> None:
         """Record nothing more, let go of what was only needed while recording, note what could not be followed."""
-        self.ended = True
+        self.ended, self.pending = True, None
         try:
             for top in self.tops.values():
                 self._finish(top)
@@ -260,7 +262,7 @@ class Recorder:
         self.records.clear()
         self.tops.clear()
         self.softmaxes.clear()
-        self._pending = None
+        self.pending = None
 
     def _settle(self) -> None:
         """Make layers of what was recorded."""

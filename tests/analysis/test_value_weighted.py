@@ -126,3 +126,18 @@ def test_a_copy_is_measured_whatever_becomes_of_the_model():
         for parameter in model.parameters():
             parameter.zero_()
     np.testing.assert_array_equal(cap.measure("value-weighted", 0), before)
+
+
+def test_nested_captures_that_keep_the_same_share_it():
+    model = tiny.gpt2()
+    with torch.no_grad(), aw.capture(model, values=True) as outer, aw.capture(model, values=True) as inner:
+        model(IDS)
+    np.testing.assert_array_equal(outer.measure("value-weighted"), inner.measure("value-weighted"))
+
+
+def test_values_are_kept_in_the_type_that_was_asked_for():
+    model = aw.AttentionModel(tiny.llama())
+    small = model.capture(IDS, values=True, dtype="bfloat16")
+    assert small.stacks["self"].carried[0].values.dtype == torch.bfloat16
+    whole = model.capture(IDS, values=True).measure("value-weighted", 0)
+    np.testing.assert_allclose(small.measure("value-weighted", 0), whole, atol=0.03 * whole.max())
