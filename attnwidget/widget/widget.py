@@ -149,6 +149,7 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
         first_stack = next(iter(capture.stacks))
         super().__init__(**{"stack": first_stack, **traits})
         self._own_layout = None if "layout" in traits else self.layout
+        _close_abandoned()
         _OPEN.add(self)
         self._in_words = self.words
         with self.hold_sync():
@@ -309,6 +310,13 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
                     self.set_trait(side, moved)
                 self.set_trait("window", None)
             self._show(haste=_HASTE)
+
+
+def _close_abandoned() -> None:
+    """Close views whose host has closed their channel: marimo does when their cell runs again, and tells nobody."""
+    for view in list(_OPEN):
+        if getattr(view.comm, "_closed", False):
+            view.close()
 
 
 def close_all() -> int:

@@ -12,6 +12,7 @@ pytestmark = pytest.mark.browser
 CELLS = [
     """
 from captures import make_capture
+from attnwidget.widget.widget import _OPEN as open_views
 """,
     """
 reactive = mo.ui.anywidget(make_capture(layers=2, heads=3, queries=8).show())
@@ -45,3 +46,15 @@ def test_a_lock_runs_the_cells_that_use_the_view_and_a_hover_does_not(document):
     used.filter(has_text="4").wait_for()
     assert document.evaluate("runs_before") > before
     assert document.evaluate("reactive.query") == 4
+
+
+def test_a_cell_that_runs_again_leaves_one_view_and_frees_the_old_one(document):
+    document.ready()
+    first = document.evaluate("reactive.widget.model_id")
+    document.run_cell(1)
+    for _ in range(50):
+        if document.evaluate("reactive.widget.model_id") != first:
+            break
+    document.ready()
+    (left,) = document.evaluate("[view.model_id for view in open_views]")
+    assert left != first

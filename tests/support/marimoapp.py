@@ -89,6 +89,11 @@ class MarimoNotebook(Console):
         """How many cells the notebook has."""
         return self.page.locator("[data-testid='cell-editor']").count()
 
+    def run_cell(self, index: int) -> None:
+        """Run a cell again, from its code; those that use what it gives follow."""
+        self.page.locator("[data-testid='cell-editor'] .cm-content").nth(index).click()
+        self.page.keyboard.press("Control+Enter")
+
     def darken(self) -> str:
         """Have the system be dark, which the notebook follows; returns the theme it then has."""
         self.page.emulate_media(color_scheme="dark")

@@ -88,3 +88,12 @@ def test_a_host_without_cell_ids_closes_nothing(shell):
     view = shell.run(None, displayed)
     shell.run(None, displayed)
     assert not closed(view)
+
+
+def test_a_view_whose_host_has_closed_its_channel_is_closed_once_there_is_another():
+    first = AttentionWidget(make_capture())
+    first.comm.close()
+    second = AttentionWidget(make_capture())
+    assert closed(first)
+    assert not closed(second)
+    second.close()
