@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 _NO_VALUES = (
     "it was called in a way that does not tell its values from other numbers, or dropout took part in its output"
 )
+_SEVERAL = (
+    "it was put together from several calls, each with values of its own: of a text that was generated, capture one "
+    "forward pass over the whole of it"
+)
 _NO_MAP = "no linear map takes what its heads put out as it is: something lies between, or another kernel took it"
 
 
@@ -170,7 +174,7 @@ class Carrying:
         elif isinstance(attention, FramedAttention):
             why = "it attends within windows, and its values are those of windows"
         elif shown != self.shape or n_keys != attention.n_keys:
-            why = "it was called several times, as when text is generated: capture one forward pass over the whole text"
+            why = _SEVERAL
         if why:
             return Carried(no_values=why, no_projection=why, no_gradient=why)
         projection = self.maps[0] if len(self.maps) == 1 else None

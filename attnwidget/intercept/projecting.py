@@ -28,10 +28,11 @@ class Mouth:
         self._places = sorted({0, rows // 2, rows - 1})[:_PLACES]
         picked = output[self._examples][:, :, self._places]  # (b, H, r, dv)
         self._numbers = picked.transpose(1, 2).reshape(-1, self.width).float().clone()
+        self._says_nothing = not bool(self._numbers.any())  # zeros are like any other zeros
 
     def is_met_by(self, tensor: torch.Tensor) -> bool:
         """Whether a tensor (..., H * dv) holds exactly these numbers, examples before tokens or after them."""
-        if tensor.ndim < len("td") or tensor.shape[-1] != self.width:
+        if self._says_nothing or tensor.ndim < len("td") or tensor.shape[-1] != self.width:
             return False
         if tensor.numel() != self._batch * self._rows * self.width or tensor.device != self._numbers.device:
             return False
