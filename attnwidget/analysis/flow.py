@@ -36,7 +36,8 @@ def flow(choice: Choice) -> Floats:
     Raises:
         CaptureError: only some layers or heads were kept.
         ImportError: SciPy is not installed.
-        ValueError: queries and keys are not the same tokens, or it would take longer than two minutes.
+        ValueError: queries and keys are not the same tokens, or weights are not numbers, or it would take longer than
+            two minutes.
     """
     try:
         from scipy.sparse.csgraph import maximum_flow
@@ -70,6 +71,12 @@ def _graph(mixing: Mixing, n_layers: int) -> Any:  # noqa: ANN401 - SciPy's own 
     capacities: list[NDArray[np.int32]] = []
     for layer in range(n_layers):
         for rows, block in mixing.blocks(layer):
+            if not np.isfinite(block).all():
+                raise ValueError(
+                    f'measure "flow" has no answer here: layer {layer} holds weights that are not numbers (NaN), of '
+                    "which no capacity can be made; ask for layers below it, or run the model in a type that does not "
+                    "overflow"
+                )
             whole = np.rint(block / RESOLUTION).astype(np.int32)
             i, j = np.nonzero(whole)
             sources.append((layer + 1) * mixing.n_tokens + rows.start + i)

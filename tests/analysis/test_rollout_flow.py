@@ -148,3 +148,13 @@ def test_flow_says_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", without_scipy)
     with pytest.raises(ImportError, match=r'needs SciPy, which is not installed: `pip install "attnwidget\[flow\]"`'):
         make_capture().measure("flow", 0)
+
+
+def test_weights_that_are_no_numbers_are_not_made_up():
+    q = torch.full((1, 1, 3, 4), torch.nan)
+    sound = aw.FactoredAttention(torch.zeros(1, 1, 3, 4), torch.zeros(1, 1, 3, 4))
+    cap = aw.AttentionCapture([AttentionStack("self", [sound, aw.FactoredAttention(q, q)])])
+    assert np.isnan(cap.measure("rollout", 1)).all()
+    assert cap.measure("flow", 0).max() <= 1
+    with pytest.raises(ValueError, match=r"layer 1 holds weights that are not numbers \(NaN\), of which no capacity"):
+        cap.measure("flow", 1)
