@@ -120,26 +120,23 @@ class Subject:
         return aw.AttentionModel(self.model).capture(self.ids, progress=False, **question.needs)
 
 
-def times(subject: Subject, runs: int) -> dict[str, float | None]:
-    """Each question over one plain forward, the median of what they took in turn; None where it is refused."""
-    found: dict[str, float | None] = {}
-    for name, question in QUESTIONS.items():
-        cap = subject.capture(question)
-        ratios: list[float] = []
-        for turn in range(runs + 1):
-            start = time.perf_counter()
-            subject.plain()
-            plain = time.perf_counter() - start
-            start = time.perf_counter()
-            try:
-                left = question.ask(cap) if question.ask else subject.capture(question)
-            except ValueError:  # a flow that would take too long
-                break
-            if turn:  # the first turn warms up
-                ratios.append((time.perf_counter() - start) / plain)
-            del left
-        found[name] = statistics.median(ratios) if ratios else None
-    return found
+def ratio(subject: Subject, question: Question, runs: int) -> float | None:
+    """A question over one plain forward, the median of what they took in turn; None where it is refused."""
+    cap = None if question.ask is None else subject.capture(question)
+    ratios: list[float] = []
+    for turn in range(runs + 1):
+        start = time.perf_counter()
+        subject.plain()
+        plain = time.perf_counter() - start
+        start = time.perf_counter()
+        try:
+            left = subject.capture(question) if question.ask is None or cap is None else question.ask(cap)
+        except ValueError:  # a flow that would take too long
+            return None
+        if turn:  # the first turn warms up
+            ratios.append((time.perf_counter() - start) / plain)
+        del left  # letting go of what was made is no part of it
+    return statistics.median(ratios)
 
 
 def memory(shape: str, length: int, name: str) -> dict[str, float]:
@@ -166,27 +163,22 @@ def memory(shape: str, length: int, name: str) -> dict[str, float]:
     return {"peak": top / 1e6, "held": held.nbytes / 1e6, "answer": 0 if question.ask is None else left.nbytes / 1e6}
 
 
-def row(shape: str, length: int, runs: int, *, with_memory: bool) -> dict[str, Any]:
-    """What was measured of one model and length."""
-    ratios = times(Subject(shape, length), runs)
-    usage = {}
-    for name in ratios if with_memory else ():
-        if ratios[name] is None:
-            continue
+def row(subject: Subject, shape: str, name: str, runs: int, *, with_memory: bool) -> dict[str, Any]:
+    """What was measured of one question."""
+    length, usage = subject.ids.shape[1], None
+    found = ratio(subject, QUESTIONS[name], runs)
+    if with_memory and found is not None:
         command = [sys.executable, __file__, "--memory", name, "--shapes", shape, "--lengths", str(length)]
-        usage[name] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return {"shape": shape, "length": length, "ratios": ratios, "megabytes": usage}
+        usage = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return {"shape": shape, "length": length, "question": name, "ratio": found, "megabytes": usage}
 
 
 def show(measured: dict[str, Any]) -> str:
-    """A block of lines."""
-    lines = []
-    for name, ratio in measured["ratios"].items():
-        usage = measured["megabytes"].get(name)
-        sizes = "" if usage is None else f"{usage['peak']:9.1f} {usage['answer']:9.1f} {usage['held']:9.1f}"
-        cost = "  refused" if ratio is None else f"{ratio:9.3f}"
-        lines.append(f"{measured['shape']:6} {measured['length']:6}  {name:24} {cost} {sizes}".rstrip())
-    return "\n".join(lines)
+    """A row as a line."""
+    usage = measured["megabytes"]
+    sizes = "" if usage is None else f"{usage['peak']:9.1f} {usage['answer']:9.1f} {usage['held']:9.1f}"
+    cost = "  refused" if measured["ratio"] is None else f"{measured['ratio']:9.3f}"
+    return f"{measured['shape']:6} {measured['length']:6}  {measured['question']:24} {cost} {sizes}".rstrip()
 
 
 def main() -> None:
@@ -205,8 +197,10 @@ def main() -> None:
     rows = []
     for shape in options.shapes:
         for length in options.lengths:
-            rows.append(row(shape, length, options.runs, with_memory=not options.times_only))
-            print(show(rows[-1]), flush=True)
+            subject = Subject(shape, length)
+            for name in QUESTIONS:
+                rows.append(row(subject, shape, name, options.runs, with_memory=not options.times_only))
+                print(show(rows[-1]), flush=True)
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps({"torch": torch.__version__, "transformers": tf.__version__, "rows": rows}, indent=1))
 
