@@ -24,6 +24,7 @@ from attnwidget.intercept.session import fill, watching
 from attnwidget.intercept.store import check_where
 from attnwidget.intercept.terms import Terms
 from attnwidget.intercept.written import as_written
+from attnwidget.interventions import Interventions
 from attnwidget.live import show
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from attnwidget.attention import AttentionCapture
     from attnwidget.attention.tokens import TokenNames
+    from attnwidget.inputs import Prepared
     from attnwidget.intercept.differentiating import Target
     from attnwidget.intercept.picks import Given
     from attnwidget.intercept.store import Where
@@ -46,7 +48,7 @@ _TOWER = re.compile(r"(^|[._])(vision|visual|image|video|audio|speech)")  # posi
 _POSITIONS = ("position_embeddings", "position_embedding", "embed_positions", "wpe")
 
 
-class AttentionModel:
+class AttentionModel(Interventions):
     """A model, with its tokenizer where it has one. The model stays as it is: mode, device, attention implementation.
 
     Args:
@@ -185,19 +187,7 @@ class AttentionModel:
         """
         if target is not None:
             check_target(target)
-        device = input_device(self.model)
-        prepared = prepare(inputs, self.tokenizer, device=device, parameters=self._parameters())
-        kwargs = {**prepared.kwargs, **forward_kwargs}
-        kwargs = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in kwargs.items()}
-        kwargs = self._accepted(kwargs)
-        self._check_ids(kwargs)
-        naming = prepared.naming
-        if tokens is not None:
-            naming = Naming(as_names(tokens, naming.queries))
-        if getattr(getattr(self.model, "config", None), "is_encoder_decoder", False):
-            naming = Naming(decoder_axis(kwargs, self.tokenizer), naming.queries, _roles(naming.queries))
-        if key_tokens is not None:
-            naming = Naming(naming.queries, as_names(key_tokens, naming.keys), naming.roles)
+        prepared = self._arguments(inputs, forward_kwargs, tokens, key_tokens)
         terms = Terms.of(
             store=self.store if store is None else store,
             dropout=dropout,
@@ -209,16 +199,16 @@ class AttentionModel:
             values=values,
             gradients=target is not None,
         )
-        refuse_too_much(self.model, kwargs, terms)
+        refuse_too_much(self.model, prepared.kwargs, terms)
         derives = target is not None
         # Inference mode, which a person may be in, would leave no graph.
         outside = torch.inference_mode(False) if derives else nullcontext()
         with outside, torch.set_grad_enabled(derives), watching(self.model, terms, model=self.name) as run:
             result, recorder = run
-            output = self.model(*prepared.args, *args, **kwargs)
+            output = self.model(*prepared.args, *args, **prepared.kwargs)
             if target is not None:
                 differentiate(recorder, target, output)
-        fill(result, recorder, naming)
+        fill(result, recorder, prepared.naming)
         return result
 
     def generate(
@@ -308,6 +298,29 @@ class AttentionModel:
         return (
             f"AttentionModel({self.name!r}, {kind} on {placement_text(self.model)}{attention}, tokenizer {tokenizer})"
         )
+
+    def _arguments(
+        self,
+        inputs: Any,  # noqa: ANN401 - see `capture`
+        forward_kwargs: Mapping[str, Any],
+        tokens: TokenNames | Sequence[TokenNames] | None = None,
+        key_tokens: TokenNames | Sequence[TokenNames] | None = None,
+    ) -> Prepared:
+        """What to call the model with, on its device, and what its tokens are called."""
+        device = input_device(self.model)
+        prepared = prepare(inputs, self.tokenizer, device=device, parameters=self._parameters())
+        kwargs = {**prepared.kwargs, **forward_kwargs}
+        kwargs = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in kwargs.items()}
+        kwargs = self._accepted(kwargs)
+        self._check_ids(kwargs)
+        naming = prepared.naming
+        if tokens is not None:
+            naming = Naming(as_names(tokens, naming.queries))
+        if getattr(getattr(self.model, "config", None), "is_encoder_decoder", False):
+            naming = Naming(decoder_axis(kwargs, self.tokenizer), naming.queries, _roles(naming.queries))
+        if key_tokens is not None:
+            naming = Naming(naming.queries, as_names(key_tokens, naming.keys), naming.roles)
+        return replace(prepared, kwargs=kwargs, naming=naming)
 
     def _parameters(self) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(self.model.forward).parameters

@@ -133,6 +133,12 @@ def test_capturing(hub):
     run("docs/capturing.md", hub, given, leave=["on every rank"])
 
 
+def test_interventions(hub):
+    known = run("docs/interventions.md", hub, {})
+    assert known["found"].values.shape == (4, 6)
+    assert abs(known["parts"].total - known["parts"].logit) < 1e-4
+
+
 def test_coming_from(hub, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("IPython.display.display", lambda view: view.close())

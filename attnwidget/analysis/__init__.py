@@ -1,6 +1,8 @@
 """Numbers drawn from attention: what heads do."""
 
+from attnwidget.analysis.contributions import Candidate, Candidates, LogitAttribution
 from attnwidget.analysis.definitions import MEASURES, Measure
+from attnwidget.analysis.effects import Ablation, Effect
 from attnwidget.analysis.finding import Finding, find_patterns
 from attnwidget.analysis.measuring import measure_pairs
 from attnwidget.analysis.pairmeasures import PAIR_MEASURES, PairMeasure
@@ -10,8 +12,13 @@ from attnwidget.analysis.sinks import Sink, Sinks, find_sinks, sinks_of_head
 __all__ = [
     "MEASURES",
     "PAIR_MEASURES",
+    "Ablation",
+    "Candidate",
+    "Candidates",
+    "Effect",
     "Finding",
     "HeadPattern",
+    "LogitAttribution",
     "Measure",
     "PairMeasure",
     "Patterns",

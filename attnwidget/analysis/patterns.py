@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnwidget.analysis.definitions import BY_NAME, MEASURES, SHAPES
-from attnwidget.analysis.table import as_html, as_text
+from attnwidget.analysis.table import as_html, as_text, need_pandas
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -173,13 +173,7 @@ class Patterns:
         Raises:
             ImportError: pandas is not installed.
         """
-        try:
-            import pandas as pd  # type: ignore[import-untyped, unused-ignore]
-        except ImportError as error:
-            raise ImportError(
-                "to_pandas() needs pandas, which is not installed: `pip install pandas`, or use "
-                "`patterns.columns`, a dict of NumPy arrays"
-            ) from error
+        pd: Any = need_pandas("`patterns.columns`, a dict of NumPy arrays")
         return pd.DataFrame(
             [
                 {"layer": row.layer, "head": row.head, "shape": row.shape, "sink_key": row.sink, **row.measures}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from types import ModuleType
 
     from attnwidget.analysis.patterns import HeadPattern
 
@@ -42,6 +43,25 @@ def as_html(title: str, rows: Sequence[HeadPattern], titles: Mapping[str, str]) 
         f"<table><caption>{escape(title)}</caption><thead><tr><th>layer</th><th>head</th><th>shape</th>{heads}</tr>"
         f"</thead><tbody>{body}</tbody></table>{rest}"
     )
+
+
+def need_pandas(instead: str) -> ModuleType:
+    """pandas, for a `to_pandas`.
+
+    Args:
+        instead: what has the same numbers without it.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        import pandas as pd  # type: ignore[import-untyped, unused-ignore]
+    except ImportError as error:
+        raise ImportError(
+            f"to_pandas() needs pandas, which is not installed: `pip install pandas`, or use {instead}"
+        ) from error
+    module: ModuleType = pd
+    return module
 
 
 def _rest(rows: Sequence[HeadPattern]) -> list[str]:

@@ -194,10 +194,15 @@ class FactoredAttention:
         result: Floats = weights.cpu().numpy()
         return result
 
-    def rows(self, example: int, heads: Index, queries: Index) -> Floats:
-        """Weights of whole rows, (h, q, Tk), for a look in passing: no denominators are asked for or kept."""
+    def rows(self, example: int, heads: Index, queries: Index, *, without: NDArray[np.intp] | None = None) -> Floats:
+        """Weights of whole rows, (h, q, Tk), for a look in passing: no denominators are asked for or kept.
+
+        Keys in `without` are forbidden too: rows are what they are when those scores are -infinity.
+        """
         with plain_maths(self.q.device):
             logits, forbidden = self._logits(example, heads, queries, slice(0, self.n_keys))
+            if without is not None:
+                logits[:, :, torch_index(without, logits.device)] = -torch.inf
             lse = torch.logsumexp(logits, dim=-1)  # (h, q)
             empty = torch.isneginf(lse)[:, :, None]
             if self.sinks is not None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnwidget.intercept.aside import set_aside
 from attnwidget.intercept.calls import tell
+from attnwidget.intercept.changing import CHANGES
 from attnwidget.intercept.recorder import ACTIVE
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class _Stance:
     @property
     def stance(self) -> str:
         """Torch reads this before a call of compiled code, several times if need be."""
-        if ACTIVE.get() and not _AS_IT_IS.get():
+        if (ACTIVE.get() or CHANGES.get()) and not _AS_IT_IS.get():
             frame = _wrapper(sys._getframe(1))  # noqa: SLF001 - the documented way to the running frames
             asked = frame is not None and self.original.stance != _EAGER
             if frame is not None and asked and not _watch_flex(frame):

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from attnwidget.intercept.calls import record_call
+from attnwidget.intercept.changing import CHANGES, AttentionCall
 from attnwidget.intercept.factors import from_interface
 from attnwidget.intercept.passes import generating
 from attnwidget.intercept.recorder import ACTIVE
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
     import torch
     from torch import nn
+
+    from attnwidget.intercept.changing import Changer
 
     AttentionFunction = Callable[..., Any]
     Undo = Callable[[], None]
@@ -67,7 +70,7 @@ def _looking_up(lookup: Callable[..., AttentionFunction]) -> Callable[..., Atten
     @functools.wraps(lookup)
     def look_up(*args: Any, **kwargs: Any) -> AttentionFunction:  # noqa: ANN401
         found = lookup(*args, **kwargs)
-        return watched(found) if ACTIVE.get() and callable(found) else found
+        return watched(found) if (ACTIVE.get() or CHANGES.get()) and callable(found) else found
 
     return look_up
 
@@ -87,7 +90,8 @@ def watched(original: AttentionFunction) -> AttentionFunction:
         *args: Any,  # noqa: ANN401 - every model has options of its own
         **kwargs: Any,  # noqa: ANN401
     ) -> Any:  # noqa: ANN401
-        if not ACTIVE.get():
+        changer = CHANGES.get()
+        if not ACTIVE.get() and changer is None:
             return original(module, query, key, value, attention_mask, *args, **kwargs)
         call = InterfaceCall(module, query, key, value, attention_mask, kwargs, _name(original))
         token = CURRENT.set(call)
@@ -103,10 +107,18 @@ def watched(original: AttentionFunction) -> AttentionFunction:
             notes=notes,
             outputs=(result[0], *(hand.output for hand in call.by_hand)),
         )
-        return result
+        return result if changer is None else _changed(changer, call, result)
 
     attention._attnwidget_original = original  # type: ignore[attr-defined]  # noqa: SLF001 - our own mark
     return attention
+
+
+def _changed(changer: Changer, call: InterfaceCall, result: Any) -> Any:  # noqa: ANN401
+    """What a function returned, its output (B, Tq, H, dv) as somebody wants it to be."""
+    output = changer.change(
+        AttentionCall(call.value, result[0].transpose(1, 2), (call.query, call.key)), module=call.module
+    )
+    return (output.transpose(1, 2), *result[1:])
 
 
 def _name(function: AttentionFunction) -> str:

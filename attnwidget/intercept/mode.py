@@ -14,6 +14,7 @@ from attnwidget.intercept import multihead, sdpa
 from attnwidget.intercept.byhand import route as byhand
 from attnwidget.intercept.byhand import trails
 from attnwidget.intercept.calls import refuse_call
+from attnwidget.intercept.changing import CHANGES
 from attnwidget.intercept.frames import owner_of
 from attnwidget.intercept.projecting import linear_map
 from attnwidget.intercept.recorder import ACTIVE
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-_BUSY: ContextVar[bool] = ContextVar("attnwidget_busy", default=False)
+BUSY: ContextVar[bool] = ContextVar("attnwidget_busy", default=False)
 """A call is being handled: the mode of an outer capture, which sees what is called inside, has nothing to add."""
 
 _FUSED = {torch._native_multi_head_attention, torch._transformer_encoder_layer_fwd}  # noqa: SLF001
@@ -103,15 +104,15 @@ class WatchCalls(TorchFunctionMode):
             else:
                 return func(*args, **kwargs) if kwargs else func(*args)
         options = kwargs or {}
-        if _BUSY.get() or not ACTIVE.get():
+        if BUSY.get() or not (ACTIVE.get() or CHANGES.get()):
             return func(*args, **options)
-        token = _BUSY.set(True)
+        token = BUSY.set(True)
         try:
             if casts:
                 return casting.watched(lambda: handler(func, types, args, options), func, args, options)
             return handler(func, types, args, options)
         finally:
-            _BUSY.reset(token)
+            BUSY.reset(token)
 
 
 def _stack() -> list[TorchFunctionMode]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _PER_HEAD_NDIM = 3
 
 
-class _Inside:
+class Inside:
     """What ran inside one call; also stands in for the names that call looks up, and does what they do."""
 
     def __init__(self) -> None:
@@ -85,9 +85,9 @@ def watched(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
     Returns:
         What it returns.
     """
-    inside = _Inside()
-    result = _looking_up(func, inside)(*args, **kwargs)
-    arguments = _signature(func).bind(*args, **kwargs).arguments
+    inside = Inside()
+    result = looking_up(func, inside)(*args, **kwargs)
+    arguments = signature_of(func).bind(*args, **kwargs).arguments
     extra = [
         name
         for name, made in (("[bias]", arguments["bias_k"] is not None), ("[zero]", arguments["add_zero_attn"]))
@@ -107,7 +107,7 @@ def watched(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
     return result
 
 
-def _looking_up(func: Callable[..., Any], inside: _Inside) -> Callable[..., Any]:
+def looking_up(func: Callable[..., Any], inside: Inside) -> Callable[..., Any]:
     """The same code, with four of the names it looks up bound to watchers: nothing that others see is patched."""
     names = getattr(func, "__globals__", {})
     if not isinstance(func, FunctionType) or names.get("scaled_dot_product_attention") not in SDPA:
@@ -131,11 +131,12 @@ def _looking_up(func: Callable[..., Any], inside: _Inside) -> Callable[..., Any]
 
 
 @cache
-def _signature(func: Callable[..., Any]) -> inspect.Signature:
+def signature_of(func: Callable[..., Any]) -> inspect.Signature:
+    """The arguments of `F.multi_head_attention_forward`."""
     return inspect.signature(func)
 
 
-def _factors(inside: _Inside, arguments: Mapping[str, Any], n_extra: int, keeper: Keeper) -> Attention:
+def _factors(inside: Inside, arguments: Mapping[str, Any], n_extra: int, keeper: Keeper) -> Attention:
     check_readable(arguments["query"])
     heads: int = arguments["num_heads"]
     kernel = inside.kernel

@@ -25,7 +25,7 @@ _BATCHED_NDIM = 4
 
 def note_product(
     func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: torch.Tensor
-) -> None:
+) -> HandCall | None:
     """Write down what a product made: scores of two tensors, or an attention where it uses weights.
 
     Args:
@@ -33,26 +33,29 @@ def note_product(
         args: its arguments.
         kwargs: likewise.
         result: what it returned.
+
+    Returns:
+        The attention, where it is one of its own.
     """
     read = read_product(func, args, kwargs)
     if read is None or in_backward():
-        return
+        return None
     known = trails()
     for left in (True, False) if known else ():
         trail = known.get(read.left if left else read.right)
         learned = _is_learned(read.right if left else read.left, known)
         if isinstance(trail, Weights) and not (learned or trail.is_log) and _sums_keys(trail, read, left=left):
-            _use(trail, read, result, left=left)
-            return
+            return _use(trail, read, result, left=left)
         if isinstance(trail, (Scores, Weights)) and learned:
             found = _mixed(trail, read, left=left)
             if found is not None:
                 known.put(result, found)
-            return
+            return None
     if not (_is_learned(read.left, known) or _is_learned(read.right, known)):
         scores = _scores(read, result, known)
         if scores is not None:
             known.put(result, scores)
+    return None
 
 
 def _is_learned(tensor: torch.Tensor, known: Trails) -> bool:
@@ -75,28 +78,29 @@ def _sums_keys(trail: Weights, read: Product, *, left: bool) -> bool:
     return bool(summed) and tuple(found) == leaves(trail.keys)
 
 
-def _use(trail: Weights, read: Product, output: torch.Tensor, *, left: bool) -> None:
+def _use(trail: Weights, read: Product, output: torch.Tensor, *, left: bool) -> HandCall | None:
     """Weights meet values: an attention, the first time they do."""
     if trail.call.is_known:
-        return
+        return None
     inside = CURRENT.get()
     if trail.scores is None:
         if inside is None and not trail.call.weighs:
             trail.call.weighs = True
             watch_softmax(trail.call)
-        return
+        return None
     trail.call.is_known = True
     call = HandCall(trail, read, output, weights_left=left)
     if inside is not None:
         inside.by_hand.append(call)
-    else:
-        notes: list[str] = []
-        record_call(
-            lambda keeper: from_hand(call, keeper, notes),
-            implementation=IMPLEMENTATION,
-            notes=notes,
-            outputs=(output,),
-        )
+        return None
+    notes: list[str] = []
+    record_call(
+        lambda keeper: from_hand(call, keeper, notes),
+        implementation=IMPLEMENTATION,
+        notes=notes,
+        outputs=(output,),
+    )
+    return call
 
 
 def _mixed(trail: Scores | Weights, read: Product, *, left: bool) -> Scores | Weights | None:

@@ -152,13 +152,13 @@ def watching(
     module: nn.Module, terms: Terms | None = None, *, model: str | None = None
 ) -> Iterator[tuple[AttentionCapture, Recorder]]:
     """Record a block; who opens it fills the capture from the recorder afterwards."""
-    _check(module)
+    check_watchable(module)
     terms = terms or Terms()
     name = model or type(as_written(module)).__name__
     recorder = Recorder(module, terms, Progress.of(name, wanted=terms.progress))
     try:
         # An interrupt may come anywhere: what was begun is always ended.
-        with _replacing(), _recording(recorder), WatchCalls(follows=may_cut(module)):
+        with replacing(), _recording(recorder), WatchCalls(follows=may_cut(module)):
             yield AttentionCapture(model=name), recorder
     except BaseException as error:
         recorder.release()
@@ -172,7 +172,8 @@ def watching(
 
 
 @contextmanager
-def _replacing() -> Iterator[None]:
+def replacing() -> Iterator[None]:
+    """Within the block, what has to be seen by Python is."""
     replaced.watch()
     try:
         yield
@@ -200,7 +201,13 @@ def _still_open() -> tuple[Recorder, ...]:
     return tuple(recorder for recorder in ACTIVE.get() if not recorder.ended)
 
 
-def _check(module: object) -> None:
+def check_watchable(module: object) -> None:
+    """Raise if Python cannot see into a module.
+
+    Raises:
+        TypeError: it is none.
+        CaptureError: it is compiled, or a TorchScript module.
+    """
     if not isinstance(module, nn.Module):
         raise TypeError(f"module is {type(module).__name__}; expected a torch.nn.Module")
     for path, part in module.named_modules():

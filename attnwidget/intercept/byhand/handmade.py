@@ -180,7 +180,16 @@ def _heads_of(leading: list[str], axes: Mapping[str, Axis], call: HandCall) -> A
 
 
 def _probe(call: HandCall, frame: Sequence[Axis], keeper: Keeper) -> Probe | None:
-    """What to check the weights by: values and output, in the same frame."""
+    """What to check the weights by."""
+    met = met_values(call, frame)
+    return None if met is None else keeper.probe(*met)
+
+
+def met_values(call: HandCall, frame: Sequence[Axis]) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """Values (B, Hkv, Tk, dv) and output (B, H, Tq, dv) of a product, in the frame of its weights.
+
+    None where that is more than their product, or its axes could not be told.
+    """
     product = call.product
     known = dict(zip(call.labels, call.trail.axes, strict=True))
     other_labels, other = (
@@ -197,4 +206,4 @@ def _probe(call: HandCall, frame: Sequence[Axis], keeper: Keeper) -> Probe | Non
         return None
     if value.shape[1] > 1 and output.shape[1] % value.shape[1]:
         return None
-    return keeper.probe(value, output)
+    return value, output

@@ -14,11 +14,13 @@ from torch.nn import functional
 
 from attnwidget.intercept.byhand import following, scoring
 from attnwidget.intercept.byhand.axes import fresh
+from attnwidget.intercept.byhand.changed import change_by_hand
 from attnwidget.intercept.byhand.products import BADDBMM, EINSUM, MATMUL
 from attnwidget.intercept.byhand.reshaping import SHAPING, SPLITTING, heads_first, merged, pieces
 from attnwidget.intercept.byhand.steps import Step
 from attnwidget.intercept.byhand.trails import Layout, Learned, Scores, Trail, Trails, Weights, trails
 from attnwidget.intercept.calls import in_backward
+from attnwidget.intercept.changing import CHANGES
 from attnwidget.intercept.multiplying import note_product
 
 if TYPE_CHECKING:
@@ -39,8 +41,11 @@ def product(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
     """Run a product: it may make scores, or use weights."""
     result = func(*args, **kwargs)
     if type(result) in _PLAIN:
+        call = None
         with suppress(Exception):  # see `follow`
-            note_product(func, args, kwargs, result)
+            call = note_product(func, args, kwargs, result)
+        if call is not None and (changer := CHANGES.get()) is not None:
+            change_by_hand(call, changer)
     return result
 
 

@@ -1,0 +1,160 @@
+"""`model.ablate`: the result of one head at a time is replaced."""
+
+from __future__ import annotations
+
+import operator
+import threading
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from attnwidget.analysis import Ablation
+from attnwidget.attention.selection import check_index
+from attnwidget.intercept.edits import Mean, Uniform, Watch, Zero
+from attnwidget.interventions.baseline import Baseline
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import torch
+
+    from attnwidget.attention import AttentionStack
+    from attnwidget.intercept.changing import Edit
+    from attnwidget.interventions.asking import Interventions
+    from attnwidget.outputs.measuring import Asked
+
+    Pair = tuple[int, int]
+
+Mode: TypeAlias = 'Literal["zero", "mean", "uniform"]'
+_MODES = ("zero", "mean", "uniform")
+_DELAY = 2.0
+"""Seconds after which a bar is shown."""
+
+
+def ablate(
+    model: Interventions,
+    inputs: Any,  # noqa: ANN401
+    heads: Iterable[Pair] | None,
+    *,
+    mode: Mode,
+    asked: Asked,
+    about: Mapping[str, Any],
+    stack: str | None,
+    reference: Any,  # noqa: ANN401
+    at_once: int | None,
+    progress: bool,
+    forward_kwargs: Mapping[str, Any],
+) -> Ablation:
+    """See `Interventions.ablate`."""
+    if mode not in _MODES:
+        raise ValueError(f"mode is {mode!r}; expected one of {', '.join(map(repr, _MODES))}")
+    if reference is not None and mode != "mean":
+        raise ValueError(f"reference is given with mode={mode!r}; expected it with mode='mean'")
+    _check_at_once(at_once)
+    baseline = Baseline.of(model, inputs, forward_kwargs)
+    shown = baseline.stack(stack)
+    metric = baseline.metric(asked, about)
+    before = metric.measure(baseline.output, 0)
+    pairs = pairs_of(heads, shown)
+    means = _means(baseline, shown, reference, forward_kwargs) if mode == "mean" else {}
+    count = baseline.most_copies(metric)
+    count = count if at_once is None else min(at_once, count if count == 1 else at_once)
+    values = np.full((shown.n_layers, shown.n_heads), np.nan)
+    with _bar(len(pairs), f"ablating {model.name}", wanted=progress) as bar:
+        for start in range(0, len(pairs), count):
+            some = pairs[start : start + count]
+            edits: dict[int, list[Edit]] = {}
+            for example, (layer, head) in enumerate(some):
+                edits.setdefault(layer, []).append(_edit(mode, shown, layer, head, means, example))
+            output = baseline.rerun(shown, edits, copies=len(some))
+            for example, pair in enumerate(some):
+                values[pair] = metric.measure(output, example) - before
+            bar.update(len(some))
+    return Ablation(shown.name, mode, metric.words, before, values)
+
+
+def pairs_of(heads: Iterable[Pair] | None, stack: AttentionStack) -> list[Pair]:
+    """The heads that are asked for, each once; all of them if None.
+
+    Raises:
+        TypeError: they are no pairs.
+        ValueError: there are none.
+        IndexError: a head does not exist.
+    """
+    if heads is None:
+        return list(np.ndindex(stack.n_layers, stack.n_heads))
+    where = f"stack {stack.name!r}"
+    found: dict[Pair, None] = {}
+    given = list(heads) if isinstance(heads, Iterable) else [heads]
+    for pair in given:
+        try:
+            layer, head = (operator.index(number) for number in pair)
+        except TypeError:
+            raise TypeError(f"heads hold {pair!r:.60}; expected pairs of numbers, [(layer, head), ...]") from None
+        except ValueError:
+            raise ValueError(f"heads hold {pair!r:.60}; expected pairs of numbers, [(layer, head), ...]") from None
+        found[check_index("layer", layer, stack.n_layers, where), check_index("head", head, stack.n_heads, where)] = (
+            None
+        )
+    if not found:
+        raise ValueError("heads is empty; expected [(layer, head), ...], or None for all of them")
+    return list(found)
+
+
+def _edit(
+    mode: Mode, stack: AttentionStack, layer: int, head: int, means: Mapping[int, torch.Tensor], example: int
+) -> Edit:
+    if mode == "zero":
+        return Zero((head,), example)
+    if mode == "mean":
+        return Mean((head,), means[layer], example)
+    return Uniform((head,), stack.layers[layer], example)
+
+
+def _means(
+    baseline: Baseline,
+    stack: AttentionStack,
+    reference: Any,  # noqa: ANN401
+    forward_kwargs: Mapping[str, Any],
+) -> dict[int, torch.Tensor]:
+    """The mean result (H, dv) of all heads, by layer, over the tokens of one run, or of several."""
+    runs: list[Baseline] = [baseline]
+    if reference is not None:
+        _refuse_capture(reference)
+        several = reference if isinstance(reference, list) and not _is_ids(reference) else [reference]
+        runs = [Baseline.of(baseline.model, one, forward_kwargs) for one in several]
+    watches: dict[int, list[Watch]] = {}
+    for run in runs:
+        own = run.stack(stack.name)
+        edits = {number: [Watch(slice(*own.query_spans[0]))] for number in range(own.n_layers)}
+        run.rerun(own, edits)
+        for number, (watch,) in edits.items():
+            watches.setdefault(number, []).append(watch)
+    return {number: Watch.mean_of(each) for number, each in watches.items()}
+
+
+def _is_ids(reference: list[Any]) -> bool:
+    return bool(reference) and all(isinstance(number, (int, np.integer)) for number in reference)
+
+
+def _refuse_capture(reference: object) -> None:
+    from attnwidget.attention import AttentionCapture
+
+    if isinstance(reference, AttentionCapture):
+        raise TypeError(
+            "reference is a capture, which keeps queries and keys and not what heads put out; expected the text it was "
+            "made from, or several in a list"
+        )
+
+
+def _check_at_once(at_once: int | None) -> None:
+    if at_once is not None and (isinstance(at_once, bool) or not isinstance(at_once, int) or at_once < 1):
+        raise ValueError(f"at_once is {at_once!r}; expected 1 head or more, or None")
+
+
+def _bar(total: int, name: str, *, wanted: bool) -> Any:  # noqa: ANN401 - tqdm ships no types
+    from tqdm.auto import tqdm
+
+    hidden = not wanted or threading.current_thread() is not threading.main_thread()
+    return tqdm(total=total, desc=name, unit="head", leave=False, delay=_DELAY, disable=hidden)
