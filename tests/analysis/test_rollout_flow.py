@@ -39,6 +39,7 @@ def networkx_flow(weights, layer, query, key):
     return nx.maximum_flow_value(graph, (layer + 1, query), (0, key), flow_func=flow)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_rollout_is_the_product_of_the_layers(data):
     layers, heads, tokens = (data.draw(st.integers(1, most)) for most in (4, 3, 9))

@@ -6,7 +6,7 @@ import pytest
 import tiny
 import torch
 from contributions import Layer
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import attnwidget as aw
@@ -76,6 +76,7 @@ def test_padding_is_cut_off_and_chosen_heads_keep_their_rows_of_the_map():
         some.measure("value-weighted-layer", 0)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_any_factors_any_part_any_block_size(data):
     batch, group, key_heads = (data.draw(st.integers(1, 2)) for _ in range(3))
