@@ -13,6 +13,7 @@ from lens import lens_layer
 from torch import nn
 
 import attnwidget as aw
+from attnwidget.analysis import PAIR_MEASURES
 from attnwidget.widget.viewtraits import SETTABLE
 
 ROOT = Path(__file__).parents[1]
@@ -103,6 +104,19 @@ def test_sharing(hub, tmp_path, monkeypatch):
 def test_gallery(hub):
     known = run("docs/gallery.md", hub, {})
     assert known["cap"].tokens[known["animal"]] == "animal"
+
+
+def test_measures(hub):
+    known = run("docs/measures.md", hub, {})
+    assert known["cap"].measure("gradient", layer=3).any()
+    text = (ROOT / "docs" / "measures.md").read_text(encoding="utf-8")
+    table, sources = text.partition("| name |")[2].partition("\n\n")[0], text.partition("## Sources")[2]
+    for name, measure in PAIR_MEASURES.items():
+        assert f'`"{name}"`' in table, f"docs/measures.md leaves out {name}"
+        for authors in re.findall(
+            r"([A-Z][a-z]+(?: and [A-Z][a-z]+| et al\.) \d{4})", measure.source + measure.caution
+        ):
+            assert authors in sources or "Vaswani" in authors, f"docs/measures.md has no source for {authors}"
 
 
 def test_capturing(hub):
