@@ -19,6 +19,8 @@ OTHER = "; expected the survey that was begun there: take another path, or remov
 _ALIKE = 0.02
 """How far apart, in parts of the largest number of a map, one text may be measured twice: half precision and other
 kernels do less, another checkpoint of a model does more."""
+_NOISE = 1e-6
+"""What float32 leaves of numbers that are nothing."""
 
 
 def check_asked(kept: Survey, asked: Survey, path: Path | None) -> None:
@@ -54,7 +56,7 @@ def check_same(kept: Survey, text: Text, digest: int, asked: Asked, path: Path |
     for name, maps in values.items():
         for measure, now in maps.items():
             then = kept.sample[name][measure]
-            far = np.abs(now - then) > _ALIKE * np.abs(np.nan_to_num(then)).max()
+            far = np.abs(now - then) > _ALIKE * np.abs(np.nan_to_num(then)).max() + _NOISE
             if far.any() or (np.isnan(now) != np.isnan(then)).any():
                 raise CaptureError(
                     f"{path} was begun with another model, or other functions: of {text}, {measure!r} in stack "

@@ -135,7 +135,7 @@ class _Run:
     """
 
     def __init__(self, asked: Asked, path: Path | None, save_every: float, *, skip: bool) -> None:
-        if isinstance(save_every, bool) or not save_every >= 0:
+        if isinstance(save_every, bool) or not isinstance(save_every, (int, float)) or not save_every >= 0:
             raise ValueError(f"save_every is {save_every!r}; expected seconds, 0 or more")
         self._asked, self._path, self._skip = asked, path, skip
         self.counted = Survey(

@@ -60,6 +60,8 @@ def several(texts: Iterable[Any], column: str | None) -> Iterator[Text]:
             f"texts is one {type(texts).__name__}, {shown}; expected several: a list, a generator, or one split of a "
             "data set with column= to say which column holds the text"
         )
+    if hasattr(texts, "columns"):  # going through a table of pandas or Polars gives its headings
+        raise TypeError(f"texts is a table, {type(texts).__name__}; expected one of its columns: texts['text']")
     return _each(texts, column)
 
 

@@ -10,6 +10,7 @@ import weakref
 from importlib.resources import files
 
 import numpy as np
+import pandas as pd
 import pytest
 import tiny
 import torch
@@ -185,6 +186,21 @@ def test_an_interrupt_keeps_what_was_counted(model, tmp_path):
         aw.survey(model, IDS, measures={"x": at_once})
 
 
+def test_an_interrupt_within_a_run_leaves_whole_texts_and_the_model_as_it_was(model):
+    runs = []
+
+    def third(*_):
+        runs.append(1)
+        if len(runs) == 3:
+            raise KeyboardInterrupt
+
+    hook = model.model.transformer.h[1].register_forward_hook(third)
+    with pytest.warns(aw.AttentionWarning, match="interrupted after 4 texts, .*: pass path= to go on another time"):
+        found = aw.survey(model, IDS, batch_size=2)
+    hook.remove()
+    same(found, aw.survey(model, IDS[:4], batch_size=2))
+
+
 def test_texts_that_fail(minilm, tmp_path):
     texts = [TEXTS[0], "word " * 600, TEXTS[1], "", TEXTS[2]]
     path = tmp_path / "heads"
@@ -291,6 +307,12 @@ def test_what_is_no_survey(model):
         (("one text",), {}, TypeError, "texts is one str, 'one text'; expected several: a list, a generator"),
         (({"train": []},), {}, TypeError, "texts is one dict, keys 'train'; expected several"),
         ((7,), {}, TypeError, "texts is one int, 7; expected several"),
+        (
+            (pd.DataFrame({"text": ["a"]}),),
+            {},
+            TypeError,
+            "texts is a table, DataFrame; expected one of its columns: t",
+        ),
         (([],), {}, ValueError, "texts is empty; expected at least one"),
         (
             ([{"body": "x"}],),
@@ -303,6 +325,7 @@ def test_what_is_no_survey(model):
         (([tiny.ids(2)],), {}, aw.CaptureError, "has 2 examples of 1 text; expected one of each: pass each example as"),
         ((IDS,), {"batch_size": 0}, ValueError, "batch_size is 0; expected an int of at least 1"),
         ((IDS,), {"on_error": "x"}, ValueError, "on_error is 'x'; expected 'raise' or 'skip'"),
+        ((IDS,), {"save_every": "1s"}, ValueError, "save_every is '1s'; expected seconds, 0 or more"),
         ((IDS,), {"save_every": -1}, ValueError, "save_every is -1; expected seconds, 0 or more"),
         ((IDS,), {"measures": {"first": len}}, ValueError, "measures has 'first', which is one of those that every"),
         ((IDS,), {"measures": ["x"]}, TypeError, "measures is ['x']; expected functions of a capture by name"),
