@@ -53,9 +53,10 @@ hosts: $(VENV)/.browser $(VENV)/.firefox $(VENV)/.ipywidgets7 $(BUNDLE)  ## run 
 pictures: $(VENV)/.browser $(BUNDLE)  ## take the pictures of README and gallery again
 	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" $(BIN)/python scripts/pictures.py
 
-bench: $(VENV)/.browser $(BUNDLE)  ## measure: capture against plain and eager, long contexts, and the view in a browser
+bench: $(VENV)/.browser $(BUNDLE)  ## measure: capture against plain and eager, long contexts, measures, and the view in a browser
 	$(BIN)/python benchmarks/capture.py
 	$(BIN)/python benchmarks/long_context.py
+	$(BIN)/python benchmarks/measures.py
 	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" $(BIN)/python benchmarks/view.py
 	CHROMIUM_PATH="$$(cat $(VENV)/.browser)" $(BIN)/python benchmarks/long_view.py
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from attnwidget.analysis.survey import survey
     from attnwidget.attention import (
         AttentionCapture,
         AttentionStack,
@@ -57,6 +58,7 @@ __all__ = [
     "gathered",
     "limits",
     "load",
+    "survey",
 ]
 
 # Loaded when first asked for: importing this package must load neither torch, transformers nor ipywidgets.
@@ -80,6 +82,7 @@ _ROOMS = {
     "gathered": "attnwidget.ranks",
     "limits": "attnwidget.attention.limits",
     "load": "attnwidget.saving",
+    "survey": "attnwidget.analysis.survey",
 }
 
 

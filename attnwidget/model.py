@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from attnwidget.inputs import prepare
 from attnwidget.inputs.placement import input_device, placement_text
 from attnwidget.inputs.prepare import as_names, decoder_axis
 from attnwidget.intercept.assemble import Axis, Naming
+from attnwidget.intercept.differentiating import check_target, differentiate
 from attnwidget.intercept.forecast import refuse_too_much
 from attnwidget.intercept.session import fill, watching
 from attnwidget.intercept.store import check_where
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from attnwidget.attention import AttentionCapture
     from attnwidget.attention.tokens import TokenNames
     from attnwidget.inputs import Prepared
+    from attnwidget.intercept.differentiating import Target
     from attnwidget.intercept.picks import Given
     from attnwidget.intercept.store import Where
     from attnwidget.intercept.terms import Dtype
@@ -140,6 +143,8 @@ class AttentionModel(Interventions):
         heads: Given | None = None,
         limit: int | None = None,
         progress: bool = True,
+        values: bool = False,
+        target: Target | None = None,
         **forward_kwargs: Any,  # noqa: ANN401
     ) -> AttentionCapture:
         """Run the model once, without gradients, and keep its attention. Padding is cut off each example.
@@ -160,20 +165,28 @@ class AttentionModel(Interventions):
             heads: which heads to keep, counted within each layer.
             limit: the most bytes to hold; what is estimated to be more is refused before the model runs.
             progress: show a bar if it takes more than two seconds.
+            values: keep values too, for `cap.measure("value-weighted")`: as many numbers as keys, and a copy of each
+                layer's output projection.
+            target: a function from what the model returns to a tensor of one number, such as `lambda output:
+                output.logits[0, -1, token]`. The run then records gradients, and one backward pass tells how the target
+                depends on each head, for `cap.measure("gradient")`; values are kept too. The model's parameters, their
+                `.grad` and `requires_grad`, and its mode stay as they are.
             **forward_kwargs: passed on to the model.
 
         Returns:
             The capture.
 
         Raises:
-            TypeError: the inputs are none of these.
+            TypeError: the inputs are none of these, or the target is no function that returns a tensor.
             ValueError: an empty text, one that is too long for the model, or ids it does not have; or a model whose
-                parameters hold no values.
+                parameters hold no values; or a target that is not one number, or does not depend on the run.
             CaptureError: no attention was seen, or some that cannot be shown, or it would be more than `limit`.
 
         Warns:
             AttentionWarning: the model overflowed, and some weights are not numbers.
         """
+        if target is not None:
+            check_target(target)
         prepared = self._arguments(inputs, forward_kwargs, tokens, key_tokens)
         terms = Terms.of(
             store=self.store if store is None else store,
@@ -183,10 +196,18 @@ class AttentionModel(Interventions):
             heads=heads,
             limit=limit,
             progress=progress,
+            values=values,
+            gradients=target is not None,
         )
         refuse_too_much(self.model, prepared.kwargs, terms)
-        with watching(self.model, terms, model=self.name) as (result, recorder), torch.no_grad():
-            self.model(*prepared.args, *args, **prepared.kwargs)
+        derives = target is not None
+        # Inference mode, which a person may be in, would leave no graph.
+        outside = torch.inference_mode(False) if derives else nullcontext()
+        with outside, torch.set_grad_enabled(derives), watching(self.model, terms, model=self.name) as run:
+            result, recorder = run
+            output = self.model(*prepared.args, *args, **prepared.kwargs)
+            if target is not None:
+                differentiate(recorder, target, output)
         fill(result, recorder, prepared.naming)
         return result
 

@@ -477,7 +477,7 @@ def test_inference_mode_and_autocast_change_nothing_of_the_question():
 
 
 def test_a_long_question_shows_a_bar(monkeypatch, capsys):
-    monkeypatch.setattr("attnwidget.interventions.ablating._DELAY", 0)
+    monkeypatch.setattr("attnwidget.bars.DELAY", 0)
     asked = aw.AttentionModel(tiny.gpt2())
     asked.ablate(IDS, HEADS, progress=False)
     assert "ablating" not in capsys.readouterr().err

@@ -13,6 +13,7 @@ from lens import lens_layer
 from torch import nn
 
 import attnwidget as aw
+from attnwidget.analysis import PAIR_MEASURES
 from attnwidget.widget.viewtraits import SETTABLE
 
 ROOT = Path(__file__).parents[1]
@@ -87,9 +88,10 @@ def test_what_readme_says_one_can_ask_is_answered():
     model = aw.AttentionModel.from_pretrained(MINILM)
     cap = model.capture(TIRED)
     other = model.capture("The animal didn't cross the street because it was too wide.")
+    given = {"aw": aw, "cap": cap, "other": other, "model": model, "texts": [TIRED, "Was it?"]}
     for line in lines:
         whole = f"cap.patterns(){line}" if line.startswith(".") else line
-        assert eval(whole, {"aw": aw, "cap": cap, "other": other}) is not None, line  # noqa: S307 - our own document
+        assert eval(whole, given) is not None, line  # noqa: S307 - our own document
 
 
 def test_sharing(hub, tmp_path, monkeypatch):
@@ -108,6 +110,19 @@ def test_sharing(hub, tmp_path, monkeypatch):
 def test_gallery(hub):
     known = run("docs/gallery.md", hub, {})
     assert known["cap"].tokens[known["animal"]] == "animal"
+
+
+def test_measures(hub):
+    known = run("docs/measures.md", hub, {})
+    assert known["cap"].measure("gradient", layer=3).any()
+    text = (ROOT / "docs" / "measures.md").read_text(encoding="utf-8")
+    table, sources = text.partition("| name |")[2].partition("\n\n")[0], text.partition("## Sources")[2]
+    for name, measure in PAIR_MEASURES.items():
+        assert f'`"{name}"`' in table, f"docs/measures.md leaves out {name}"
+        for authors in re.findall(
+            r"([A-Z][a-z]+(?: and [A-Z][a-z]+| et al\.) \d{4})", measure.source + measure.caution
+        ):
+            assert authors in sources or "Vaswani" in authors, f"docs/measures.md has no source for {authors}"
 
 
 def test_capturing(hub):
@@ -129,6 +144,14 @@ def test_interventions(hub):
     known = run("docs/interventions.md", hub, {})
     assert known["found"].values.shape == (4, 6)
     assert abs(known["parts"].total - known["parts"].logit) < 1e-4
+
+
+def test_survey(hub, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [{"text": "The cat saw the cat."}, {"text": ""}, {"text": TIRED}]
+    known = run("docs/survey.md", hub, {"rows": rows})
+    assert known["found"].n_texts == 3
+    assert (tmp_path / "heads.safetensors").is_file()
 
 
 def test_coming_from(hub, tmp_path, monkeypatch):

@@ -87,14 +87,7 @@ class Patterns:
         "one key"; else "local" where at least 0.8 lies within the window, "broad" where the entropy is at least 0.9 of
         what it can be, or "mixed".
         """
-        shares = np.stack([np.nan_to_num(self.columns[name]) for name in SHAPES])
-        # A tie goes to the more particular one: all of "first token" is also "one key".
-        best = shares.argmax(axis=0)
-        named = np.array(list(SHAPES.values()), dtype=np.str_)[best]
-        rest = np.where(self.columns["spread"] >= _EVEN, "broad", "mixed")
-        rest = np.where(np.nan_to_num(self.columns["near"]) >= _NEAR, "local", rest)
-        found: NDArray[np.str_] = np.where(shares.max(axis=0) >= DOMINANT, named, rest)
-        return found
+        return shapes_of(self.columns)
 
     @property
     def labels(self) -> list[str]:
@@ -145,10 +138,8 @@ class Patterns:
         Raises:
             KeyError: no such column.
         """
-        column = self[by].ravel()
-        order = np.argsort(np.where(np.isnan(column), np.inf, -column if descending else column), kind="stable")
         rows = list(self)
-        return [rows[place] for place in order]
+        return [rows[place] for place in in_order(self[by], descending=descending)]
 
     def similar(self, layer: int, head: int) -> list[HeadPattern]:
         """Heads like this one: all others, the most alike first, by the distance between their shares.
@@ -196,3 +187,21 @@ class Patterns:
             f"patterns of stack {self.stack!r}: {n_layers} layers x {n_heads} heads, over {looked} {self.n_queries:,} "
             f"queries, near is {self.window} tokens"
         )
+
+
+def shapes_of(columns: Mapping[str, NDArray[np.float64]]) -> NDArray[np.str_]:
+    """(L, H), what each head does most, by the columns of `Patterns`; its `shapes` says how."""
+    shares = np.stack([np.nan_to_num(columns[name]) for name in SHAPES])
+    # A tie goes to the more particular one: all of "first token" is also "one key".
+    best = shares.argmax(axis=0)
+    named = np.array(list(SHAPES.values()), dtype=np.str_)[best]
+    rest = np.where(columns["spread"] >= _EVEN, "broad", "mixed")
+    rest = np.where(np.nan_to_num(columns["near"]) >= _NEAR, "local", rest)
+    found: NDArray[np.str_] = np.where(shares.max(axis=0) >= DOMINANT, named, rest)
+    return found
+
+
+def in_order(column: NDArray[np.float64], *, descending: bool) -> NDArray[np.intp]:
+    """Places of heads by a column (L, H), the largest first or the smallest; those that are NaN last."""
+    flat = column.ravel()
+    return np.argsort(np.where(np.isnan(flat), np.inf, -flat if descending else flat), kind="stable")

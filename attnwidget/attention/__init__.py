@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from attnwidget.attention.capture import AttentionCapture
+from attnwidget.attention.carried import Carried
 from attnwidget.attention.combining import combine_masks, without_bias
 from attnwidget.attention.comparing import Comparison, compare
 from attnwidget.attention.dense import DenseAttention
@@ -40,6 +41,7 @@ __all__ = [
     "AttentionStack",
     "AttentionWarning",
     "CaptureError",
+    "Carried",
     "Comparison",
     "DenseAttention",
     "FactoredAttention",

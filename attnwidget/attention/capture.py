@@ -9,16 +9,16 @@ from weakref import WeakSet
 
 import numpy as np
 
+from attnwidget.attention.choosing import Choice
 from attnwidget.attention.deriving import Deriving
 from attnwidget.attention.errors import CaptureError
 from attnwidget.attention.from_weights import stack_from_weights
-from attnwidget.attention.lift import LiftAttention
-from attnwidget.attention.memory import check_fits, held_text, not_on_disk
+from attnwidget.attention.measuring import Measuring
+from attnwidget.attention.memory import held_text, not_on_disk
 from attnwidget.attention.outlets import Outlets
 from attnwidget.attention.pairdetail import pair_detail
-from attnwidget.attention.protocol import Bools, Floats, Index, length_of
-from attnwidget.attention.selection import Select, check_index, check_select, shifted
-from attnwidget.attention.stack import held_by
+from attnwidget.attention.selection import Select, check_index
+from attnwidget.attention.stack import held_by, held_by_carried
 from attnwidget.attention.tiling import Tiles
 from attnwidget.attention.verify import Verification, verify
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
     from attnwidget.attention.generation import Generation
     from attnwidget.attention.pairdetail import PairDetail
-    from attnwidget.attention.protocol import Attention
+    from attnwidget.attention.protocol import Attention, Bools, Floats, Index
     from attnwidget.attention.stack import AttentionStack
     from attnwidget.attention.tokens import TokenNames
 
 
-class AttentionCapture(Tiles, Deriving, Outlets):
+class AttentionCapture(Tiles, Deriving, Measuring, Outlets):
     """Every head of every layer of one run. Indices count from 0, padding is cut off, nothing is rescaled.
 
     `without_keys` and `in_words` make captures of the same run that leave keys out or have words for tokens.
@@ -133,6 +133,7 @@ class AttentionCapture(Tiles, Deriving, Outlets):
         # Stacks may be windows on the same layers, which are there once.
         layers = {id(layer): layer for stack in self.stacks.values() for layer in stack.layers}
         held = held_by(layers.values())
+        held.update(held_by_carried(one for stack in self.stacks.values() for one in stack.carried))
         return {place: nbytes for place, nbytes in held.items() if nbytes}
 
     @property
@@ -319,15 +320,7 @@ class AttentionCapture(Tiles, Deriving, Outlets):
             float32, shaped as `weights`, and raising what it raises: from 0 to the number of keys. 0 where the mask
             forbids.
         """
-        shown, example = self._place(batch, stack)
-        start, stop = shown.key_spans[example]
-
-        def question(one: Attention) -> Callable[[int, Index, Index, Index], Any]:
-            return LiftAttention(one, shown.key_spans).weights
-
-        found: Floats = self._gather(question, layer, head, queries, keys, batch, stack, np.float32)
-        found *= stop - start
-        return found
+        return self.measure("lift", layer, head, queries=queries, keys=keys, batch=batch, stack=stack)
 
     def __repr__(self) -> str:
         if self._stacks is None:
@@ -389,24 +382,15 @@ class AttentionCapture(Tiles, Deriving, Outlets):
         stack: str | None,
         dtype: type[np.generic],
     ) -> Any:  # noqa: ANN401 - the public methods name the type
+        chosen = self._choose(layer, head, queries, keys, batch, stack)
+        result = chosen.empty(dtype)
+        for place, number in enumerate(chosen.layers):
+            one = chosen.stack.layers[number]
+            result[place] = question(one)(chosen.example, chosen.heads, chosen.queries, chosen.keys)
+        return chosen.shaped(result)
+
+    def _choose(
+        self, layer: int | None, head: int | None, queries: Select, keys: Select, batch: int, stack: str | None
+    ) -> Choice:
         shown, example = self._place(batch, stack)
-        where = f"stack {shown.name!r}"
-        layers = shown.layers if layer is None else (shown.layers[check_index("layer", layer, shown.n_layers, where)],)
-        first = 0 if head is None else check_index("head", head, shown.n_heads, where)
-        heads = slice(first, shown.n_heads if head is None else first + 1)
-        where = f"example {example} of {where}"
-        rows = check_select("query", queries, len(shown.query_tokens[example]), where)
-        columns = check_select("key", keys, len(shown.key_tokens[example]), where)
-        rows = shifted(rows, shown.query_spans[example][0])
-        columns = shifted(columns, shown.key_spans[example][0])
-        shape = (
-            len(layers),
-            heads.stop - heads.start,
-            length_of(rows, layers[0].n_queries),
-            length_of(columns, layers[0].n_keys),
-        )
-        check_fits(int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize, shape)
-        result = np.empty(shape, dtype=dtype)
-        for number, one in enumerate(layers):
-            result[number] = question(one)(example, heads, rows, columns)
-        return result[0 if layer is not None else slice(None), 0 if head is not None else slice(None)]
+        return Choice.of(shown, example, layer=layer, head=head, queries=queries, keys=keys)

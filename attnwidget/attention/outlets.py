@@ -37,7 +37,8 @@ class Outlets:
         """Write the capture into a file that `aw.load` reads: safetensors, numbers and text, no code.
 
         What was kept is written as it is, so a file is about as large as `nbytes`. A file that stands there is replaced
-        once the new one is whole. `docs/file-format.md` describes the format.
+        once the new one is whole. `docs/file-format.md` describes the format. Values and gradients (`values=True`,
+        `target=`) are not written.
 
         Args:
             path: of the file; ".safetensors" is its usual ending, and none is added.

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from attnwidget.attention.around import Around
 from attnwidget.attention.layertable import layer_table
+from attnwidget.attention.mapped import place_of
 from attnwidget.attention.memory import MEMORY, held_text, not_on_disk
 from attnwidget.attention.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from attnwidget.attention.carried import Carried
     from attnwidget.attention.protocol import Attention
 
 Span: TypeAlias = tuple[int, int]
@@ -69,6 +71,7 @@ class AttentionStack:
         query_spans: per example, the (start, stop) that is not padding; everything if None.
         key_spans: likewise.
         infos: one per layer.
+        carried: one per layer, where values were kept; empty where none were.
 
     Raises:
         ValueError: no layers, layers of different shapes, or tokens or spans that do not fit them.
@@ -84,6 +87,7 @@ class AttentionStack:
         query_spans: Sequence[Span] | None = None,
         key_spans: Sequence[Span] | None = None,
         infos: Sequence[LayerInfo] | None = None,
+        carried: Sequence[Carried] = (),
     ) -> None:
         if not layers:
             raise ValueError(f"stack {name!r} has no layers; expected at least one")
@@ -91,6 +95,12 @@ class AttentionStack:
         self.layers = tuple(layers)
         places = tuple(infos) if infos is not None else (LayerInfo(),) * len(layers)
         self.infos = tuple(info.of(layer) for info, layer in zip(places, layers, strict=True))
+        self.carried = tuple(carried)
+        if len(self.carried) not in (0, len(self.layers)):
+            raise ValueError(
+                f"carried has {len(self.carried)} entries and stack {name!r} has {len(self.layers)} layers; expected "
+                "one per layer, or none"
+            )
         shapes = [(layer.n_examples, layer.n_heads, layer.n_queries, layer.n_keys) for layer in layers]
         for number, shape in enumerate(shapes):
             if shape != shapes[0]:
@@ -112,7 +122,7 @@ class AttentionStack:
         self.key_tokens = _trim("key_tokens", key_tokens, self.key_spans, n_keys, name)
 
     def with_layers(self, layers: Sequence[Attention], infos: Sequence[LayerInfo] | None = None) -> AttentionStack:
-        """The same tokens, with other layers; at the same places, unless `infos` says where."""
+        """The same tokens, with other layers; at the same places, unless `infos` says where. Nothing is carried."""
         twin = AttentionStack(self.name, layers, infos=self.infos if infos is None else infos)
         twin.query_tokens, twin.key_tokens = self.query_tokens, self.key_tokens
         twin.query_spans, twin.key_spans = self.query_spans, self.key_spans
@@ -126,7 +136,9 @@ class AttentionStack:
     @property
     def held(self) -> Mapping[str, int]:
         """Bytes held by the layers, by where they are; a mask or modifier that layers share is counted once."""
-        return held_by(self.layers)
+        held = held_by(self.layers)
+        held.update(held_by_carried(self.carried))
+        return held
 
     @property
     def nbytes(self) -> int:
@@ -169,6 +181,18 @@ def held_by(layers: Iterable[Attention]) -> Counter[str]:
             if id(modifier) in met:
                 held.subtract(modifier.held)
             met.add(id(modifier))
+    return held
+
+
+def held_by_carried(carried: Iterable[Carried]) -> Counter[str]:
+    """Bytes held by what layers carry, by where they are; a projection that layers share is counted once."""
+    held: Counter[str] = Counter()
+    met: set[int] = set()
+    for one in carried:
+        held.update(one.held)
+        if one.projection is not None and id(one.projection) in met:
+            held[place_of(one.projection)] -= int(one.projection.nbytes)
+        met.add(id(one.projection))
     return held
 
 

@@ -169,6 +169,7 @@ def _stack(name: str, role: str, group: list[Record], naming: Naming, *, aside: 
             query_spans=None if queries is None else queries.spans,
             key_spans=None if keys is None else keys.spans,
             infos=infos,
+            carried=[record.carrying.carried_by(record.attention) for record in group if record.carrying is not None],
         )
     except ValueError as error:
         raise CaptureError(

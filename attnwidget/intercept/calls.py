@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -9,7 +10,7 @@ import torch
 from attnwidget.attention import CaptureError
 from attnwidget.intercept.budget import LimitError
 from attnwidget.intercept.keeping import Keeper, Lender
-from attnwidget.intercept.offers import Offer, Place
+from attnwidget.intercept.offers import Aside, Offer, Place
 from attnwidget.intercept.recorder import ACTIVE, Recorder
 from attnwidget.intercept.records import Record
 from attnwidget.intercept.written import as_written
@@ -32,6 +33,8 @@ def record_call(
     implementation: str,
     extra_keys: tuple[str, ...] = (),
     notes: Sequence[str] = (),
+    outputs: Sequence[torch.Tensor] = (),
+    projection: torch.Tensor | None = None,
 ) -> None:
     """Give one attention call to every recorder that watches its caller.
 
@@ -41,6 +44,8 @@ def record_call(
         implementation: what computed it.
         extra_keys: names of keys after the last token's, which stand for no token.
         notes: what the capture should tell, read after `build`.
+        outputs: tensors of which one is what the model goes on with.
+        projection: (H * dv, D), the map that takes what the heads put out, where the call itself applies it.
     """
     if in_backward():  # gradient checkpointing runs the forward again; it has been seen
         return
@@ -55,10 +60,11 @@ def record_call(
                 )
             if recorder.problem is None and place.key not in place.top.left_out:
                 wanted.setdefault((recorder.keeper.key, place.thread is not None), []).append((recorder, place))
+    aside = Aside(tuple(outputs), projection, with_graph=torch.is_grad_enabled())
     for (_, is_later), those in wanted.items():
         while those:
             try:
-                _give(build, those, implementation, extra_keys, notes, is_later=is_later)
+                _give(build, those, implementation, extra_keys, notes, aside, is_later=is_later)
                 break
             except LimitError as error:  # nobody has got it yet: the others may have room
                 recorder, place = those.pop(0)
@@ -71,6 +77,7 @@ def _give(
     implementation: str,
     extra_keys: tuple[str, ...],
     notes: Sequence[str],
+    aside: Aside,
     *,
     is_later: bool,
 ) -> None:
@@ -87,8 +94,10 @@ def _give(
         # What is done here is nobody else's business, and no part of what is trained: gradient checkpointing counts
         # what is saved for the backward pass.
         with torch.no_grad(), torch._C.DisableTorchFunction():  # noqa: SLF001
-            attention = build(lender or keeper)
-            offer = Offer(attention, keeper, lender, implementation, extra_keys, keeper.store.taken - before)
+            builder = lender or keeper
+            attention, met = _built(build, builder)
+            nbytes = keeper.store.taken - before
+            offer = Offer(attention, keeper, lender, implementation, extra_keys, nbytes, replace(aside, met=met))
             for recorder, place in those:
                 _add(recorder, offer, place, is_later=is_later)
                 recorder.notes.update(dict.fromkeys(notes))
@@ -100,6 +109,17 @@ def _give(
             wrapped = CaptureError(f"attention of {name} ({implementation}) could not be recorded: {error}")
             wrapped.__cause__ = error
             recorder.lose(place, wrapped)
+
+
+def _built(build: Build, keeper: Keeper) -> tuple[Attention, tuple[torch.Tensor, torch.Tensor] | None]:
+    """The attention, and values and output that it can be checked by, where those are to be kept."""
+    try:
+        attention = build(keeper)
+        # What was tried and did not explain the output has left no probe.
+        is_probed = getattr(attention, "windows", attention).probe is not None
+        return attention, keeper.met if is_probed else None
+    finally:
+        keeper.met = None
 
 
 def _add(recorder: Recorder, offer: Offer, place: Place, *, is_later: bool) -> None:

@@ -134,7 +134,8 @@ def _record(
     if inside is not None:
         inside.flexes.append(call)
     else:
-        record_call(lambda keeper: from_flex(call, keeper), implementation=IMPLEMENTATION)
+        outputs = () if output is None else (output,)
+        record_call(lambda keeper: from_flex(call, keeper), implementation=IMPLEMENTATION, outputs=outputs)
 
 
 def from_flex(

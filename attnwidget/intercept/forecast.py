@@ -103,7 +103,7 @@ def size_of(attention: Attention, terms: Terms) -> int:
     dtype = attention.q.dtype if terms.dtype is None else terms.dtype
     n_keys = len(key_heads(heads, attention.n_heads, attention.n_key_heads)) if heads else 0
     keys = attention.k.shape[0] * n_keys * attention.n_keys
-    numbers = int(attention.q.numel() * share) + keys * attention.head_size
+    numbers = int(attention.q.numel() * share) + keys * attention.head_size * (1 + terms.values)
     rounds = torch.finfo(dtype).eps > torch.finfo(attention.q.dtype).eps
     lse = 0 if attention.known_lse is None or rounds else int(size * share)
     return numbers * dtype.itemsize + _FLOAT32 * (lse + keys)
@@ -143,7 +143,8 @@ def estimate(model: nn.Module, inputs: Mapping[str, Any], terms: Terms, *, more:
     kept = n_layers if terms.layers is None else len(terms.layers.among(n_layers))
     rounds = terms.dtype is not None and torch.finfo(terms.dtype).eps > torch.finfo(dtype).eps
     has_lse = getattr(config, "_attn_implementation", None) == "sdpa" and not rounds
-    each = (len(heads) + n_keys) * size * (terms.dtype or dtype).itemsize + _FLOAT32 * (len(heads) * has_lse + n_keys)
+    n_vectors = len(heads) * (1 + terms.gradients) + n_keys * (1 + terms.values)
+    each = n_vectors * size * (terms.dtype or dtype).itemsize + _FLOAT32 * (len(heads) * has_lse + n_keys)
     n_tokens = ids.shape[0] * (ids.shape[-1] + more) if ids.ndim > 1 else ids.shape[0] + more
     return Load(each * n_tokens * kept, n_tokens, kept, len(heads))
 

@@ -105,6 +105,7 @@ def watched(original: AttentionFunction) -> AttentionFunction:
             module=module,
             implementation=call.implementation,
             notes=notes,
+            outputs=(result[0], *(hand.output for hand in call.by_hand)),
         )
         return result if changer is None else _changed(changer, call, result)
 

@@ -44,9 +44,12 @@ class Keeper:
         keep_once: as `keep`, with one copy for all layers that ask for a tensor with the same values.
         copy_once: likewise, with copies that stay on the device, for what is only needed while the run lasts.
         places: places of windows met before in this run.
+        met: values (B | 1, Hkv, Tk, dv) and output (B, H, Tq, dv) that the last attention could be checked by, where
+            values are to be kept.
     """
 
     def __init__(self, terms: Terms | None = None) -> None:
+        self.met: tuple[torch.Tensor, torch.Tensor] | None = None
         self.terms = terms or Terms()
         self.store = Store(self.terms.store)
         self.dropout = self.terms.dropout
@@ -57,7 +60,8 @@ class Keeper:
     def key(self) -> Hashable:
         """Keepers with equal keys keep the same things in the same place."""
         terms = self.terms
-        return self.store.key, terms.dropout, terms.dtype, terms.heads and terms.heads.text, terms.layers is None
+        heads = terms.heads and terms.heads.text
+        return self.store.key, terms.dropout, terms.dtype, heads, terms.layers is None, terms.values, terms.gradients
 
     def forget(self) -> None:
         """Let go of what is only needed while the run lasts."""
@@ -168,9 +172,14 @@ class Keeper:
         Returns:
             None where there is nothing to check by: values without tokens or size.
         """
+        self._meet(value, output)
         probe = self._probe(value, output)
         self.count_probe(probe)
         return probe
+
+    def _meet(self, value: torch.Tensor, output: torch.Tensor) -> None:
+        if self.terms.values:
+            self.met = value.detach(), output.detach()
 
     def count_probe(self, probe: Probe | None) -> None:
         """Count what a probe holds."""
@@ -219,6 +228,7 @@ class Lender(Keeper):
 
     def probe(self, value: torch.Tensor, output: torch.Tensor) -> Probe | None:
         """Made, or remembered what it could be made from."""
+        self._meet(value, output)
         if self._probes:
             return self._probe(value, output)  # counted where it is kept
         self.value, self.output = value.detach(), output.detach()

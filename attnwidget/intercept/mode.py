@@ -16,6 +16,7 @@ from attnwidget.intercept.byhand import trails
 from attnwidget.intercept.calls import refuse_call
 from attnwidget.intercept.changing import CHANGES
 from attnwidget.intercept.frames import owner_of
+from attnwidget.intercept.projecting import linear_map
 from attnwidget.intercept.recorder import ACTIVE
 from attnwidget.intercept.stopping import ASKED, Stopped
 from attnwidget.intercept.windows import casting
@@ -211,6 +212,12 @@ def _linear(
     caller = None if frame is None or frame.f_back is None else owner_of(frame.f_back)  # whose weights these are
     for recorder in ACTIVE.get():
         recorder.saw(caller)
+    # Nested captures that keep the same share what is pending.
+    pending = {id(recorder.pending): recorder for recorder in ACTIVE.get() if recorder.pending is not None}
+    if pending and (found := linear_map(func, args, options)) is not None:
+        with torch.no_grad(), torch._C.DisableTorchFunction():  # noqa: SLF001 - see `calls`
+            for recorder in pending.values():
+                recorder.multiplies(*found)
     return byhand.follow(func, args, options) if trails.trails() else func(*args, **options)
 
 

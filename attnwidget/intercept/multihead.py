@@ -37,6 +37,11 @@ class Inside:
         self.result: tuple[torch.Tensor, ...] = ()
         self.confirmed = False
 
+    @property
+    def outputs(self) -> tuple[torch.Tensor, ...]:
+        """What the heads put out, as the call went on with it."""
+        return (self.kernel.output,) if self.kernel is not None else self.result[2:]
+
     def sdpa(self, *args: Any, **kwargs: Any) -> torch.Tensor:  # noqa: ANN401 - torch's signature
         """`scaled_dot_product_attention`, without weights."""
         output, self.kernel = run_kernel(functional.scaled_dot_product_attention, *args, **kwargs)
@@ -96,6 +101,8 @@ def watched(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
         implementation="eager" if arguments.get("need_weights", True) else "sdpa",
         extra_keys=tuple(extra),
         notes=notes,
+        outputs=inside.outputs,
+        projection=arguments["out_proj_weight"].t(),
     )
     return result
 

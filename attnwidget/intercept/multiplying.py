@@ -94,7 +94,12 @@ def _use(trail: Weights, read: Product, output: torch.Tensor, *, left: bool) -> 
         inside.by_hand.append(call)
         return None
     notes: list[str] = []
-    record_call(lambda keeper: from_hand(call, keeper, notes), implementation=IMPLEMENTATION, notes=notes)
+    record_call(
+        lambda keeper: from_hand(call, keeper, notes),
+        implementation=IMPLEMENTATION,
+        notes=notes,
+        outputs=(output,),
+    )
     return call
 
 

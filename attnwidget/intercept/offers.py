@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from attnwidget.intercept.carrying import Carrying
 from attnwidget.intercept.narrowing import kept, with_heads
 
 if TYPE_CHECKING:
+    import torch
+
     from attnwidget.attention import Attention
     from attnwidget.intercept.frames import Caller
     from attnwidget.intercept.keeping import Keeper, Lender
@@ -37,6 +40,23 @@ class Place(NamedTuple):
         return None if thread is None or thread.pieces[0].run is self.run else thread
 
 
+@dataclass(frozen=True, eq=False)
+class Aside:
+    """What of a call is of use beside its attention.
+
+    Attributes:
+        outputs: tensors of which one is what the model goes on with.
+        projection: (H * dv, D), the map that takes what the heads put out, where the call itself applies it.
+        with_graph: it ran where gradients are recorded.
+        met: values (B | 1, Hkv, Tk, dv) and output (B, H, Tq, dv), where they are known and asked for.
+    """
+
+    outputs: tuple[torch.Tensor, ...] = ()
+    projection: torch.Tensor | None = None
+    with_graph: bool = False
+    met: tuple[torch.Tensor, torch.Tensor] | None = None
+
+
 class Offer:
     """One attention call, as it was built, for every recorder that keeps the same of it.
 
@@ -47,6 +67,7 @@ class Offer:
         implementation: what computed it.
         extra_keys: names of keys after the last token's, which stand for no token.
         nbytes: that the copies take.
+        aside: what else of the call is of use.
 
     Attributes:
         payer: the keeper whose budget counted the copies.
@@ -60,12 +81,15 @@ class Offer:
         implementation: str,
         extra_keys: tuple[str, ...],
         nbytes: int,
+        aside: Aside,
     ) -> None:
         self.attention, self.lender = attention, lender
         self.implementation, self.extra_keys = implementation, extra_keys
         self.payer, self.nbytes = keeper, nbytes
         self._portions = keeper.places.portions
         self._portion = self._portions.get(id(attention))
+        self._aside = aside
+        self._carrying: Carrying | None = None
         self._lent: Attention | None = None
         self._made: Attention | None = None
 
@@ -100,3 +124,18 @@ class Offer:
                 del self._portions[id(self.attention)]
                 self._portions[id(self._made)] = replace(self._portion, attention=self._made)
         return self._made
+
+    def carrying(self, keeper: Keeper) -> Carrying:
+        """Copies of its values, made once, by the first who asks, and what else is kept of the call.
+
+        Raises:
+            LimitError: they are more than this keeper may hold.
+        """
+        if self._carrying is None:
+            before = keeper.store.taken
+            aside = self._aside
+            self._carrying = Carrying.of(aside.met, keeper, aside.outputs, with_graph=aside.with_graph)
+            if aside.projection is not None:
+                self._carrying.take_map(aside.projection)
+            self.nbytes += keeper.store.taken - before
+        return self._carrying

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from attnwidget.attention import CaptureError, FactoredAttention
 from attnwidget.attention.memory import not_on_disk
-from attnwidget.attention.stack import held_by
+from attnwidget.attention.stack import held_by, held_by_carried
 from attnwidget.intercept.budget import LimitError
 from attnwidget.intercept.frames import Caller, find_caller
 from attnwidget.intercept.keeping import Keeper
@@ -30,9 +30,11 @@ from attnwidget.intercept.written import as_written, plain_path
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import torch
     from torch import nn
 
     from attnwidget.intercept.byhand.trails import SoftmaxCall
+    from attnwidget.intercept.carrying import Carrying
     from attnwidget.intercept.progress import Progress
 
 ACTIVE: ContextVar[tuple[Recorder, ...]] = ContextVar("attnwidget_recorders", default=())
@@ -51,6 +53,7 @@ class Recorder:
 
     Attributes:
         ended: the block is over. Tasks and threads that were started inside it may still hold this recorder.
+        pending: what the last attention carries, whose output has yet to meet a linear map, where values are kept.
     """
 
     def __init__(self, root: nn.Module, terms: Terms | None = None, progress: Progress | None = None) -> None:
@@ -58,6 +61,7 @@ class Recorder:
         self.terms = terms or Terms()
         self.progress = progress
         self.ended = False
+        self.pending: Carrying | None = None
         self.records: list[Record] = []
         self.keeper = Keeper(self.terms)
         self.problem: CaptureError | None = None
@@ -96,6 +100,16 @@ class Recorder:
         if id(module) in self._paths:
             self.ran.add(id(module))
 
+    def multiplies(self, taken: torch.Tensor, weight: torch.Tensor) -> None:
+        """A linear map (D', D) runs on a tensor (..., D')."""
+        try:
+            if self.pending is not None:
+                self.pending.offer_map(taken, weight)
+        except LimitError as error:
+            self.overrun(error)
+        except Exception:  # noqa: BLE001 - whatever kind of tensor it is, the run goes on, and no map is known
+            self.pending = None
+
     def path(self, module: nn.Module) -> str:
         """Where a module sits in the tree."""
         return self._paths[id(module)]
@@ -131,6 +145,10 @@ class Recorder:
         record = Record(offer.attention, path, module, number, offer.implementation, offer.extra_keys, ranks)
         if self.terms.narrows:
             record = self._narrowed(offer, record)
+        self.pending = None
+        if self.terms.values and not record.is_left_out:
+            self.pending = offer.carrying(self.keeper)
+            record = replace(record, carrying=self.pending)
         if record.is_left_out:
             place.top.left_out.add(place.key)
         else:
@@ -160,7 +178,7 @@ class Recorder:
     def _leave_out(self, number: int) -> None:
         """Let go of a layer that others have followed."""
         record = self.records[number]
-        self.records[number] = replace(record, attention=left_out(record.attention), is_left_out=True)
+        self.records[number] = replace(record, attention=left_out(record.attention), is_left_out=True, carrying=None)
         for top in self.tops.values():
             for key in [key for key, thread in top.threads.items() if thread.record == number]:
                 del top.threads[key]
@@ -192,6 +210,7 @@ class Recorder:
 
     def _held(self, place: str | None) -> int:
         held = held_by(record.attention for record in self.records if not record.is_left_out)
+        held.update(held_by_carried(record.carrying.so_far for record in self.records if record.carrying is not None))
         for top in self.tops.values():
             for thread in top.threads.values():
                 held.update(thread.held)
@@ -226,7 +245,7 @@ class Recorder:
 
     def finish(self) -> None:
         """Record nothing more, let go of what was only needed while recording, note what could not be followed."""
-        self.ended = True
+        self.ended, self.pending = True, None
         try:
             for top in self.tops.values():
                 self._finish(top)
@@ -243,6 +262,7 @@ class Recorder:
         self.records.clear()
         self.tops.clear()
         self.softmaxes.clear()
+        self.pending = None
 
     def _settle(self) -> None:
         """Make layers of what was recorded."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from attnwidget.attention import Attention
     from attnwidget.intercept.byhand.products import Product
     from attnwidget.intercept.byhand.trails import Weights
+    from attnwidget.intercept.carrying import Carrying
 
 
 @dataclass
@@ -147,6 +148,7 @@ class Record:
         stack: what its stack is called, where layers or heads were chosen and that was settled before others were left
             out.
         number: of the layer in its stack, likewise.
+        carrying: its values and what follows from them, where they are kept.
     """
 
     attention: Attention
@@ -161,3 +163,4 @@ class Record:
     is_left_out: bool = False
     stack: str | None = None
     number: int | None = None
+    carrying: Carrying | None = None

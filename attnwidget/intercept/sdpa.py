@@ -39,7 +39,9 @@ def watched(func: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> tor
         inside.kernels.append(call)
     else:
         notes: list[str] = []
-        record_call(lambda keeper: _attention(call, keeper, notes), implementation="sdpa", notes=notes)
+        record_call(
+            lambda keeper: _attention(call, keeper, notes), implementation="sdpa", notes=notes, outputs=(output,)
+        )
     return output
 
 

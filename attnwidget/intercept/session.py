@@ -45,6 +45,7 @@ def capture(
     heads: Given | None = None,
     limit: int | None = None,
     progress: bool = True,
+    values: bool = False,
 ) -> Iterator[AttentionCapture]:
     """Capture the attention of one forward pass, or of passes that continue one another over one cache.
 
@@ -84,6 +85,8 @@ def capture(
         limit: the most bytes to hold in memory and on devices. If None, `aw.limits` says
             (`capture_bytes`); if that is None too, half of what is free.
         progress: show a bar (tqdm) if it takes more than two seconds; in the main thread only.
+        values: keep values too, as many numbers as keys, and a copy of the map that each layer's output goes into, for
+            the measures of `cap.measure` that need them.
 
     Yields:
         A capture that is filled when the block ends.
@@ -103,7 +106,14 @@ def capture(
         ...     block(torch.zeros(1, 4, 8))
     """
     terms = Terms.of(
-        store=store, dropout=dropout, dtype=dtype, layers=layers, heads=heads, limit=limit, progress=progress
+        store=store,
+        dropout=dropout,
+        dtype=dtype,
+        layers=layers,
+        heads=heads,
+        limit=limit,
+        progress=progress,
+        values=values,
     )
     with watching(module, terms, model=model) as (result, recorder):
         yield result

@@ -29,6 +29,8 @@ class Terms:
         heads: which are kept, counted within each layer; all if None.
         limit: bytes that may be held; `limits.capture_bytes` if None.
         progress: show a bar where it takes long.
+        values: keep values too, and the map that each layer's output goes into.
+        gradients: be ready to tell how a target depends on each layer's output; `values` is on too.
     """
 
     store: Where = "device"
@@ -38,6 +40,8 @@ class Terms:
     heads: Picks | None = None
     limit: int | None = None
     progress: bool = True
+    values: bool = False
+    gradients: bool = False
 
     @classmethod
     def of(
@@ -50,6 +54,8 @@ class Terms:
         heads: Given | None = None,
         limit: int | None = None,
         progress: bool = True,
+        values: bool = False,
+        gradients: bool = False,
     ) -> Terms:
         """Check what a person passes.
 
@@ -66,6 +72,8 @@ class Terms:
             None if heads is None else Picks.of("heads", heads),
             _limit(limit),
             bool(progress),
+            bool(values or gradients),
+            bool(gradients),
         )
 
     @property

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import threading
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from attnwidget.analysis import Ablation
 from attnwidget.attention.selection import check_index
+from attnwidget.bars import bar
 from attnwidget.intercept.edits import Mean, Uniform, Watch, Zero
 from attnwidget.interventions.baseline import Baseline
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 Mode: TypeAlias = 'Literal["zero", "mean", "uniform"]'
 _MODES = ("zero", "mean", "uniform")
-_DELAY = 2.0
-"""Seconds after which a bar is shown."""
 
 
 def ablate(
@@ -61,7 +59,7 @@ def ablate(
     count = baseline.most_copies(metric)
     count = count if at_once is None else min(at_once, count if count == 1 else at_once)
     values = np.full((shown.n_layers, shown.n_heads), np.nan)
-    with _bar(len(pairs), f"ablating {model.name}", wanted=progress) as bar:
+    with bar(len(pairs), f"ablating {model.name}", "head", wanted=progress) as shown_bar:
         for start in range(0, len(pairs), count):
             some = pairs[start : start + count]
             edits: dict[int, list[Edit]] = {}
@@ -70,7 +68,7 @@ def ablate(
             output = baseline.rerun(shown, edits, copies=len(some))
             for example, pair in enumerate(some):
                 values[pair] = metric.measure(output, example) - before
-            bar.update(len(some))
+            shown_bar.update(len(some))
     return Ablation(shown.name, mode, metric.words, before, values)
 
 
@@ -151,10 +149,3 @@ def _refuse_capture(reference: object) -> None:
 def _check_at_once(at_once: int | None) -> None:
     if at_once is not None and (isinstance(at_once, bool) or not isinstance(at_once, int) or at_once < 1):
         raise ValueError(f"at_once is {at_once!r}; expected 1 head or more, or None")
-
-
-def _bar(total: int, name: str, *, wanted: bool) -> Any:  # noqa: ANN401 - tqdm ships no types
-    from tqdm.auto import tqdm
-
-    hidden = not wanted or threading.current_thread() is not threading.main_thread()
-    return tqdm(total=total, desc=name, unit="head", leave=False, delay=_DELAY, disable=hidden)

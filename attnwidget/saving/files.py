@@ -109,8 +109,8 @@ def _path(path: FilePath) -> Path:
     return Path(path).expanduser()
 
 
-def existing(path: FilePath) -> Path:
-    """The path of a file that is there.
+def existing(path: FilePath, writer: str = "cap.save") -> Path:
+    """The path of a file that is there, which `writer` should have written.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -120,13 +120,13 @@ def existing(path: FilePath) -> Path:
     if not source.exists():
         raise FileNotFoundError(f"there is no file {source}")
     if source.is_dir():
-        raise IsADirectoryError(f"{source} is a folder; expected a file that cap.save wrote")
+        raise IsADirectoryError(f"{source} is a folder; expected a file that {writer} wrote")
     return source
 
 
 @contextmanager
-def refusing(source: Path) -> Iterator[None]:
-    """Whatever is wrong with a file is told with its name.
+def refusing(source: Path, kind: str = "a capture") -> Iterator[None]:
+    """Whatever is wrong with a file is told with its name, and with the kind of file it should be.
 
     Raises:
         CaptureError: for whatever was wrong.
@@ -134,7 +134,7 @@ def refusing(source: Path) -> Iterator[None]:
     try:
         yield
     except (CaptureError, ValueError, TypeError) as error:
-        raise CaptureError(f"{source} cannot be read as a capture: {error}") from error
+        raise CaptureError(f"{source} cannot be read as {kind}: {error}") from error
 
 
 def read_header(reader: ArrayReader) -> Header:
@@ -143,17 +143,33 @@ def read_header(reader: ArrayReader) -> Header:
     Raises:
         CaptureError: nothing, or not as the format has it.
     """
-    text = reader.metadata.get(KEY)
+    return header_of(reader, KEY, VERSION, Header, "a capture: cap.save(...) writes captures")
+
+
+def header_of(reader: ArrayReader, key: str, known: int, kind: type[_Read], what: str) -> _Read:
+    """The header of an open file.
+
+    Args:
+        reader: of the file.
+        key: under which it stands.
+        known: version of the format that is read here.
+        kind: of header.
+        what: the file should be, and what writes such files.
+
+    Raises:
+        CaptureError: there is none, or it is not as the format has it.
+    """
+    text = reader.metadata.get(key)
     if text is None:
-        raise CaptureError("it holds arrays, and nothing that says it is a capture: cap.save(...) writes captures")
+        raise CaptureError(f"it holds arrays, and nothing that says it is {what}")
     # The version first: a later one may hold what this one does not know, and should say so in its own words.
     found = _decoded(text, VersionOnly)
-    if found.version != VERSION:
+    if found.version != known:
         raise CaptureError(
             f"it is of version {found.version} of the format, written by {found.written_by:.40}, and this attnwidget "
-            f"{version('attnwidget')} reads version {VERSION}: install a later attnwidget"
+            f"{version('attnwidget')} reads version {known}: install a later attnwidget"
         )
-    return _decoded(text, Header)
+    return _decoded(text, kind)
 
 
 def _decoded(text: str, kind: type[_Read]) -> _Read:

@@ -136,3 +136,36 @@ class VersionOnly(msgspec.Struct, frozen=True):
 
     version: int
     written_by: str = "a later version"
+
+
+SURVEY_VERSION = 1
+"""Likewise, for files of surveys."""
+SURVEY_KEY = "attnwidget-survey"
+"""Under which the header of a survey stands, so that neither file is taken for the other."""
+
+
+class SurveyStackPart(_Part, frozen=True):
+    """The heads of a stack over many texts, in arrays (measures, layers, heads), the measures in this order.
+
+    `<name>.count`, `.centre` and `.squares` are `Moments`, and `<name>.sample` is what the first text has.
+    """
+
+    name: str
+    measures: list[str]
+
+
+class SurveyHeader(_Part, frozen=True):
+    """A `Survey`; the array `digests` has a number for each text that was looked at. Failures are (index, error)."""
+
+    version: int
+    written_by: str
+    model: str
+    n_texts: int
+    n_tokens: int
+    window: int
+    n_sampled: int = 0
+    rows: int | None = None
+    first: int | None = None
+    interrupted: bool = False
+    failures: list[tuple[int, str]] = []
+    stacks: list[SurveyStackPart] = []

@@ -43,6 +43,14 @@ export function lensWords(view: View): string {
   );
 }
 
+/** Puts other content into a place. What had the focus in it hands it on: keys go on working. */
+export function refill(place: HTMLElement, ...content: (Node | string)[]): void {
+  const around = place.getRootNode() as ShadowRoot;
+  const focused = place.contains(around.activeElement ?? null);
+  place.replaceChildren(...content);
+  if (focused) (place.querySelector("button") ?? around.querySelector<HTMLElement>(".toggle"))?.focus();
+}
+
 /** In the legend: the same, and which keys take most of the weights. */
 export function lensNotes(view: View): HTMLElement {
   const made = h("span", { role: "status" });
@@ -54,7 +62,8 @@ export function lensNotes(view: View): HTMLElement {
     effect(() => {
       const { columns, keys } = view.store.shown.value;
       const { tile, head } = view.picture.value;
-      sinks.replaceChildren(
+      refill(
+        sinks,
         ...sinksOf(view).map(([key, share]) => {
           const name = named(columns.labels, key);
           const out = !view.store.domain.value && tile && head?.sinks.includes(binOf(key, keys, tile.width));

@@ -1,6 +1,6 @@
 /** The controls of words and hidden keys: they need a kernel, and come with its module. */
 import { attr, h } from "./dom";
-import { hiddenKeys, isHidden, NAMED, tokensOf } from "./lens";
+import { hiddenKeys, isHidden, NAMED, refill, tokensOf } from "./lens";
 import { on } from "./pointing";
 import { answers } from "./rpc";
 import { effect } from "./signals";
@@ -55,14 +55,15 @@ export function lensControls(view: View): HTMLElement {
       const hidden = hiddenKeys(view);
       const chip = (text: string, title: string, left: (key: number) => boolean) =>
         control(view, () => setHidden(view, store.hidden_keys.peek().filter(left)), "chip").says(text, title);
-      chips.hidden = !hidden.length;
-      chips.replaceChildren(
+      refill(
+        chips,
         "hidden",
         ...hidden
           .slice(0, NAMED)
           .map(([key, name]) => chip(name, `Show key ${name} again`, (other) => other !== key)),
         ...(hidden.length > 1 ? [chip(`all ${hidden.length}`, "Show all keys again", () => false)] : []),
       );
+      chips.hidden = !hidden.length;
     }),
   );
   return h("span", { className: "lens" }, words.button, chips);

@@ -99,6 +99,18 @@ describe("hidden keys", () => {
     expect(store.hidden_keys.value).toEqual([]);
   });
 
+  it("hands the focus on from a chip that goes: keys go on working", async () => {
+    const { store, button, root } = await shown({ hidden: [[3, "cat"]] }, { hidden_keys: [3] });
+    const shadow = root.getRootNode() as ShadowRoot;
+    button(/^Show key 3/).focus();
+    expect(shadow.activeElement?.textContent).toBe('3 "cat"');
+    const { stacks } = store.meta.value;
+    const now = { ...stacks[0]!.examples[0]!, hidden: [] };
+    store.meta.value = { ...store.meta.value, stacks: [{ ...stacks[0]!, examples: [now] }] };
+    await frame();
+    expect(shadow.activeElement?.textContent).toBe("words");
+  });
+
   it("hides the key in focus by h, and shows it again", async () => {
     const { store, press, one } = await shown(
       { hidden: [[3, "cat"]] },

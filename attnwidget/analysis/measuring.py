@@ -1,0 +1,111 @@
+"""From the name of a measure to its numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from attnwidget.analysis.flow import flow
+from attnwidget.analysis.pairmeasures import PAIR_MEASURES
+from attnwidget.analysis.rollout import rollout
+from attnwidget.attention import CaptureError, LiftAttention
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from attnwidget.analysis.pairmeasures import PairMeasure
+    from attnwidget.attention import Carried
+    from attnwidget.attention.choosing import Choice
+    from attnwidget.attention.protocol import Floats, Index
+
+    Question = Callable[[int, Index, Index, Index], Floats]
+
+
+def measure_pairs(name: str, choice: Choice) -> Floats:
+    """What `AttentionCapture.measure` returns, and raises.
+
+    Args:
+        name: of the measure.
+        choice: of which pairs.
+    """
+    if name not in PAIR_MEASURES:
+        raise KeyError(f"there is no measure {name!r}: there are {', '.join(map(repr, PAIR_MEASURES))}")
+    measure = PAIR_MEASURES[name]
+    if measure.per == "layer" and choice.one_head:
+        raise ValueError(
+            f"measure {name!r} belongs to a layer as a whole, and head {choice.heads.start} was asked for; expected no "
+            "head"
+        )
+    found: Floats
+    if name in ("rollout", "flow"):
+        found = choice.shaped((rollout if name == "rollout" else flow)(choice), per_head=False)
+        return found
+    if measure.per == "layer":
+        found = choice.empty(np.float32, per_head=False)
+        for place, number in enumerate(choice.layers):
+            found[place] = _layer_norms(measure, choice, number)
+        return choice.shaped(found, per_head=False)
+    found = choice.empty(np.float32)
+    for place, number in enumerate(choice.layers):
+        ask = _of_heads(measure, choice, number)
+        found[place] = ask(choice.example, choice.heads, choice.queries, choice.keys)
+    return choice.shaped(found)
+
+
+def _of_heads(measure: PairMeasure, choice: Choice, number: int) -> Question:
+    """What answers for one layer."""
+    layer = choice.stack.layers[number]
+    if measure.name == "weight":
+        return layer.weights
+    if measure.name == "score":
+        return layer.scores
+    if measure.name == "lift":
+        start, stop = choice.stack.key_spans[choice.example]
+        share = LiftAttention(layer, choice.stack.key_spans).weights
+        return lambda *where: share(*where) * np.float32(stop - start)
+    carried = _carried(measure, choice, number)
+    # These need torch, which a capture of arrays does without.
+    if measure.name == "gradient":
+        from attnwidget.analysis.gradientweighted import gradient_times_weight
+
+        return lambda *where: gradient_times_weight(layer, carried, *where)
+    from attnwidget.analysis.valueweighted import head_norms
+
+    return lambda *where: head_norms(layer, carried, *where)
+
+
+def _layer_norms(measure: PairMeasure, choice: Choice, number: int) -> Floats:
+    from attnwidget.analysis.valueweighted import layer_norms
+
+    info = choice.stack.infos[number]
+    if info.picked or info.ranks:
+        raise CaptureError(
+            f"measure {measure.name!r} sums over all heads of a layer, and of layer {number} only some were kept: "
+            'capture without heads=, or use "value-weighted"'
+        )
+    layer, carried = choice.stack.layers[number], _carried(measure, choice, number)
+    return layer_norms(layer, carried, choice.example, choice.queries, choice.keys)
+
+
+def _carried(measure: PairMeasure, choice: Choice, number: int) -> Carried:
+    """What the measure needs of a layer, or an error that says why it is not there and what to do."""
+    stack = choice.stack
+    option = "values=True" if measure.needs == "values" else "target=a function of the model's output"
+    if not stack.carried:
+        raise CaptureError(
+            f"measure {measure.name!r} needs the {'values' if measure.needs == 'values' else 'gradient'} of the run, "
+            f"which stack {stack.name!r} does not hold: capture with {option}, and measure that capture itself (one "
+            "read from a file, or made from another, has none)"
+        )
+    carried = stack.carried[number]
+    other, why = "projection", carried.no_projection
+    if measure.needs == "gradient":
+        other, why = "gradient", carried.no_gradient
+    if carried.values is None or getattr(carried, other) is None:
+        path = stack.infos[number].path
+        raise CaptureError(
+            f"measure {measure.name!r} needs the {'values' if carried.values is None else other} of layer {number} of "
+            f"stack {stack.name!r}{path and f' ({path})'}, not known here: {carried.no_values or why}"
+        )
+    return carried
