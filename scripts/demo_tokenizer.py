@@ -20,12 +20,7 @@ def make_tokenizer() -> Any:  # noqa: ANN401 - transformers ships no types we us
     """
     ids = {word: number for number, word in enumerate([*SPECIAL, *PUNCTUATION, *VOCABULARY])}
     made = tokenizers.Tokenizer(models.WordLevel(ids, unk_token="[UNK]"))  # noqa: S106 - not a password
-    made.normalizer = normalizers.Sequence(
-        [
-            normalizers.Lowercase(),
-            *(normalizers.Replace(tokenizers.Regex(rf"\b{name.lower()}\b"), name) for name in [*NAMES, *TOWNS]),
-        ]
-    )
+    made.normalizer = normalizers.Sequence([normalizers.Lowercase(), *(_capital(name) for name in [*NAMES, *TOWNS])])
     # Words, with what follows an apostrophe (didn't); all else is a mark of its own.
     made.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -47,3 +42,9 @@ def make_tokenizer() -> Any:  # noqa: ANN401 - transformers ships no types we us
         model_max_length=256,
         model_input_names=["input_ids", "attention_mask"],
     )
+
+
+def _capital(name: str) -> Any:  # noqa: ANN401
+    """Write the first letter of a name large, and that letter alone: each token keeps its place in the text."""
+    first, rest = name[0], name[1:]
+    return normalizers.Replace(tokenizers.Regex(rf"\b{first.lower()}(?={rest}\b)"), first)

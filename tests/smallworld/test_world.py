@@ -131,6 +131,14 @@ def test_the_tokenizer_makes_one_token_of_each_word_in_any_case(tokenizer):
     ]
 
 
+def test_a_token_knows_its_place_in_the_text(tokenizer):
+    text = "When MARY didn't go to Paris, mary saw john (twice)."
+    spans = tokenizer(text, return_offsets_mapping=True).offset_mapping[1:]
+    assert [text[start:stop] for start, stop in spans] == [
+        *("When", "MARY", "didn't", "go", "to", "Paris", ",", "mary", "saw", "john", "(", "twice", ")", "."),
+    ]
+
+
 def test_the_script_makes_the_tokenizer_that_ships(tokenizer, monkeypatch):
     monkeypatch.syspath_prepend(Path(__file__).parents[2] / "scripts")
     from demo_tokenizer import make_tokenizer
