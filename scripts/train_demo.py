@@ -100,7 +100,7 @@ def optimisers_of(model: Any, pace: float) -> list[torch.optim.Optimizer]:  # no
 
 
 def begin(model: Any) -> None:  # noqa: ANN401
-    """What training begins with; from transformers' own beginning no induction head came about in 1,500 steps.
+    """What training begins with: not transformers' own, from which no trial of a like length led to induction.
 
     Words are far apart and outweigh what the layers add to them, so that heads can tell and copy them from the start.
     And two heads of the first layer have a liking for the token before, by a query bias that is the key bias turned
