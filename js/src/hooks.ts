@@ -54,6 +54,8 @@ export function followReady(root: HTMLElement, view: View): void {
   const again = () => {};
   view.disposers.push(
     effect(() => {
+      // JupyterLab takes views that are far away off the page, and brings them back without a change of theirs.
+      void view.onScreen.value;
       if (view.missing.value) attr(root, "data-ready", "false");
       else view.frames.request(again);
     }),
