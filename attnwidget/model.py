@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import re
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import nn
 
 from attnwidget.generate import check_generates, generate
 from attnwidget.inputs import prepare
+from attnwidget.inputs.idlimits import check_ids
 from attnwidget.inputs.placement import input_device, placement_text
 from attnwidget.inputs.prepare import as_names, decoder_axis
 from attnwidget.intercept.assemble import Axis, Naming
@@ -42,10 +42,6 @@ if TYPE_CHECKING:
 
 _TOKENIZER_FILES = ("*token*", "vocab*", "*.model", "*.tiktoken", "tekken*")
 _SHARED = ("revision", "token", "cache_dir", "local_files_only", "trust_remote_code")
-# Some models put pictures and sounds in the place of ids that have no embedding.
-_PICTURES = {"pixel_values", "pixel_values_videos", "input_features", "input_values"}
-_TOWER = re.compile(r"(^|[._])(vision|visual|image|video|audio|speech)")  # positions of other things than tokens
-_POSITIONS = ("position_embeddings", "position_embedding", "embed_positions", "wpe")
 
 
 class AttentionModel(Interventions):
@@ -264,7 +260,7 @@ class AttentionModel(Interventions):
         kwargs = self._accepted(prepared.kwargs)
         if "token_type_ids" not in self._parameters():  # which generate() refuses where forward would not mind
             kwargs.pop("token_type_ids", None)
-        self._check_ids(kwargs, more=0 if two_sided else options.get("max_new_tokens") or 0)
+        check_ids(self.model, self.name, kwargs, more=0 if two_sided else options.get("max_new_tokens") or 0)
         refuse_too_much(self.model, kwargs, terms, more=options.get("max_new_tokens") or 0)
         return generate(self, replace(prepared, kwargs=kwargs), options, terms)
 
@@ -312,7 +308,7 @@ class AttentionModel(Interventions):
         kwargs = {**prepared.kwargs, **forward_kwargs}
         kwargs = {key: value.to(device) if isinstance(value, torch.Tensor) else value for key, value in kwargs.items()}
         kwargs = self._accepted(kwargs)
-        self._check_ids(kwargs)
+        check_ids(self.model, self.name, kwargs)
         naming = prepared.naming
         if tokens is not None:
             naming = Naming(as_names(tokens, naming.queries))
@@ -336,53 +332,9 @@ class AttentionModel(Interventions):
             spare.add("attention_mask")
         return {key: value for key, value in kwargs.items() if key in parameters or key not in spare}
 
-    def _check_ids(self, kwargs: dict[str, Any], *, more: int = 0) -> None:
-        ids = kwargs.get("input_ids")
-        if not isinstance(ids, torch.Tensor):
-            return
-        limit = _longest(self.model)
-        if limit is not None and ids.shape[-1] > limit:
-            raise ValueError(
-                f"the input has {ids.shape[-1]} tokens and {self.name} has positions for {limit}; "
-                "pass a shorter text, or a part of its token ids"
-            )
-        if limit is not None and ids.shape[-1] + more > limit + 1:  # the last one is not run
-            raise ValueError(
-                f"the prompt has {ids.shape[-1]} tokens and {more} more are to be generated, and {self.name} has "
-                f"positions for {limit}; expected max_new_tokens of {limit + 1 - ids.shape[-1]} at most"
-            )
-        size = _vocabulary(self.model)
-        if size is not None and ids.numel() and not kwargs.keys() & _PICTURES:
-            low, high = int(ids.min()), int(ids.max())
-            if low < 0 or high >= size:
-                raise ValueError(
-                    f"token id {low if low < 0 else high} does not exist: {self.name} has ids 0 to {size - 1}; "
-                    "is the tokenizer that of another model?"
-                )
-
 
 def _roles(axis: Axis | None) -> dict[str, Axis | None]:
     return {} if axis is None else {"encoder": axis}
-
-
-def _longest(model: nn.Module) -> int | None:
-    """Tokens a model has learned positions for; None where positions are computed, and have no end."""
-    limits = []
-    for path, part in model.named_modules():
-        if isinstance(part, nn.Embedding) and path.rpartition(".")[2] in _POSITIONS and not _TOWER.search(path):
-            # Some families reserve the first positions: RoBERTa up to its padding index, BART and OPT two of them.
-            reserved = part.padding_idx + 1 if part.padding_idx is not None else int(getattr(part, "offset", 0))
-            limits.append(part.num_embeddings - reserved)
-    return min(limits, default=None)
-
-
-def _vocabulary(model: nn.Module) -> int | None:
-    """Ids a model has embeddings for; None where that is not known."""
-    try:
-        embeddings = model.get_input_embeddings()  # type: ignore[operator]
-    except (AttributeError, NotImplementedError):
-        return None
-    return embeddings.num_embeddings if isinstance(embeddings, nn.Embedding) else None
 
 
 def _name(model: nn.Module) -> str:
