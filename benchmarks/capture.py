@@ -15,7 +15,6 @@ import json
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import torch
 import transformers as tf
+from subjects import at_peak, config
 
 import attnwidget as aw
 
@@ -46,25 +46,6 @@ class Case:
     padded: bool
     device: str
     dtype: str
-
-
-def config(shape: str, length: int) -> Any:  # noqa: ANN401 - a transformers config
-    """The shapes that are measured."""
-    if shape == "gpt2":  # 12 layers, 12 heads of 64
-        return tf.GPT2Config(n_positions=length, use_cache=False)
-    if shape == "bert":  # 12 layers, 12 heads of 64
-        return tf.BertConfig(max_position_embeddings=length)
-    # As Llama 3.2 1B: 32 heads on 8 key-value heads of 64, width 2048; 4 of its 16 layers, a small vocabulary.
-    return tf.LlamaConfig(
-        vocab_size=32000,
-        hidden_size=2048,
-        intermediate_size=8192,
-        num_hidden_layers=4,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        max_position_embeddings=length,
-        use_cache=False,
-    )
 
 
 def runner(mode: str, case: Case) -> Callable[[], Any]:
@@ -126,15 +107,6 @@ def times(case: Case, runs: int) -> dict[str, Any]:
 def memory(mode: str, case: Case) -> dict[str, float]:
     """MB above the loaded model: at the peak of one forward, and held after it; what a capture holds, taken apart."""
     run = runner(mode, case)
-    done = threading.Event()
-    process = psutil.Process()
-    before = peak = process.memory_info().rss
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.001):
-            peak = max(peak, process.memory_info().rss)
-
     if case.device == "cuda":
         run()
         torch.cuda.reset_peak_memory_stats()
@@ -142,12 +114,7 @@ def memory(mode: str, case: Case) -> dict[str, float]:
         left = run()
         top = float(torch.cuda.max_memory_allocated() - base)
     else:
-        watcher = threading.Thread(target=watch)
-        watcher.start()
-        left = run()
-        done.set()
-        watcher.join()
-        top = float(max(peak, process.memory_info().rss) - before)
+        left, top = at_peak(run)
     result = {"peak": top / 1e6, "held": 0.0, "factors": 0.0}
     if mode == "eager":
         result["held"] = sum(layer.numel() * layer.element_size() for layer in left) / 1e6

@@ -15,14 +15,13 @@ import json
 import statistics
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import psutil
 import torch
 import transformers as tf
+from subjects import at_peak, config
 
 import attnwidget as aw
 
@@ -79,25 +78,6 @@ QUESTIONS = {
 }
 
 
-def model_of(shape: str, length: int) -> Any:  # noqa: ANN401 - a transformers model
-    """The shapes that are measured."""
-    torch.manual_seed(0)
-    if shape == "gpt2":  # 12 layers, 12 heads of 64
-        return tf.GPT2LMHeadModel(tf.GPT2Config(n_positions=length, use_cache=False)).eval()
-    # As Llama 3.2 1B: 32 heads on 8 key-value heads of 64, width 2048; 4 of its 16 layers, a small vocabulary.
-    config = tf.LlamaConfig(
-        vocab_size=32000,
-        hidden_size=2048,
-        intermediate_size=8192,
-        num_hidden_layers=4,
-        num_attention_heads=32,
-        num_key_value_heads=8,
-        max_position_embeddings=length,
-        use_cache=False,
-    )
-    return tf.LlamaForCausalLM(config).eval()
-
-
 class Subject:
     """A model, a text, and captures of it.
 
@@ -107,7 +87,8 @@ class Subject:
     """
 
     def __init__(self, shape: str, length: int) -> None:
-        self.model = model_of(shape, length)
+        torch.manual_seed(0)
+        self.model = tf.AutoModelForCausalLM.from_config(config(shape, length)).eval()
         self.ids = torch.randint(0, 30000, (1, length), generator=torch.Generator().manual_seed(0))
 
     def plain(self) -> None:
@@ -143,22 +124,7 @@ def memory(shape: str, length: int, name: str) -> dict[str, float]:
     """MB: what the capture holds; what was taken above that, or of a run above the loaded model, at the peak."""
     subject, question = Subject(shape, length), QUESTIONS[name]
     cap = None if question.ask is None else subject.capture(question)
-    process, done = psutil.Process(), threading.Event()
-    before = peak = process.memory_info().rss
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.001):
-            peak = max(peak, process.memory_info().rss)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        left = question.ask(cap) if question.ask and cap is not None else subject.capture(question)
-    finally:
-        done.set()
-        watcher.join()
-    top = max(peak, process.memory_info().rss) - before
+    left, top = at_peak(lambda: question.ask(cap) if question.ask and cap is not None else subject.capture(question))
     held = left if question.ask is None else cap
     return {"peak": top / 1e6, "held": held.nbytes / 1e6, "answer": 0 if question.ask is None else left.nbytes / 1e6}
 
