@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from attnwidget.intercept.stopping import stopping
+from attnwidget.interventions.questions import Questions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +36,10 @@ def show(model: AttentionModel, text: Text, **traits: Any) -> AttentionWidget:  
         with stopping(stop):
             return model.capture(_checked(text), progress=False)
 
-    return AttentionWidget(capture, live=Live(text, run, seconds), **traits)
+    def ask(text: Text, capture: AttentionCapture) -> Questions:
+        return Questions(model, text, capture)
+
+    return AttentionWidget(capture, live=Live(text, run, seconds, ask), **traits)
 
 
 def _checked(text: Text) -> Text:

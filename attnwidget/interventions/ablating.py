@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -15,14 +16,14 @@ from attnwidget.intercept.edits import Mean, Uniform, Watch, Zero
 from attnwidget.interventions.baseline import Baseline
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     import torch
 
     from attnwidget.attention import AttentionStack
     from attnwidget.intercept.changing import Edit
     from attnwidget.interventions.asking import Interventions
-    from attnwidget.outputs.measuring import Asked
+    from attnwidget.outputs.measuring import Asked, Metric
 
     Pair = tuple[int, int]
 
@@ -30,46 +31,134 @@ Mode: TypeAlias = 'Literal["zero", "mean", "uniform"]'
 _MODES = ("zero", "mean", "uniform")
 
 
+class Ablating:
+    """Heads replaced one after another: what was done so far is kept from one step to the next.
+
+    Args:
+        baseline: the run without a change.
+        stack: of its capture.
+        pairs: the heads, in order.
+        mode: what replaces their results.
+        metric: what is measured.
+        means: by layer, where the mode is "mean".
+        at_once: how many heads may run as one batch.
+
+    Attributes:
+        at_once: as given.
+        total: how many heads there are.
+        ablation: what is known so far; heads that are still to come are NaN.
+    """
+
+    def __init__(
+        self,
+        baseline: Baseline,
+        stack: AttentionStack,
+        pairs: Sequence[Pair],
+        *,
+        mode: Mode,
+        metric: Metric,
+        means: Mapping[int, torch.Tensor],
+        at_once: int,
+    ) -> None:
+        self._baseline, self._stack, self._mode = baseline, stack, mode
+        self._metric, self._means = metric, means
+        self._pairs, self._ran, self._pace = pairs, 0, 1
+        self.at_once, self.total = at_once, len(pairs)
+        values = np.full((stack.n_layers, stack.n_heads), np.nan)
+        self.ablation = Ablation(stack.name, mode, metric.words, metric.measure(baseline.output, 0), values)
+
+    @classmethod
+    def of(
+        cls,
+        model: Interventions,
+        inputs: Any,  # noqa: ANN401
+        heads: Iterable[Pair] | None,
+        *,
+        mode: Mode,
+        asked: Asked,
+        about: Mapping[str, Any],
+        stack: str | None,
+        reference: Any = None,  # noqa: ANN401
+        at_once: int | None = None,
+        forward_kwargs: Mapping[str, Any] | None = None,
+    ) -> Ablating:
+        """Run what all heads are compared with; arguments and errors are those of `Interventions.ablate`."""
+        kwargs = forward_kwargs or {}
+        if mode not in _MODES:
+            raise ValueError(f"mode is {mode!r}; expected one of {', '.join(map(repr, _MODES))}")
+        if reference is not None and mode != "mean":
+            raise ValueError(f"reference is given with mode={mode!r}; expected it with mode='mean'")
+        _check_at_once(at_once)
+        baseline = Baseline.of(model, inputs, kwargs)
+        shown = baseline.stack(stack)
+        metric = baseline.metric(asked, about)
+        pairs = pairs_of(heads, shown)
+        means = _means(baseline, shown, reference, kwargs) if mode == "mean" else {}
+        count = baseline.most_copies(metric)
+        count = count if at_once is None else min(at_once, count if count == 1 else at_once)
+        return cls(baseline, shown, pairs, mode=mode, metric=metric, means=means, at_once=count)
+
+    @property
+    def done(self) -> float:
+        """The share of the heads that were replaced."""
+        return self._ran / self.total
+
+    def next(self, most: int) -> int:
+        """Run the next heads as one batch.
+
+        Args:
+            most: how many, at most.
+
+        Returns:
+            How many there were; 0 once all are done.
+        """
+        some = self._pairs[self._ran : self._ran + most]
+        if not some:
+            return 0
+        edits: dict[int, list[Edit]] = {}
+        for example, (layer, head) in enumerate(some):
+            edit = _edit(self._mode, self._stack, layer, head, self._means, example)
+            edits.setdefault(layer, []).append(edit)
+        output = self._baseline.rerun(self._stack, edits, copies=len(some))
+        for example, pair in enumerate(some):
+            self.ablation.values[pair] = self._metric.measure(output, example) - self.ablation.baseline
+        self._ran += len(some)
+        return len(some)
+
+    def step(self, seconds: float = 0.1) -> bool:
+        """Go on for about so long; one head at least is replaced in any case.
+
+        Args:
+            seconds: how long. Batches are as large as fits in it, by how long those before took.
+
+        Returns:
+            Whether all heads are done.
+        """
+        until = time.perf_counter() + seconds
+        while self._ran < self.total:
+            began = time.perf_counter()
+            count = self.next(self._pace)
+            now = time.perf_counter()
+            self._pace = max(1, min(self.at_once, int(count * seconds / max(now - began, 1e-6))))
+            if now >= until:
+                break
+        return self._ran == self.total
+
+
 def ablate(
     model: Interventions,
     inputs: Any,  # noqa: ANN401
     heads: Iterable[Pair] | None,
     *,
-    mode: Mode,
-    asked: Asked,
-    about: Mapping[str, Any],
-    stack: str | None,
-    reference: Any,  # noqa: ANN401
-    at_once: int | None,
     progress: bool,
-    forward_kwargs: Mapping[str, Any],
+    **options: Any,  # noqa: ANN401 - those of `Ablating.of`
 ) -> Ablation:
     """See `Interventions.ablate`."""
-    if mode not in _MODES:
-        raise ValueError(f"mode is {mode!r}; expected one of {', '.join(map(repr, _MODES))}")
-    if reference is not None and mode != "mean":
-        raise ValueError(f"reference is given with mode={mode!r}; expected it with mode='mean'")
-    _check_at_once(at_once)
-    baseline = Baseline.of(model, inputs, forward_kwargs)
-    shown = baseline.stack(stack)
-    metric = baseline.metric(asked, about)
-    before = metric.measure(baseline.output, 0)
-    pairs = pairs_of(heads, shown)
-    means = _means(baseline, shown, reference, forward_kwargs) if mode == "mean" else {}
-    count = baseline.most_copies(metric)
-    count = count if at_once is None else min(at_once, count if count == 1 else at_once)
-    values = np.full((shown.n_layers, shown.n_heads), np.nan)
-    with bar(len(pairs), f"ablating {model.name}", "head", wanted=progress) as shown_bar:
-        for start in range(0, len(pairs), count):
-            some = pairs[start : start + count]
-            edits: dict[int, list[Edit]] = {}
-            for example, (layer, head) in enumerate(some):
-                edits.setdefault(layer, []).append(_edit(mode, shown, layer, head, means, example))
-            output = baseline.rerun(shown, edits, copies=len(some))
-            for example, pair in enumerate(some):
-                values[pair] = metric.measure(output, example) - before
-            shown_bar.update(len(some))
-    return Ablation(shown.name, mode, metric.words, before, values)
+    work = Ablating.of(model, inputs, heads, **options)
+    with bar(work.total, f"ablating {model.name}", "head", wanted=progress) as shown:
+        while count := work.next(work.at_once):
+            shown.update(count)
+    return work.ablation
 
 
 def pairs_of(heads: Iterable[Pair] | None, stack: AttentionStack) -> list[Pair]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from attnwidget.interventions.ablating import ablate
-from attnwidget.interventions.attributing import candidates, logit_attribution
+from attnwidget.interventions.attributing import logit_attribution
 from attnwidget.interventions.knocking import knockout
+from attnwidget.interventions.nexttokens import candidates
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

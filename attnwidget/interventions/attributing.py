@@ -1,4 +1,4 @@
-"""`model.candidates` and `model.logit_attribution`: what a language model says next, and which heads say it."""
+"""`model.logit_attribution`: which heads say what a language model says next."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from attnwidget.analysis import Candidate, Candidates, LogitAttribution
+from attnwidget.analysis import LogitAttribution
 from attnwidget.intercept.edits import Watch
-from attnwidget.interventions.baseline import Baseline, check_eval, ids_of
+from attnwidget.interventions.baseline import Baseline
 from attnwidget.outputs.residual import Stream
 from attnwidget.outputs.rows import watching_rows
 from attnwidget.outputs.vocabulary import logits_of, name_of_token, place_of, token_id
@@ -20,38 +20,6 @@ if TYPE_CHECKING:
     from torch import nn
 
     from attnwidget.interventions.asking import Interventions
-
-
-def candidates(
-    model: Interventions,
-    inputs: Any,  # noqa: ANN401
-    *,
-    position: int,
-    k: int,
-    forward_kwargs: Mapping[str, Any],
-) -> Candidates:
-    """See `Interventions.candidates`."""
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise ValueError(f"k is {k!r}; expected 1 candidate or more")
-    check_eval(model)
-    prepared = model._arguments(inputs, forward_kwargs)  # noqa: SLF001 - a part of its class
-    ids = ids_of(model, prepared)
-    if ids is None or ids.shape[0] != 1:
-        seen = "no ids" if ids is None else f"{ids.shape[0]} examples"
-        raise ValueError(f"inputs hold {seen}; expected one text, or the ids of one")
-    with torch.no_grad():
-        output = model.model(*prepared.args, **prepared.kwargs)
-    axis = prepared.naming.queries
-    span = (0, ids.shape[1]) if axis is None or axis.spans is None else axis.spans[0]
-    place = place_of(position, span)
-    row = logits_of(output, ids.shape[1], model.name)[0, place].double()
-    best = row.topk(min(k, len(row)))
-    probabilities = row.softmax(-1)[best.indices]
-    found = [
-        Candidate(name_of_token(int(number), model.tokenizer), int(number), float(probability), float(logit))
-        for number, probability, logit in zip(best.indices, probabilities, best.values, strict=True)
-    ]
-    return Candidates(place - span[0], name_of_token(int(ids[0, place]), model.tokenizer), tuple(found))
 
 
 def logit_attribution(

@@ -108,7 +108,7 @@ class Baseline:
         n_tokens = own.layers[0].n_queries if ids is None else ids.shape[-1]
         size = logits_of(self.output, n_tokens, self.model.name).shape[-1] if needs_logits else 0
         span = own.query_spans[0] if own.layers[0].n_queries == n_tokens else (0, n_tokens)
-        return RunContext(self.model.name, self.model.tokenizer, ids, n_tokens, size, span, _is_causal(own))
+        return RunContext(self.model.name, self.model.tokenizer, ids, n_tokens, size, span, is_causal(own))
 
     def rerun(self, stack: AttentionStack, edits: Mapping[int, Sequence[Edit]], *, copies: int = 1) -> Any:  # noqa: ANN401
         """Run the same again, with some of its attention changed.
@@ -165,7 +165,7 @@ def ids_of(model: Interventions, prepared: Prepared) -> torch.Tensor | None:
     return found if isinstance(found, torch.Tensor) else None
 
 
-def _is_causal(stack: AttentionStack) -> bool:
+def is_causal(stack: AttentionStack) -> bool:
     """No token of a stack that has two sees the one after it, in any layer."""
     start, stop = stack.query_spans[0]
     if stop - start < len("ab") or stack.layers[0].n_queries != stack.layers[0].n_keys:

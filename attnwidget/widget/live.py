@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeGuard, TypeVar
@@ -14,9 +15,10 @@ from attnwidget.attention.errors import CaptureError
 from attnwidget.widget.parsing import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from attnwidget.attention import AttentionCapture
+    from attnwidget.widget.output import Asking
 
 Text: TypeAlias = "str | tuple[str, str]"
 State: TypeAlias = Literal["idle", "running", "stopping", "cancelled", "failed"]
@@ -32,11 +34,13 @@ class Live:
         text: the text of the capture, or a pair of texts.
         run: makes the capture of another one. Its second argument says whether to stop; it may raise anything then.
         seconds: what the run that made the capture took.
+        ask: makes what is asked about the output of the model, of a text and its capture; None: nothing is.
     """
 
     text: Text
     run: Callable[[Text, Stop], AttentionCapture]
     seconds: float = 0.0
+    ask: Callable[[Text, AttentionCapture], Asking] | None = None
 
 
 @dataclass(eq=False)
@@ -115,6 +119,16 @@ class Runner(Generic[Made]):
                 self._last.stopped.set()
                 self._tell("stopping", self._last.text, "")
 
+    @contextmanager
+    def resting(self) -> Iterator[bool]:
+        """Tell whether no text runs now; then none begins before the block ends."""
+        rests = self._model.acquire(blocking=False)
+        try:
+            yield rests
+        finally:
+            if rests:
+                self._model.release()
+
     def close(self) -> None:
         """Stop, and show nothing any more."""
         with self._lock:
@@ -179,8 +193,15 @@ def words_of(error: BaseException) -> str:
     return str(error) if ours else f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
-def commands(runner: Runner[Any] | None) -> dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]]:
-    """What the page may ask of a runner, by the name of the method; None: of a view without a text box."""
+def commands(
+    runner: Runner[Any] | None, stop: Callable[[], None]
+) -> dict[str, Callable[[Mapping[str, Any]], dict[str, Any]]]:
+    """What the page may ask of a runner, by the name of the method.
+
+    Args:
+        runner: None: of a view without a text box.
+        stop: lets go of what else was begun, with the run.
+    """
 
     def live() -> Runner[Any]:
         if runner is None:
@@ -195,6 +216,7 @@ def commands(runner: Runner[Any] | None) -> dict[str, Callable[[Mapping[str, Any
 
     def cancel(_: Mapping[str, Any]) -> dict[str, Any]:
         live().cancel()
+        stop()
         return {}
 
     return {"run": run, "cancel": cancel}

@@ -186,7 +186,7 @@ def parse_marginals(capture: AttentionCapture, params: Mapping[str, Any]) -> Mar
 def parse_detail(capture: AttentionCapture, params: Mapping[str, Any]) -> PairRequest:
     """Params of `detail`."""
     stack, place = parse_place(capture, params)
-    layer, head = _head(stack, params)
+    layer, head = head_of(stack, params)
     counts = {"query": len(stack.query_tokens[place.batch]), "key": len(stack.key_tokens[place.batch])}
     query, key = (_position(params, what, count, stack) for what, count in counts.items())
     return PairRequest(place, layer, head, query, key)
@@ -199,6 +199,11 @@ def mapping(value: object, what: str) -> Mapping[str, Any]:
     return value
 
 
+def optional(request: Mapping[str, Any], name: str) -> int | None:
+    """A whole number, or None where there is none."""
+    return None if request.get(name) is None else integer(request, name)
+
+
 def integer(request: Mapping[str, Any], name: str) -> int:
     """A whole number, or an error."""
     value = request.get(name)
@@ -209,7 +214,7 @@ def integer(request: Mapping[str, Any], name: str) -> int:
 
 def measure_of(params: Mapping[str, Any]) -> str:
     """What is asked about: weights, where nothing is said."""
-    return "weight" if params.get("measure") is None else str(_choice(params, "measure", (*MEASURES, EXCESS)))
+    return "weight" if params.get("measure") is None else str(one_of(params, "measure", (*MEASURES, EXCESS)))
 
 
 def check_size(n_bytes: int) -> None:
@@ -243,11 +248,12 @@ def _block(stack: AttentionStack, place: Place, item: object, what: str = "each 
     keys = _range(request, "keys", len(stack.key_tokens[place.batch]))
     if request.get("aggregate") is not None:
         return BlockRequest(place, 0, 0, queries, keys, _aggregate(stack, request))
-    layer, head = _head(stack, request)
+    layer, head = head_of(stack, request)
     return BlockRequest(place, layer, head, queries, keys)
 
 
-def _head(stack: AttentionStack, request: Mapping[str, Any]) -> tuple[int, int]:
+def head_of(stack: AttentionStack, request: Mapping[str, Any]) -> tuple[int, int]:
+    """The layer and the head that a request names."""
     return (
         _position(request, "layer", stack.n_layers, stack),
         _position(request, "head", stack.n_heads, stack),
@@ -267,7 +273,7 @@ def _position(request: Mapping[str, Any], axis: str, count: int, stack: Attentio
 def _aggregate(stack: AttentionStack, request: Mapping[str, Any]) -> Aggregate:
     return Aggregate(
         stack.name,
-        _choice(request, "aggregate", AGGREGATES),
+        one_of(request, "aggregate", AGGREGATES),
         _chosen(request, "layers", stack.n_layers),
         _chosen(request, "heads", stack.n_heads),
     )
@@ -300,8 +306,8 @@ def _tile(stack: AttentionStack, place: Place, item: object, what: str = "each i
         height,
         width,
         level,
-        reduce=_choice(request, "reduce", REDUCTIONS),
-        dtype=_choice(request, "dtype", CODE_TYPES),
+        reduce=one_of(request, "reduce", REDUCTIONS),
+        dtype=one_of(request, "dtype", CODE_TYPES),
         rows=None if rows is not None and rows >= deepest else rows,
     )
 
@@ -349,7 +355,8 @@ def _range(request: Mapping[str, Any], name: str, length: int) -> tuple[int, int
     return value[0], value[1]
 
 
-def _choice(request: Mapping[str, Any], name: str, choices: tuple[Any, ...]) -> Any:  # noqa: ANN401 - one of `choices`
+def one_of(request: Mapping[str, Any], name: str, choices: tuple[Any, ...]) -> Any:  # noqa: ANN401 - one of `choices`
+    """One of the choices, or an error that names them."""
     value = request.get(name)
     if value not in choices:
         raise RequestError("invalid", f"{name!r} must be one of {', '.join(map(repr, choices))}, got {_short(value)}")
@@ -381,8 +388,8 @@ class FigureRequest:
 def parse_figure(params: Mapping[str, Any]) -> FigureRequest:
     """Check the parameters of a `figure` request."""
     return FigureRequest(
-        _choice(params, "kind", FIGURE_KINDS),
-        _choice(params, "panel", PANELS),
-        _choice(params, "theme", THEMES[1:]),
-        _choice(params, "scale", FIGURE_SCALES),
+        one_of(params, "kind", FIGURE_KINDS),
+        one_of(params, "panel", PANELS),
+        one_of(params, "theme", THEMES[1:]),
+        one_of(params, "scale", FIGURE_SCALES),
     )

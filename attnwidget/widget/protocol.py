@@ -38,7 +38,7 @@ MAX_IN_FLIGHT: Final = 2
 EMBED_BUDGET: Final = 1_000_000
 """Bytes, compressed, of weights that travel inside the widget's state."""
 
-PANELS: Final = ("grid", "heatmap", "lines", "graph", "text", "detail")
+PANELS: Final = ("grid", "heatmap", "lines", "graph", "text", "detail", "output")
 DEFAULT_PANELS: Final = ("grid", "heatmap", "lines", "text")
 """The panels shown unless somebody says otherwise."""
 DIRECTIONS: Final = ("from", "to")
@@ -49,6 +49,10 @@ COMPONENTS: Final = ("size", "index")
 THRESHOLD_KINDS: Final = ("weight", "mass")
 MEASURES: Final = ("weight", "lift")
 DIVERGING: Final = ("auto", "vik", "berlin")
+ABLATIONS: Final = ("zero", "mean", "uniform")
+"""What takes the place of a head's result."""
+METRICS: Final = ("loss", "probability", "logits")
+"""Which number of the output is compared."""
 AGGREGATES: Final = ("mean", "max")
 OVER: Final = ("heads", "layer", "layers")
 """Of which heads an aggregate is: those selected in the layer, all of the layer, all of all layers."""

@@ -24,6 +24,7 @@ SETTABLE = (
     *("sort", "ascending", "like", "filter", "colour_by"),
     *("heads", "aggregate", "over"),
     *("measure", "diverging", "words", "hidden_keys"),
+    *("ablation", "metric", "token"),
     *("components", "theme", "layout"),
 )
 """Every trait that a person sets, and the page with them; `AttentionWidget` describes them."""
@@ -73,6 +74,9 @@ class ViewTraits(t.HasTraits):
     colormap = t.Enum(protocol.COLORMAPS, "oslo").tag(sync=True)
     theme = t.Enum(protocol.THEMES, "auto").tag(sync=True)
     components = t.Enum(protocol.COMPONENTS, "size").tag(sync=True)
+    ablation = t.Enum(protocol.ABLATIONS, "zero").tag(sync=True)
+    metric = t.Enum(protocol.METRICS, "loss").tag(sync=True)
+    token = t.Int(None, allow_none=True).tag(sync=True)
     sort = t.Unicode(None, allow_none=True).tag(sync=True)
     ascending = t.Bool(False).tag(sync=True)
     like = t.Tuple(t.Int(), t.Int(), default_value=None, allow_none=True).tag(sync=True)
@@ -122,6 +126,13 @@ class ViewTraits(t.HasTraits):
         if not 0 <= value < count:
             raise t.TraitError(f"{name} is {value}: stack {stack.name!r} has {_PLURAL[name]} 0 to {count - 1}")
         return value  # type: ignore[no-any-return]
+
+    @t.validate("token")
+    def _check_token(self, proposal: Any) -> int | None:  # noqa: ANN401 - traitlets' Bunch
+        token: int | None = proposal["value"]
+        if isinstance(token, bool) or (token is not None and token < 0):
+            raise t.TraitError(f"token is {token}: expected its number in the vocabulary, from 0, or None")
+        return token
 
     @t.validate("window")
     def _check_window(self, proposal: Any) -> tuple[int, int, int, int] | None:  # noqa: ANN401 - traitlets' Bunch

@@ -19,12 +19,14 @@ from attnwidget.widget.following import follow, follow_keys
 from attnwidget.widget.lenses import Lenses, Prepared
 from attnwidget.widget.live import Live, Runner, State, Stop, Text, commands, words_of
 from attnwidget.widget.meta import describe
+from attnwidget.widget.output import Outputs
 from attnwidget.widget.requests import Answerer
 from attnwidget.widget.viewtraits import SETTABLE, ViewTraits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from attnwidget.analysis import Ablation, LogitAttribution
     from attnwidget.attention import AttentionCapture, AttentionStack
 
 _STATIC = Path(__file__).parent / "static"
@@ -63,7 +65,8 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
         window: the part of the head that is shown, (q0, q1, k0, k1): queries [q0, q1) and keys [k0, k1); None for all
             of it.
         panels: which panels are shown, in order: any of `"grid"`, `"heatmap"`, `"lines"`, `"graph"`, `"text"`,
-            `"detail"`; the graph, and the detail of how the weight of the locked pair came about, only if asked for.
+            `"detail"`, `"output"`; the graph, the detail of how the weight of the locked pair came about, and what the
+            model of a live view says and which heads matter for it, only if asked for.
         threshold: which lines and arcs are drawn, in [0, 1]: a weight, or a mass.
         threshold_kind: `"weight"` draws the weights at or over the threshold. `"mass"` draws, of each query (its whole
             row, also where a window shows a part of it), the fewest strongest keys whose weights add up to the
@@ -72,6 +75,11 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
         domain: the weights (low, high) at the ends of the colour map; None for each head's own range. Of lift it is
             (1 / c, c) with c > 1.
         colormap: one of `"oslo"`, `"cividis"`, `"magma"`, `"viridis"`.
+        ablation: what the panel `"output"` puts in the place of a head's result: `"zero"`, its `"mean"` over positions,
+            or `"uniform"`, the result of even weights.
+        metric: what that panel compares: the `"loss"` of the text, or the `"probability"` or `"logits"` of `token`
+            after the locked query, or after the last token.
+        token: the candidate chosen there, its number in the vocabulary; None for none.
         components: order of the components in the panel `"detail"`: by the `"size"` of `|q * k|`, or by `"index"`.
         theme: `"auto"` follows the notebook, or `"light"`, `"dark"`.
         layout: width, height and margins of the cell's output, as of every ipywidget: `view.layout.width = "640px"`.
@@ -129,8 +137,10 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
         self._ran: Text = "" if live is None else live.text
         self._arriving: Text | None = None
         self._runner = None if live is None else Runner(self._made, show=self._show_text, tell=self._tell)
-        figures = {"figure": self._answer_figure, "code": self._answer_code}
-        self._answerer = Answerer(capture, figures, {**commands(self._runner), "module": _kernel_module})
+        self._outputs = Outputs(live, self._runner, self._asked_about, self._take_map)
+        others = {"figure": self._answer_figure, "code": self._answer_code, **self._outputs.methods()}
+        known = commands(self._runner, self._outputs.stop)
+        self._answerer = Answerer(capture, others, {**known, "module": _kernel_module})
         missing = [path.name for path in (_BUNDLE, _KERNEL_MODULE) if not path.exists()]
         if missing:
             raise FileNotFoundError(
@@ -174,7 +184,8 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
             self._own_layout.close()
         _OPEN.discard(self)
         self._answerer.close()
-        self._capture = self._lenses = None
+        self._outputs.close()
+        self._capture = self._lenses = self._live = None
 
     @property
     def capture(self) -> AttentionCapture:
@@ -256,6 +267,7 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
         before = self._shown()
         with self.hold_sync():
             self._capture, self._arriving, self._ran = made.lenses.capture, text, text
+            self._outputs.release()
             try:
                 # Observers hear of it when all of it is there.
                 with self.hold_trait_notifications():
@@ -275,6 +287,22 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
                 raise
             finally:
                 self._arriving = None
+
+    def _asked_about(self) -> tuple[Text, AttentionCapture, bool]:
+        """The text shown, its capture as the model made it, and whether its words are merged."""
+        return self._ran, self.capture, self.words
+
+    def _take_map(self, name: str, found: Ablation | LogitAttribution) -> None:
+        """What the panel "output" found of every head colours the grid."""
+        with self.hold_sync():
+            self.add_map(name, found)
+            self.colour_by = name
+
+    @t.observe("panels")
+    def _forget_output(self, _change: object) -> None:
+        """What was kept for the panel is of no use without it."""
+        if "output" not in self.panels:
+            self._outputs.release()
 
     def _tell(self, state: State, text: Text, message: str) -> None:
         if self._capture is not None:

@@ -50,6 +50,9 @@ export const TRAITS = [
   "heads",
   "aggregate",
   "over",
+  "ablation",
+  "metric",
+  "token",
 ] as const satisfies readonly (keyof Traits)[];
 
 type Initial = { [K in keyof Traits]: Traits[K]["value"] };

@@ -107,7 +107,8 @@ export function figure(root: HTMLElement, view: View, dialog: HTMLDialogElement,
   on(dialog, "close", clear);
   view.disposers.push(
     effect(() => {
-      const names: string[] = store.panels.value;
+      // A figure is of what the view shows; numbers of the model are in Python.
+      const names = store.panels.value.filter((name) => name !== "output") as string[];
       const chosen = [panel.value, "heatmap"].find((name) => names.includes(name));
       panel.replaceChildren(...options(names));
       if (chosen) panel.value = chosen;

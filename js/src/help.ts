@@ -26,6 +26,7 @@ const LINES: readonly (readonly [string, string])[] = [
   ["drag", "moves a zoomed heatmap; Shift + wheel sideways"],
   ["Shift + drag", "zooms to a box"],
   ["d", "scores and query-key detail: how the weight of the locked pair came about"],
+  ["o", "what the model says, and which heads matter for it"],
   ["r", "turns the direction round: what a token looks at, or what looks at it"],
   ["p", "the list of panels: Space shows or hides one"],
   ["e", "saves a figure or numbers, copies the Python line"],

@@ -11,13 +11,14 @@ import { detail } from "./panels/detail";
 import { drawCells, drawNames } from "./panels/gridcells";
 import { gridTools } from "./panels/gridtools";
 import { minimap } from "./panels/minimap";
+import { output } from "./panels/output";
 import { drawStrips, stripAt, stripWords } from "./panels/strips";
 import { share } from "./sharedsignals";
 
 export default (shared: Shared): Kit => {
   share(shared);
   return {
-    ...{ Asking, demand, detail, figure, liveBox, drawStrips, stripAt, stripWords },
+    ...{ Asking, demand, detail, output, figure, liveBox, drawStrips, stripAt, stripWords },
     ...{ css, createFinder, drawCells, drawNames, gridTools, minimap },
     ...{ hideButton, hideSink, lensControls, toggleKey, toggleWords },
   };

@@ -18,6 +18,7 @@ export function onKeys(root: HTMLElement, view: View, overlays: Record<string, H
     w: () => kit.peek()?.toggleWords(view),
     h: () => kit.peek()?.toggleKey(view, store.focus.peek().key),
     d: () => select.togglePanel("detail"),
+    o: () => select.togglePanel("output"),
     s: () => view.finder.toggleLike(),
     r: () => turn(store),
     p: () => {

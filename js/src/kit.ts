@@ -15,6 +15,7 @@ import type { detail } from "./panels/detail";
 import type { drawCells, drawNames } from "./panels/gridcells";
 import type { gridTools as makeGridTools } from "./panels/gridtools";
 import type { minimap } from "./panels/minimap";
+import type { output } from "./panels/output";
 import { makePanel, type Panel } from "./panels/panel";
 import type { drawStrips, stripAt, stripWords } from "./panels/strips";
 import { answers } from "./rpc";
@@ -29,6 +30,7 @@ export interface Kit {
   demand: typeof demand;
   createFinder: typeof createFinder;
   detail: typeof detail;
+  output: typeof output;
   drawCells: typeof drawCells;
   drawNames: typeof drawNames;
   figure: typeof figure;
@@ -109,12 +111,14 @@ export function figureDialog(root: HTMLElement, view: View): HTMLDialogElement {
   return dialog;
 }
 
-export function detailPanel(view: View): Panel {
-  const panel = makePanel(view, "detail", "Query · key");
-  const why = "Scores, q and k need a running kernel.";
-  panel.onDispose(withKit(view, ({ detail }) => detail(view, panel), panel.body, why));
-  return panel;
-}
+/** A panel that the kit makes. */
+export const kitPanel =
+  (name: "detail" | "output", title: string, why: string) =>
+  (view: View): Panel => {
+    const panel = makePanel(view, name, title);
+    panel.onDispose(withKit(view, (kit) => kit[name](view, panel), panel.body, `${why} a running kernel.`));
+    return panel;
+  };
 
 /** The controls of the grid. */
 export function gridTools(view: View, panel: Panel): HTMLElement {

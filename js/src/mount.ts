@@ -7,7 +7,7 @@ import { Frames } from "./frames";
 import { help } from "./help";
 import { followReady, showState } from "./hooks";
 import { onKeys } from "./keyboard";
-import { asking, detailPanel, figureDialog, kit, livePlace } from "./kit";
+import { asking, figureDialog, kit, kitPanel, livePlace } from "./kit";
 import { legend } from "./legend";
 import { compared } from "./panels/compared";
 import { graph } from "./panels/graph";
@@ -32,7 +32,8 @@ const MAKERS: Record<PanelName, (view: View) => Panel> = {
   lines,
   graph,
   text,
-  detail: detailPanel,
+  detail: kitPanel("detail", "Query · key", "Scores, q and k need"),
+  output: kitPanel("output", "Output", "What the model says needs"),
 };
 
 /** Builds the view inside a shadow root of `el`; the function returned takes it away again. */

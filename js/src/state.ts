@@ -3,6 +3,7 @@
 import { aggregateOf } from "./aggregates";
 import type { HeadRef, HeadShape } from "./datasource";
 import type {
+  Ablation,
   Colormap,
   Components,
   Direction,
@@ -11,6 +12,7 @@ import type {
   LiveText,
   Measure,
   Meta,
+  Metric,
   Over,
   PanelName,
   Range,
@@ -105,6 +107,10 @@ export interface Traits {
   heads: Signal<number[]>;
   aggregate: Signal<Reduce | null>;
   over: Signal<Over>;
+  ablation: Signal<Ablation>;
+  metric: Signal<Metric>;
+  /** The candidate chosen: its number in the vocabulary. */
+  token: Signal<number | null>;
 }
 
 export interface Store extends Traits {

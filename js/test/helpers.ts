@@ -67,6 +67,9 @@ export const TRAITS = () => ({
   heads: [] as number[],
   aggregate: null as "mean" | "max" | null,
   over: "layer" as "heads" | "layer" | "layers",
+  ablation: "zero" as const,
+  metric: "loss" as "loss" | "probability" | "logits",
+  token: null as number | null,
 });
 
 export const store = (): Store => createStore(TRAITS());
