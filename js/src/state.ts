@@ -4,6 +4,7 @@ import { aggregateOf } from "./aggregates";
 import type { HeadRef, HeadShape } from "./datasource";
 import type {
   Ablation,
+  AddedMap,
   Colormap,
   Components,
   Direction,
@@ -93,6 +94,7 @@ export interface Traits {
   threshold_kind: Signal<ThresholdKind>;
   text: Signal<LiveText>;
   run: Signal<Partial<Run>>;
+  maps: Signal<AddedMap[]>;
   sort: Signal<string | null>;
   ascending: Signal<boolean>;
   like: Signal<[number, number] | null>;
