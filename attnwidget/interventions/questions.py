@@ -53,18 +53,30 @@ class Questions:
         return [str(piece) for piece in self._model.tokenizer.convert_ids_to_tokens(list(ids))]
 
     def ablating(
-        self, stack: str, heads: Iterable[tuple[int, int]] | None, mode: Mode, metric: Asked, **about: Any
+        self,
+        stack: str,
+        heads: Iterable[tuple[int, int]] | None,
+        mode: Mode,
+        metric: Asked,
+        token: int | None,
+        position: int | None,
     ) -> Ablating:
-        """`AttentionModel.ablate`, in steps; `about` is a token and a position, where the metric is of one."""
-        return Ablating.of(
-            self._model, self._text, heads, mode=mode, asked=metric, about=self._about(stack, **about), stack=stack
-        )
+        """`AttentionModel.ablate`, in steps; a token and a position where the metric is of one."""
+        about = {**self._about(stack, token, position), "versus": None}
+        return Ablating.of(self._model, self._text, heads, mode=mode, asked=metric, about=about, stack=stack)
 
-    def knockout(  # noqa: PLR0913 - as many as `AttentionModel.knockout`
-        self, stack: str, query: slice, key: slice, layers: int | None, metric: Asked, **about: Any
+    def knockout(
+        self,
+        stack: str,
+        query: slice,
+        key: slice,
+        layers: int | None,
+        metric: Asked,
+        token: int | None,
+        position: int | None,
     ) -> Effect:
         """`AttentionModel.knockout`; layers: one, or None for all."""
-        about = self._about(stack, **about)
+        about = self._about(stack, token, position)
         return self._model.knockout(
             self._text, query=query, key=key, layers=layers, metric=metric, stack=stack, **about
         )
@@ -73,9 +85,8 @@ class Questions:
         """`AttentionModel.logit_attribution`."""
         return self._model.logit_attribution(self._text, token=token, position=self._place(stack, position))
 
-    def _about(self, stack: str, *, token: int | None, position: int | None) -> dict[str, Any]:
-        place = -1 if token is None else self._place(stack, position)
-        return {"token": token, "versus": None, "position": place}
+    def _about(self, stack: str, token: int | None, position: int | None) -> dict[str, Any]:
+        return {"token": token, "position": -1 if token is None else self._place(stack, position)}
 
     @property
     def _own(self) -> str:

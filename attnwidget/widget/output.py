@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from attnwidget.attention import AttentionCapture
     from attnwidget.widget.live import Live, Runner, Text
     from attnwidget.widget.requests import Method
+
+    Found = tuple[str, Ablation | LogitAttribution]
+    Answer = tuple[dict[str, Any], Found | None]
+
+Mode: TypeAlias = Literal["zero", "mean", "uniform"]
+Metric: TypeAlias = Literal["loss", "probability", "logits"]
 
 SLICE = 0.1
 """Seconds of work on what is made in slices, in one message."""
@@ -57,12 +63,25 @@ class Asking(Protocol):
         """Tokens as the vocabulary writes them."""
 
     def ablating(
-        self, stack: str, heads: list[tuple[int, int]] | None, mode: Any, metric: Any, **about: Any
+        self,
+        stack: str,
+        heads: list[tuple[int, int]] | None,
+        mode: Mode,
+        metric: Metric,
+        token: int | None,
+        position: int | None,
     ) -> Steps:
         """Heads replaced, one at a time."""
 
-    def knockout(  # noqa: PLR0913 - what there is to say
-        self, stack: str, query: slice, key: slice, layers: int | None, metric: Any, **about: Any
+    def knockout(
+        self,
+        stack: str,
+        query: slice,
+        key: slice,
+        layers: int | None,
+        metric: Metric,
+        token: int | None,
+        position: int | None,
     ) -> Effect:
         """Edges cut, in one layer or all."""
 
@@ -114,21 +133,25 @@ class Outputs:
         self.release()
         self._live = self._runner = None
 
-    def _guarded(self, method: Callable[[Asking, Mapping[str, Any]], dict[str, Any]]) -> Method:
+    def _guarded(self, method: Callable[[Asking, Mapping[str, Any]], Answer]) -> Method:
         def answer(_: AttentionCapture, params: Mapping[str, Any]) -> Reply:
             if self._live is None or self._runner is None or self._live.ask is None:
                 raise RequestError(
-                    "unavailable", "this view shows one capture and knows no model: model.show(text) makes one that does"
+                    "unavailable",
+                    "this view shows one capture and knows no model: model.show(text) makes one that does",
                 )
-            with self._runner.resting() as rests:
-                if not rests:
-                    return Reply({"done": 0, "waiting": True})
-                try:
-                    return Reply(method(self._about_shown(self._live.ask), params))
-                except RequestError:
-                    raise
-                except Exception as error:  # the model's own, and what it refuses, in its words
-                    raise RequestError("unavailable", words_of(error)) from error
+            try:
+                with self._runner.resting() as rests:
+                    if not rests:
+                        return Reply({"done": 0, "waiting": True})
+                    content, found = method(self._about_shown(self._live.ask), params)
+                if found is not None:  # whoever hears of it may run another text
+                    self._take_map(*found)
+            except RequestError:
+                raise
+            except Exception as error:  # the model's own, and what it refuses, in its words
+                raise RequestError("unavailable", words_of(error)) from error
+            return Reply(content)
 
         return answer
 
@@ -139,7 +162,7 @@ class Outputs:
             self._asking = capture, ask(text, capture)
         return self._asking[1]
 
-    def _candidates(self, asking: Asking, params: Mapping[str, Any]) -> dict[str, Any]:
+    def _candidates(self, asking: Asking, params: Mapping[str, Any]) -> Answer:
         stack, position = self._place(params)
         found = asking.candidates(stack, position, _MOST)
         rows = [(row, rank) for rank, row in enumerate(found)]
@@ -147,16 +170,13 @@ class Outputs:
         if token is not None and all(row.id != token for row in found):
             rows.append(asking.candidate(stack, position, token))
         pieces = asking.pieces([row.id for row, _ in rows])
-        return {
-            "done": 1,
-            "masked": asking.masked,
-            "rows": [
-                [row.id, row.token.encode("utf-8", "backslashreplace").decode(), piece, _sent(row.probability), rank]
-                for (row, rank), piece in zip(rows, pieces, strict=True)
-            ],
-        }
+        sent = [
+            [row.id, row.token.encode("utf-8", "backslashreplace").decode(), piece, _sent(row.probability), rank]
+            for (row, rank), piece in zip(rows, pieces, strict=True)
+        ]
+        return {"done": 1, "masked": asking.masked, "rows": sent}, None
 
-    def _ablate(self, asking: Asking, params: Mapping[str, Any]) -> dict[str, Any]:
+    def _ablate(self, asking: Asking, params: Mapping[str, Any]) -> Answer:
         stack, position = self._place(params)
         heads = None if params.get("head") is None else [head_of(self._shown()[1].stacks[stack], params)]
         mode, metric = one_of(params, "mode", ABLATIONS), one_of(params, "metric", METRICS)
@@ -172,27 +192,25 @@ class Outputs:
             self._begun = None
             raise
         if not done:
-            return {"done": work.done}
+            return {"done": work.done}, None
         self._begun = None
         found = work.ablation
         if heads is None:
-            self._take_map("ablation", found)
-            return {"done": 1}
-        return {"done": 1, **_effect(found.baseline, found.baseline + float(found.values[heads[0]]))}
+            return {"done": 1}, ("ablation", found)
+        return {"done": 1, **_effect(found.baseline, found.baseline + float(found.values[heads[0]]))}, None
 
-    def _knockout(self, asking: Asking, params: Mapping[str, Any]) -> dict[str, Any]:
+    def _knockout(self, asking: Asking, params: Mapping[str, Any]) -> Answer:
         stack, position = self._place(params)
         metric = one_of(params, "metric", METRICS)
         layer = optional(params, "layer")
         query, key = self._span(stack, "query", params), self._span(stack, "key", params)
         found = asking.knockout(stack, query, key, layer, metric, **self._about(params, metric, position))
-        return {"done": 1, **_effect(found.baseline, found.value)}
+        return {"done": 1, **_effect(found.baseline, found.value)}, None
 
-    def _attribute(self, asking: Asking, params: Mapping[str, Any]) -> dict[str, Any]:
+    def _attribute(self, asking: Asking, params: Mapping[str, Any]) -> Answer:
         stack, position = self._place(params)
         found = asking.attribution(stack, integer(params, "token"), position)
-        self._take_map("logit attribution", found)
-        return {"done": 1}
+        return {"done": 1}, ("logit attribution", found)
 
     def _about(self, params: Mapping[str, Any], metric: str, position: int | None) -> dict[str, int | None]:
         # The loss is of the whole text.

@@ -22,6 +22,8 @@ MARGINAL_ROWS = 1024
 MAX_REFINED_CELLS = 1 << 20
 """Cells of a tile that is made in slices: it is kept between them."""
 _MOST_LEVEL = 30
+FIGURE_PANELS = tuple(name for name in PANELS if name != "output")
+"""What the model says is no figure."""
 FIGURE_KINDS = ("svg", "png", "csv")
 FIGURE_SCALES = (1, 2, 3)
 
@@ -389,7 +391,7 @@ def parse_figure(params: Mapping[str, Any]) -> FigureRequest:
     """Check the parameters of a `figure` request."""
     return FigureRequest(
         one_of(params, "kind", FIGURE_KINDS),
-        one_of(params, "panel", PANELS),
+        one_of(params, "panel", FIGURE_PANELS),
         one_of(params, "theme", THEMES[1:]),
         one_of(params, "scale", FIGURE_SCALES),
     )

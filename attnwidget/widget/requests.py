@@ -90,7 +90,7 @@ class Answerer:
         self.number = 0
         self._commands = commands or {}
         self._capture: AttentionCapture | None = capture
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # an observer of what an answer sets may show another capture
         self._measured: dict[str, AttentionCapture] = {}
         self._cache = TileCache()
         self._begun: LRUCache[TileRequest | PatternsRequest, Refinement | Finding]

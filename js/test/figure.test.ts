@@ -97,7 +97,7 @@ describe("figure and numbers", () => {
     const { store, dialog } = await opened();
     const names = () => [...dialog.querySelector("select")!.options].map((o) => o.value);
     expect(names()).toEqual(["grid", "heatmap", "lines", "text"]);
-    store.panels.value = ["text", "grid"];
+    store.panels.value = ["text", "output", "grid"];
     expect(names()).toEqual(["text", "grid"]);
     expect(dialog.querySelector("select")!.value).toBe("text");
   });

@@ -132,7 +132,7 @@ describe("the list of panels", () => {
   it("shows and hides panels; the last one stays", async () => {
     const { all, one, root, store } = await mounted();
     const boxes = () => all(".menu input") as HTMLInputElement[];
-    expect(boxes().map((box) => box.checked)).toEqual([false, false, true, true, false, false]);
+    expect(boxes().map((box) => box.checked)).toEqual([false, false, true, true, false, false, false]);
     root.dispatchEvent(new KeyboardEvent("keydown", { key: "p", bubbles: true }));
     expect((one(".menu") as HTMLDetailsElement).open).toBe(true);
     boxes()[4]!.click();
@@ -140,7 +140,7 @@ describe("the list of panels", () => {
     expect(store.panels.value).toEqual(["graph", "text"]);
     expect(all(".panel").map((panel) => panel.dataset.name)).toEqual(["graph", "text"]);
     boxes()[3]!.click();
-    expect(boxes().map((box) => box.disabled)).toEqual([false, false, false, false, true, false]);
+    expect(boxes().map((box) => box.disabled)).toEqual([false, false, false, false, true, false, false]);
     store.query.value = 3;
     boxes()[4]!.dispatchEvent(new KeyboardEvent("keydown", { key: "Escape", bubbles: true }));
     expect([(one(".menu") as HTMLDetailsElement).open, store.query.value]).toEqual([false, 3]);

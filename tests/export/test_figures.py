@@ -41,7 +41,7 @@ def matches(picture, weights, domain, scale, name, *, dark):
 
 
 def test_every_panel_of_the_view_can_be_drawn():
-    assert set(EVERY) == set(SHOWN)
+    assert set(EVERY) == set(SHOWN) - {"output"}, "what the model says is no figure"
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])

@@ -16,11 +16,13 @@ import attnwidget as aw
 from attnwidget import AttentionCapture, CaptureError
 from attnwidget.widget.finder import FINDS
 from attnwidget.widget.protocol import (
+    ABLATIONS,
     AGGREGATES,
     COLORMAPS,
     COMPONENTS,
     DIRECTIONS,
     DIVERGING,
+    METRICS,
     OVER,
     PANELS,
     SCALES,
@@ -159,6 +161,9 @@ COMMON = {
     "heads": st.lists(st.integers(0, 3), unique=True),
     "aggregate": st.none() | st.sampled_from(AGGREGATES),
     "over": st.sampled_from(OVER),
+    "ablation": st.sampled_from(ABLATIONS),
+    "metric": st.sampled_from(METRICS),
+    "token": one_or_none(999),
     "words": st.booleans(),
     "hidden_keys": st.lists(st.integers(0, 6), unique=True, max_size=3),
 }

@@ -80,7 +80,7 @@ def test_a_lone_surrogate_does_not_break_the_message():
         ("key", 7, "key is 7: stack 'self' has keys 0 to 6"),
         ("batch", 1, "batch is 1: stack 'self' has examples 0 to 0"),
         ("stack", "cross", "stack is 'cross': this capture has 'self'"),
-        ("panels", [], "panels is []: expected one or more of grid, heatmap, lines, graph, text, detail, each once"),
+        ("panels", [], "expected one or more of grid, heatmap, lines, graph, text, detail, output, each once"),
         ("panels", ["grid", "grid"], "each once"),
         ("domain", (0.5, 0.2), r"domain is (0.5, 0.2): expected (low, high) with 0 <= low < high <= 1, or None"),
         ("scale", "cubic", "scale"),
