@@ -47,7 +47,7 @@ _OLSSON = "Olsson et al. 2022, In-context Learning and Induction Heads"
 _UNITS: Final = {"share": "a share from 0 to 1"}
 
 LOOKED = (
-    "All of these say where heads looked in one text, not what came of it: other weights can give the same output "
+    "They say where heads looked in one text, not what came of it: other weights can give the same output "
     "(Jain and Wallace 2019), though not always in a model trained as a whole (Wiegreffe and Pinter 2019). A survey "
     "of many texts shows whether it is the head or the text, an ablation whether the output depends on it."
 )

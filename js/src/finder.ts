@@ -2,7 +2,7 @@
 
 import type { DataSource } from "./datasource";
 import { dots, grouped } from "./format";
-import { colourRange, comparing, endWords, type HeadNumbers, numberWords, UNKNOWN } from "./headnumbers";
+import { colourRange, comparing, type HeadNumbers, numberWords, rangeWords, UNKNOWN } from "./headnumbers";
 import { headFacts } from "./keyheads";
 import type { AddedMap, Range } from "./protocol";
 import { answers } from "./rpc";
@@ -151,9 +151,7 @@ export function createFinder(store: Store, source: DataSource): Finder {
       return [
         heads && filter.value && `${grouped(heads.length)} of ${grouped(all.value.length)} heads`,
         like.value && `heads like ${like.value.join(".")} first, Esc ends`,
-        coloured &&
-          !coming(colour_by.value) &&
-          `colour ${coloured.range.map((end) => endWords(coloured.numbers, end)).join(" – ")} ${coloured.numbers.unit}`,
+        coloured && !coming(colour_by.value) && `colour ${rangeWords(coloured.numbers, coloured.range)}`,
         found?.rows && measured() && `from ${grouped(found.rows)} of ${grouped(found.queries)} queries`,
         waiting.includes(PAIR) && !pairWant()
           ? "lock a query and a key to see them in every head"

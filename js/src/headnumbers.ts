@@ -44,9 +44,9 @@ export function numberWords(numbers: HeadNumbers, i: number): string {
 
 const sign = (value: number) => (value < 0 ? "−" : value > 0 ? "+" : "");
 
-/** One end of a scale. */
-export const endWords = ({ signed }: HeadNumbers, value: number): string =>
-  signed ? `${sign(value)}${formatEnd(Math.abs(value))}` : formatEnd(value);
+/** The two ends of the colours; between signs a dash would be one more. */
+export const rangeWords = ({ signed, unit }: HeadNumbers, [low, high]: Range): string =>
+  `${signed ? `−${formatEnd(high)} to +` : `${formatEnd(low)} – `}${formatEnd(high)} ${unit}`.trimEnd();
 
 /** A number in fewer and fewer digits, for a cell. */
 export function shorter({ signed }: HeadNumbers, value: number): string[] {

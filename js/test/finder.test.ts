@@ -153,7 +153,7 @@ describe("the grid", () => {
     store.key.value = 2;
     await frame();
     expect(wanted()).toEqual([{ kind: "pair", ref, query: 4, key: 2 }]);
-    expect(said()).toBe("colour 0 – 0.75 ");
+    expect(said()).toBe("colour 0 – 0.75");
   });
 
   it("writes a number with fewer digits where two do not fit in its cell", async () => {

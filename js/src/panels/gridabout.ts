@@ -61,22 +61,24 @@ export function gridAbout({ store, source }: View): GridAbout {
   });
   const stopWriting = effect(() => {
     if (!open.value) return;
-    const all = [
-      ...(meta.value.measures ?? []),
-      ...maps.value.map(({ name, title }) => [name, title] as const),
-    ];
-    const chosen = all.filter(([name]) => !used.value.size || used.value.has(name));
-    const said = texts.value;
-    const general = said?.[""] ?? [
-      answers(source) ? "Asking the kernel …" : "This needs a running kernel: run the cell again.",
-    ];
+    const told = texts.value;
+    if (!told) {
+      const why = answers(source)
+        ? "Asking the kernel …"
+        : "This needs a running kernel: run the cell again.";
+      list.replaceChildren(h("dt", {}, why));
+      return;
+    }
+    const chosen = <T extends { name: string }>(all: readonly T[]) =>
+      all.filter(({ name }) => !used.value.size || used.value.has(name));
+    const measures = chosen((meta.value.measures ?? []).map(([name, title]) => ({ name, title })));
+    const said = [...measures, ...chosen(maps.value)];
+    if (measures.length) said.push({ name: "", title: "All measures of this text" });
     list.replaceChildren(
-      ...(said ? chosen : []).flatMap(([name, title]) => [
+      ...said.flatMap(({ name, title }) => [
         h("dt", {}, title),
-        ...(said?.[name] ?? []).map((paragraph) => h("dd", {}, paragraph)),
+        ...(told[name] ?? []).map((paragraph) => h("dd", {}, paragraph)),
       ]),
-      h("dt", { className: "hidden" }, "of all of them"),
-      ...general.map((paragraph) => h("dd", {}, paragraph)),
     );
   });
   return {
