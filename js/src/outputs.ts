@@ -29,7 +29,7 @@ export interface Effect {
 }
 
 export interface Job {
-  what: string;
+  method: string;
   /** From 0 to 1. */
   done: number;
   /** The model is busy with a text. */
@@ -51,7 +51,7 @@ export interface Outputs {
   /** Asks again what was refused. */
   retry(): void;
   /** Starts something that the kernel does in slices; one at a time. */
-  start(method: string, params: object, what: string, done: (ok: Record<string, unknown>) => void): void;
+  start(method: string, params: object, done: (ok: Record<string, unknown>) => void): void;
   cancel(): void;
 }
 
@@ -170,11 +170,11 @@ export function outputs({ store, source, onScreen }: View, stops: (stop: () => v
     retry() {
       refusal.value = null;
     },
-    async start(method, more, what, done) {
+    async start(method, more, done) {
       const mine = {};
       running = mine;
       problem.value = null;
-      job.value = { what, done: 0, waiting: false };
+      job.value = { method, done: 0, waiting: false };
       const wants = { ...place(), ...more };
       try {
         for (;;) {
@@ -185,7 +185,7 @@ export function outputs({ store, source, onScreen }: View, stops: (stop: () => v
             done(ok);
             break;
           }
-          job.value = { what, done: Number(ok.done), waiting };
+          job.value = { method, done: Number(ok.done), waiting };
           if (waiting) await rest(AGAIN);
           if (running !== mine) return;
         }

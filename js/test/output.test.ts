@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
-import { effectWords } from "../src/panels/output";
+import { effectWords } from "../src/panels/changes";
 import type { Answer } from "../src/rpc";
 import { RpcError } from "../src/rpc";
 import { frame, madeUp, screen, text, view } from "./screen";
@@ -146,7 +146,7 @@ describe("what the model says", () => {
   it("lets a candidate be chosen by click and key, and tells of it where it is unlikely", async () => {
     const { candidates, store, settle, of } = await show((_, { token, position }) =>
       token === 9 && position === 2
-        ? said({ rows: [...ROWS.filter(([id]) => id !== 9), [9, "\n", "Ċ", null, 511]] })
+        ? said({ rows: [ROWS[0], [3, "ing", "ing", 0.06, 1], [9, "\n", "Ċ", null, 511]] })
         : said(),
     );
     candidates()[0]!.focus();
@@ -159,7 +159,12 @@ describe("what the model says", () => {
     store.query.value = 2;
     await settle();
     expect(of("candidates").at(-1)).toEqual({ ...place, position: 2, token: 9 });
-    expect(candidates().at(-1)!.textContent).toBe("⏎not a number, number 512");
+    expect(candidates().at(-1)!.textContent).toBe("⏎not a number");
+    expect(candidates().map((each) => (each.children[1] as HTMLElement).dataset.number)).toEqual([
+      undefined,
+      undefined,
+      "512",
+    ]);
     candidates().at(-1)!.click();
     expect(store.token.value).toBeNull();
   });
@@ -215,7 +220,7 @@ describe("what matters for it", () => {
     button("ablate every head").click();
     await settle();
     await next({ done: 0.25 });
-    expect(part('.row [role="status"]').textContent).toBe("change of loss, each head replaced (zero), 25 %");
+    expect(part(".job").textContent).toBe("Replacing heads …25 %cancel");
     expect(button("ablate every head").disabled).toBe(true);
     await next({ done: 1 });
     expect(results()).toEqual(["change of loss, each head replaced (zero): colours the grid"]);
