@@ -107,7 +107,7 @@ def test_every_head_is_ablated_in_slices_between_which_others_are_answered_and_c
     assert ask(view, "ablate", **params)["ok"]["done"] == pytest.approx(6 / 24)
     assert answer(view, "ablate", **params) == {"done": 1}
     expected = model.ablate(TEXT, mode="mean")
-    assert view.colour_by == "ablation"
+    assert view.colour_by == "output:ablation"
     numbers = view._answerer.answer(
         {"id": 1, "method": "map", "params": {"stack": "self", "batch": 0, "map": view.maps[0]["id"]}}
     )
@@ -140,7 +140,7 @@ def test_an_edge_is_cut_as_the_model_does_it(model, view):
 
 def test_a_logit_is_attributed_as_the_model_does_it(model, view):
     assert answer(view, "attribute", token=15, position=6) == {"done": 1}
-    assert view.colour_by == "logit attribution"
+    assert view.colour_by == "output:attribution"
     assert "Anna" in view.maps[0]["title"]
     [(_, made, _)] = view._maps._all()
     np.testing.assert_allclose(made.values, model.logit_attribution(TEXT, token=15, position=6).heads)

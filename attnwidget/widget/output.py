@@ -196,7 +196,7 @@ class Outputs:
         self._begun = None
         found = work.ablation
         if heads is None:
-            return {"done": 1}, ("ablation", found)
+            return {"done": 1}, ("output:ablation", found)
         return {"done": 1, **_effect(found.baseline, found.baseline + float(found.values[heads[0]]))}, None
 
     def _knockout(self, asking: Asking, params: Mapping[str, Any]) -> Answer:
@@ -210,7 +210,7 @@ class Outputs:
     def _attribute(self, asking: Asking, params: Mapping[str, Any]) -> Answer:
         stack, position = self._place(params)
         found = asking.attribution(stack, integer(params, "token"), position)
-        return {"done": 1}, ("logit attribution", found)
+        return {"done": 1}, ("output:attribution", found)
 
     def _about(self, params: Mapping[str, Any], metric: str, position: int | None) -> dict[str, int | None]:
         # The loss is of the whole text.

@@ -90,7 +90,7 @@ def test_a_head_and_every_head_of_the_demo_model_are_ablated(opened):
     every.click()
     part.locator(".results p").filter(has_text="each head replaced (mean): colours the grid").wait_for()
     expected = np.array(notebook.evaluate(ablated.format("None") + ".values.tolist()"))
-    assert notebook.evaluate("view.colour_by") == "ablation"
+    assert notebook.evaluate("view.colour_by") == "output:ablation"
     strongest = f"{np.abs(expected).max():.2g}"
     panel(view, "grid").locator(".said").filter(has_text=f"−{strongest} to +{strongest}").wait_for()
     notebook.ready()
