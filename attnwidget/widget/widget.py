@@ -10,6 +10,7 @@ from weakref import WeakSet
 import anywidget
 import traitlets as t
 
+from attnwidget.analysis.measured import LENSES, why_not
 from attnwidget.attention import Comparison
 from attnwidget.attention.errors import CaptureError
 from attnwidget.widget import embed, protocol
@@ -18,7 +19,7 @@ from attnwidget.widget.exporting import Exporting
 from attnwidget.widget.following import follow, follow_keys
 from attnwidget.widget.lenses import Lenses, Prepared
 from attnwidget.widget.live import Live, Runner, State, Stop, Text, commands, words_of
-from attnwidget.widget.meta import describe
+from attnwidget.widget.meta import choices, describe
 from attnwidget.widget.requests import Answerer
 from attnwidget.widget.viewtraits import SETTABLE, ViewTraits
 
@@ -124,6 +125,7 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
         self._capture: AttentionCapture | None = capture
         self._own_layout: Any = None
         self._lenses: Lenses | None = Lenses(capture)
+        self._head_before: int | None = None  # a measure of layers took its place
         self._in_words: bool | None = None  # what `query`, `key` and `window` count; None until all is set
         self._live = live
         self._ran: Text = "" if live is None else live.text
@@ -153,7 +155,7 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
         _OPEN.add(self)
         self._in_words = self.words
         with self.hold_sync():
-            if self.words or self.hidden_keys:
+            if self.words or self.hidden_keys or self.measure in LENSES:
                 self._show()
             else:
                 self._describe(capture)
@@ -207,8 +209,14 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
         """The stack as it is shown."""
         return None if self._lenses is None else self._through(self._lenses).stacks.get(self.stack)
 
+    def _weights(self) -> AttentionStack | None:
+        """The weights of the stack, without the keys that are hidden and in words."""
+        if self._lenses is None:
+            return None
+        return self._lenses.weights(self.stack, words=self.words, hidden=self.hidden_keys).stacks.get(self.stack)
+
     def _through(self, lenses: Lenses) -> AttentionCapture:
-        return lenses.shown(self.stack, words=self.words, hidden=self.hidden_keys)
+        return lenses.shown(self.stack, words=self.words, hidden=self.hidden_keys, measure=self.measure)
 
     def _show(self, packed: bytes | None = None, *, haste: int = 1) -> None:
         """Have the page show what is to be shown now, in one message; the answers to what it asked before it drops.
@@ -223,6 +231,8 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
         with self.hold_sync():
             if self.stack not in lenses.capture.stacks:
                 self.stack = next(iter(lenses.capture.stacks))
+            if self._lacks_measure():
+                return
             capture = self._through(lenses)
             self._answerer.show(capture)
             self._keep_in_range(None)
@@ -232,14 +242,17 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
         if self._lenses is None:
             return
         meta = self._lenses.described(describe(capture), self.stack, words=self.words, hidden=self.hidden_keys)
+        if not isinstance(capture, Comparison) and (weights := self._weights()) is not None:
+            meta["pair_measures"] = choices(weights)
         self.set_trait("meta", {**meta, "capture": self._answerer.number})
         self.set_trait("embed", self._pack(capture, haste=haste) if packed is None else packed)
 
     def _pack(self, capture: AttentionCapture, *, haste: int = 1) -> bytes:
         name = self.stack if self.stack in capture.stacks else next(iter(capture.stacks))
         batch = min(self.batch, capture.stacks[name].n_examples - 1)
+        measure = "weight" if self.measure in LENSES else self.measure
         return embed.pack(
-            capture, stack=name, batch=batch, layer=self.layer, head=self.head, measure=self.measure, haste=haste
+            capture, stack=name, batch=batch, layer=self.layer, head=self.head, measure=measure, haste=haste
         )
 
     def _made(self, text: Text, stop: Stop) -> Prepared:
@@ -249,7 +262,7 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
         capture = self._live.run(text, stop)
         hidden = follow_keys(self._lenses.capture, capture, self.stack, self.hidden_keys)
         lenses = Lenses(capture)
-        shown = lenses.shown(self.stack, words=self.words, hidden=hidden)
+        shown = lenses.shown(self.stack, words=self.words, hidden=hidden, measure=self.measure)
         return Prepared(lenses, hidden, self.words, self._pack(shown))
 
     def _show_text(self, text: Text, made: Prepared, seconds: float) -> None:
@@ -310,6 +323,33 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
                     self.set_trait(side, moved)
                 self.set_trait("window", None)
             self._show(haste=_HASTE)
+
+    @t.observe("measure")
+    def _measure_anew(self, change: Any) -> None:  # noqa: ANN401 - traitlets' Bunch
+        """Another measure in the place of weights. Where it belongs to layers, the head is kept for later."""
+        if self._in_words is None or not {change["old"], change["new"]} & set(LENSES):
+            return
+        with self.hold_sync():
+            head = self.head
+            self._show(haste=_HASTE)
+            if self.head != head:
+                self._head_before = head
+            elif self._head_before is not None and (shown := self._shown()) and shown.n_heads > self._head_before:
+                self.head, self._head_before = self._head_before, None
+
+    @t.observe("stack")
+    def _measure_stack(self, _change: object) -> None:
+        """The stack shown now by the same measure."""
+        if self._in_words is not None and self.measure in LENSES:
+            self._show(haste=_HASTE)
+
+    def _lacks_measure(self) -> bool:
+        """Show weights, which everything has, where there is no measure like the one shown so far."""
+        weights = self._weights()
+        if self.measure not in LENSES or weights is None or not why_not(weights, self.measure):
+            return False
+        self.measure = "weight"
+        return True
 
 
 def _close_abandoned() -> None:
