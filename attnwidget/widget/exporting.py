@@ -35,6 +35,7 @@ class Exporting:
     _capture: AttentionCapture | None
     _lenses: Lenses | None
     embed: Any
+    maps: Any
 
     def static(self, *, max_bytes: int | None = None, told: Callable[[int, int], None] | None = None) -> StaticView:
         """The view as it stands, without a kernel: what a cell shows of it stays, also in pages made of the notebook.
@@ -55,7 +56,7 @@ class Exporting:
         from attnwidget.export import MAX_BYTES, static_view
 
         shown = self._seen()
-        state = {name: getattr(self, name) for name in ("meta", *SETTABLE) if name != "layout"}
+        state = {name: getattr(self, name) for name in ("meta", "maps", *SETTABLE) if name != "layout"}
         state |= {"text": "", "run": {}}  # what could run a text again stays behind
         return static_view(shown, state, max_bytes=MAX_BYTES if max_bytes is None else max_bytes, told=told)
 
@@ -185,10 +186,19 @@ class Exporting:
         return found
 
     def code(self) -> str:
-        """The Python line that shows this view again, `cap.show(layer=3, head=5)`: what differs from the defaults."""
+        """The Python line that shows this view again, `cap.show(layer=3, head=5)`: what differs from the defaults.
+
+        What is sorted, filtered or coloured by an added map is left out: a line cannot hold its numbers.
+        """
         names = [name for name in SETTABLE if name != "layout"]
         defaults = {**self.trait_defaults(*names), "stack": next(iter(self._open().stacks))}  # type: ignore[attr-defined]
-        return python_line({name: getattr(self, name) for name in names}, defaults, names)
+        state = {name: getattr(self, name) for name in names}
+        added = {each["name"] for each in self.maps}
+        for name in ("sort", "filter", "colour_by"):
+            value = state[name]
+            if (value[0] if isinstance(value, tuple) else value) in added:
+                state[name] = None
+        return python_line(state, defaults, names)
 
     @abstractmethod
     def _through(self, lenses: Lenses) -> AttentionCapture:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from attnwidget.analysis.definitions import MEASURES
+from attnwidget.analysis.definitions import LOOKED, MEASURES
 from attnwidget.analysis.finding import LONG, SAMPLED
 from attnwidget.attention import Comparison
 from attnwidget.widget.parsing import Place, RequestError, integer, parse_place
@@ -28,6 +28,26 @@ FINDS: Final = (
 """What the grid can be sorted, filtered and coloured by: name, title and unit; "" for a share from 0 to 1."""
 MOVED: Final = ("moved", "mass moved between the two", "of each row")
 """Of a comparison, how far each head differs; its unit keeps it apart from what a head is like."""
+ABOUT: Final = {
+    "pair": [
+        "The weight that each head gives from the locked query to the locked key.",
+        (
+            "One pair of one text. A large weight moves little where what stands at the key is a short vector "
+            "(Kobayashi et al. 2020), and a key that takes most of every row gets much from this one too (Xiao et al. "
+            "2023)."
+        ),
+    ],
+    MOVED[0]: [
+        (
+            "The share of a row's mass that is elsewhere in the other run: half the sum of |b - a| over the keys that "
+            "both have (the total variation distance), mean over the queries that both have."
+        ),
+        "A head may look elsewhere and move the same, or look the same at a token that is another one.",
+    ],
+    **{measure.name: [measure.words, f"Source: {measure.source}.", measure.caution] for measure in MEASURES},
+    "": [LOOKED],
+}
+"""Of each of these what it is, where it comes from, and what it can and cannot show; "" for what holds of all."""
 _MOVED_WEIGHTS = 1 << 24
 """Weights of each side that are looked at for that: in one go, some tenths of a second."""
 LEAST_ROWS = 64
@@ -95,6 +115,9 @@ def pattern_rows(stack: AttentionStack, example: int) -> int | None:
 
 def finds(capture: AttentionCapture) -> tuple[tuple[str, str, str], ...]:
     """What the grid can be sorted, filtered and coloured by in a view of this capture."""
+    readings = [stack.reading for stack in capture.stacks.values()]
+    if any(reading is not None and not reading.per_head for reading in readings):
+        return FINDS[:1]
     return (FINDS[0], MOVED, *FINDS[1:]) if isinstance(capture, Comparison) else FINDS
 
 

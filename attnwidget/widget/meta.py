@@ -56,8 +56,9 @@ def _stack(stack: AttentionStack) -> dict[str, Any]:
         described["windows"] = windows
     reading = stack.reading
     if reading is not None:
-        told = {"words": reading.words, "caution": reading.caution, "unit": reading.unit}
-        described["measure"] = {**told, "signed": True} if reading.signed else told
+        told: dict[str, Any] = {"words": reading.words, "caution": reading.caution, "unit": reading.unit}
+        flags = {"signed": reading.signed, "whole": not reading.per_head}
+        described["measure"] = {**told, **{name: True for name, holds in flags.items() if holds}}
     return described
 
 

@@ -285,8 +285,10 @@ class Answerer:
         known = self._cache.get(wanted)
         if known is None:
             stack, example = capture.stacks[wanted.place.stack], wanted.place.batch
-            if stack.reading is not None:  # heads are told apart by their weights, whatever is looked at
-                stack = stack.reading.base
+            if (reading := stack.reading) is not None:  # heads are told apart by their weights, whatever is looked at
+                if not reading.per_head:
+                    raise RequestError("invalid", f"{reading.title} belongs to layers: there are no heads to measure")
+                stack = reading.base
             work = self._step(wanted, lambda: Finding(stack, example, rows=pattern_rows(stack, example)))
             if work.patterns is None:
                 return Reply({"done": work.done})

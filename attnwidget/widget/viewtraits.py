@@ -211,9 +211,25 @@ class ViewTraits(t.HasTraits):
         return name
 
     def _known(self) -> list[str]:
-        """Measures of this capture."""
+        """Measures of this capture, and maps of this stack."""
         known = (*FINDS, MOVED) if self._capture is None else finds(self._capture)
-        return [name for name, _, _ in known]
+        shown = self._shown()
+        if shown is not None and shown.reading is not None and not shown.reading.per_head:
+            return [FINDS[0][0]]
+        return [*(name for name, _, _ in known), *self._map_names()]
+
+    @abstractmethod
+    def _map_names(self) -> list[str]:
+        """Names of maps of this stack."""
+
+    def _release_unknown(self) -> None:
+        """What is sorted, filtered or coloured by something that is not there any more is so no longer."""
+        known = self._known()
+        for trait in ("sort", "colour_by"):
+            if getattr(self, trait) not in (None, *known):
+                self.set_trait(trait, None)
+        if self.filter is not None and self.filter[0] not in known:
+            self.set_trait("filter", None)
 
     @t.validate("filter")
     def _check_filter(self, proposal: Any) -> tuple[str, float] | None:  # noqa: ANN401 - traitlets' Bunch
@@ -255,6 +271,7 @@ class ViewTraits(t.HasTraits):
         self.head = min(self.head, stack.n_heads - 1)
         if self.like is not None and (self.like[0] >= stack.n_layers or self.like[1] >= stack.n_heads):
             self.set_trait("like", None)
+        self._release_unknown()
         self.heads = [head for head in self.heads if head < stack.n_heads]
         if self.window is not None:
             q0, q1, k0, k1 = self.window

@@ -14,14 +14,16 @@ from attnwidget.analysis.measured import LENSES, why_not
 from attnwidget.attention import Comparison
 from attnwidget.attention.errors import CaptureError
 from attnwidget.widget import embed, protocol
+from attnwidget.widget.addedmaps import AddedMaps
 from attnwidget.widget.cells import cell_widgets
 from attnwidget.widget.exporting import Exporting
 from attnwidget.widget.following import follow, follow_keys
 from attnwidget.widget.lenses import Lenses, Prepared
 from attnwidget.widget.live import Live, Runner, State, Stop, Text, commands, words_of
+from attnwidget.widget.maptraits import MapTraits
 from attnwidget.widget.meta import choices, describe
 from attnwidget.widget.requests import Answerer
-from attnwidget.widget.viewtraits import SETTABLE, ViewTraits
+from attnwidget.widget.viewtraits import SETTABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +39,7 @@ _HASTE = 8
 _OPEN: WeakSet[AttentionWidget] = WeakSet()
 
 
-class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
+class AttentionWidget(Exporting, MapTraits, anywidget.AnyWidget):
     """The view of one capture: head grid, heatmap, lines and running text, linked.
 
     Every control on screen is a trait here: read it, set it, or `observe` it. Indices are 0-based. What it shows can be
@@ -46,9 +48,11 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
     Args:
         capture: what is shown.
         live: how to run another text, for a view with a text box; None: there is none. `model.show(text)` passes it.
+        maps: numbers of heads that the grid shows beside its measures, by name: each as `add_map` takes it.
         **traits: any trait below, to start with.
 
     Attributes:
+        maps: what `add_map` and `maps` have added, a dict for each: name, title, stack and more. Read-only.
         text: of a live view, the text shown, or a pair of texts; setting it runs the model, here and now, and raises a
             TraitError with what that raises as its cause. "" elsewhere.
         run: of a live view, how its last run went: `{"state", "text", "message", "seconds"}` with the state "idle",
@@ -76,16 +80,17 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
         components: order of the components in the panel `"detail"`: by the `"size"` of `|q * k|`, or by `"index"`.
         theme: `"auto"` follows the notebook, or `"light"`, `"dark"`.
         layout: width, height and margins of the cell's output, as of every ipywidget: `view.layout.width = "640px"`.
-        sort: the measure the heads of the grid are sorted by, one of `attnwidget.analysis.MEASURES`, or `"pair"`, the
-            weight of the locked pair; None for the order of layers and heads.
+        sort: the measure the heads of the grid are sorted by, one of `attnwidget.analysis.MEASURES`, `"pair"`, the
+            weight of the locked pair, or the name of a map; None for the order of layers and heads.
         ascending: the smallest first; otherwise the largest.
         like: a head (layer, head): the grid shows the heads most like it first, whatever `sort` says; None for not.
-        filter: (measure, low): the grid shows only heads whose measure, or `"pair"`, is at least low; None for all.
-        colour_by: the measure, or `"pair"`, that colours the cells of the grid; None for small pictures of the heads.
+        filter: (measure, low): the grid shows only heads whose measure, map or `"pair"` is at least low; None for all.
+        colour_by: the measure, map or `"pair"` that colours the cells of the grid, maps with a sign by `diverging`, 0
+            in the middle; None for small pictures of the heads.
         measure: what is shown: the `"weight"`, or its `"lift"` over uniform, as `AttentionCapture.lift` has it, on a
             log scale around 1.
-        diverging: the colour map of lift: `"vik"` (white in the middle), `"berlin"` (black), or `"auto"`: whichever is
-            nearer to the page.
+        diverging: the colour map of lift, and of maps with a sign: `"vik"` (white in the middle), `"berlin"` (black),
+            or `"auto"`: whichever is nearer to the page.
         words: merge sub-words to words: weights are summed over the tokens of a key and averaged over those of a query.
             `query`, `key` and `window` then count words.
         hidden_keys: keys left out, each row renormalised over the rest; tokens of the text as it is, also while words
@@ -98,7 +103,7 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
             layers.
 
     Raises:
-        TypeError: an unknown trait was given.
+        TypeError: an unknown trait was given, or no map. Otherwise, of maps, as `add_map`.
         traitlets.TraitError: a trait's value is out of range; the view stays as it was.
         FileNotFoundError: the front end has not been built.
     """
@@ -119,6 +124,7 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
         capture: AttentionCapture,
         *,
         live: Live | None = None,
+        maps: Mapping[str, Any] | None = None,
         **traits: Any,  # noqa: ANN401 - traits check their own types
     ) -> None:
         # First, because ipywidgets closes even what was never finished.
@@ -131,8 +137,10 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
         self._ran: Text = "" if live is None else live.text
         self._arriving: Text | None = None
         self._runner = None if live is None else Runner(self._made, show=self._show_text, tell=self._tell)
-        figures = {"figure": self._answer_figure, "code": self._answer_code}
-        self._answerer = Answerer(capture, figures, {**commands(self._runner), "module": _kernel_module})
+        self._maps = AddedMaps()
+        methods = {"figure": self._answer_figure, "code": self._answer_code, "map": self._maps.answer}
+        asked = {**commands(self._runner), "module": _kernel_module, "about": self._answer_about}
+        self._answerer = Answerer(capture, methods, asked)
         missing = [path.name for path in (_BUNDLE, _KERNEL_MODULE) if not path.exists()]
         if missing:
             raise FileNotFoundError(
@@ -149,6 +157,9 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
         elif isinstance(capture, Comparison):  # three heatmaps take a row of their own
             traits["panels"] = sorted(protocol.DEFAULT_PANELS, key="heatmap".__ne__)
         first_stack = next(iter(capture.stacks))
+        shown = traits.get("stack", first_stack)
+        for name, thing in ({} if maps is None else maps).items():
+            self._maps.add(capture, shown if shown in capture.stacks else first_stack, self._ran, name, thing)
         super().__init__(**{"stack": first_stack, **traits})
         self._own_layout = None if "layout" in traits else self.layout
         _close_abandoned()
@@ -246,6 +257,7 @@ class AttentionWidget(Exporting, ViewTraits, anywidget.AnyWidget):
             meta["pair_measures"] = choices(weights)
         self.set_trait("meta", {**meta, "capture": self._answerer.number})
         self.set_trait("embed", self._pack(capture, haste=haste) if packed is None else packed)
+        self._tell_maps()
 
     def _pack(self, capture: AttentionCapture, *, haste: int = 1) -> bytes:
         name = self.stack if self.stack in capture.stacks else next(iter(capture.stacks))

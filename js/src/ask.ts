@@ -27,7 +27,7 @@ import {
 } from "./wants";
 
 export interface Batch {
-  method: "tiles" | "values" | "marginals" | "refine" | "pair" | "patterns" | "detail";
+  method: "tiles" | "values" | "marginals" | "refine" | "pair" | "patterns" | "map" | "detail";
   params: unknown;
   wants: readonly Want[];
   /** Reads the answer; throws where it is not what was asked for. Of a refinement that goes on, the fraction done. */
@@ -41,6 +41,9 @@ const MAX_CELLS = 2 ** 23;
 /** A quarter of what the kernel allows: small enough to arrive soon. */
 const MAX_BYTES = MAX_REPLY_BYTES / 4;
 
+/** What is asked for as exact weights. */
+const BLOCKS: ReadonlySet<string> = new Set(["values", "row", "column"]);
+
 type Shape = (ref: HeadRef) => HeadShape;
 
 export function ask(wants: readonly Want[], shape: Shape): Batch {
@@ -48,7 +51,7 @@ export function ask(wants: readonly Want[], shape: Shape): Batch {
   if (first.kind === "refine") return askRefine(first, shape);
   if (first.kind === "marginals") return askMarginals(first);
   if (first.kind === "qk") return askDetail(first);
-  if (first.kind === "pair" || first.kind === "patterns") return askHeads(first);
+  if (first.kind === "pair" || first.kind === "patterns" || first.kind === "map") return askHeads(first);
   return askMany(wants, shape);
 }
 
@@ -64,7 +67,7 @@ function askMany(wants: readonly Want[], shape: Shape): Batch {
   for (const want of wants) {
     if (JSON.stringify(placeOf(want)) !== place) continue;
     const tile = isTile(want);
-    if (tile !== tiles || !(tile || "index" in want || want.kind === "values")) continue;
+    if (tile !== tiles || !(tile || BLOCKS.has(want.kind))) continue;
     const size = shape(want.ref);
     if (tile) {
       const extent = extentOf(want, size);
@@ -173,14 +176,17 @@ function askDetail(want: Want & { kind: "qk" }): Batch {
 
 function askHeads(want: HeadsWant): Batch {
   const { kind } = want;
+  const which =
+    kind === "pair" ? { query: want.query, key: want.key } : kind === "map" ? { map: want.index } : {};
   return {
     method: kind,
-    params: { ...placeOf(want), ...(kind === "pair" && { query: want.query, key: want.key }) },
+    params: { ...placeOf(want), ...which },
     wants: [want],
     take(ok, buffers) {
       if (kind === "patterns" && part(ok.done) < 1) return [[want, part(ok.done)]];
       const heads = Number(ok.layers) * Number(ok.heads);
       if (kind === "pair") return [[want, floats(asBytes(buffers[0]), heads)]];
+      if (kind === "map") return [[want, floats(asBytes(buffers[0]), heads * Number(ok.tables))]];
       const found = ok as unknown as Patterns;
       return [[want, { ...found, table: floats(asBytes(buffers[0]), found.measures.length * heads) }]];
     },

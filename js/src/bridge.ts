@@ -38,6 +38,7 @@ export const TRAITS = [
   "threshold_kind",
   "text",
   "run",
+  "maps",
   "sort",
   "ascending",
   "like",

@@ -1,9 +1,11 @@
 /** The head finder: what the grid is sorted, filtered and coloured by, and what is known of each head, in words. */
 
 import type { DataSource } from "./datasource";
-import { dots, formatEnd, formatWeight, grouped } from "./format";
+import { dots, grouped } from "./format";
+import { colourRange, comparing, type HeadNumbers, numberWords, rangeWords, UNKNOWN } from "./headnumbers";
 import { headFacts } from "./keyheads";
-import type { Range } from "./protocol";
+import type { AddedMap, Range } from "./protocol";
+import { WEIGHTS } from "./reading";
 import { answers } from "./rpc";
 import { computed, type ReadonlySignal } from "./signals";
 import type { HeadIndex, Store } from "./state";
@@ -14,16 +16,11 @@ export const PAIR = "pair";
 /** What the grid is sorted by while it shows heads like another. */
 const LIKE = "like";
 
-/** As the wire has it, drawn like weights that are not known. */
-const UNKNOWN = -1;
-
-type Numbers = ArrayLike<number>;
-
 export interface Finder {
   /** Heads in the order they are shown, without those left out; null: all, as layers and heads. */
   readonly flow: ReadonlySignal<readonly HeadIndex[] | null>;
   /** What the cells are coloured by, and from where to where; null: by their weights. */
-  readonly colour: ReadonlySignal<{ values: Numbers; range: Range } | null>;
+  readonly colour: ReadonlySignal<{ numbers: HeadNumbers; range: Range } | null>;
   /** What is shown, what is left out and what is missing, in words. */
   readonly words: ReadonlySignal<string>;
   /** What to ask the kernel for: for what is in use, or only to name the head under the pointer. */
@@ -54,44 +51,66 @@ export function createFinder(store: Store, source: DataSource): Finder {
     const names = [order(), filter.value?.[0], colour_by.value];
     return [...new Set(names.filter((name): name is string => Boolean(name)))];
   });
-  const measured = () => used.value.some((name) => name !== PAIR);
+  /** Maps that were added for this stack, whether they fit it or not. */
+  const maps = computed(() => store.maps.value.filter(({ stack }) => stack === shown.value.stack.name));
+  const added = (name: string) => maps.value.find((map) => map.name === name && map.why === undefined);
+  const measured = () => used.value.some((name) => name !== PAIR && !added(name));
   const table = (): HeadsWant => ({ kind: "patterns", ref: ref() });
   const patterns = () => source.heads(table()) as Patterns | null;
   const pairWant = (): (HeadsWant & { kind: "pair" }) | null => {
     const { query, key } = locked.value;
     return query === null || key === null ? null : { kind: PAIR, ref: ref(), query, key };
   };
-  const pair = computed<{ values: Numbers; exact: boolean } | null>(() => {
+  const pair = computed<HeadNumbers | null>(() => {
     const want = pairWant();
     if (!want) return null;
-    const values = source.heads(want) as Float32Array | null;
-    if (values) return { values, exact: true };
+    const sent = source.heads(want) as Float32Array | null;
     // Small heads travel with the widget, and are read from their colours where there is no kernel.
-    const cells = all.value.map((head) => source.cell({ ...want.ref, ...head }, want.query, want.key));
-    const here = cells.every((cell) => cell?.cells === 1);
-    return here ? { values: cells.map((cell) => cell!.value), exact: false } : null;
+    const cells = sent
+      ? []
+      : all.value.map((head) => source.cell({ ...want.ref, ...head }, want.query, want.key));
+    if (!sent && !cells.every((cell) => cell?.cells === 1)) return null;
+    const shares = sent ?? cells.map((cell) => cell!.value);
+    // Of lift it is the weight that is asked for.
+    const { kind, of } = shown.value.stack.measure ? store.reading.value : WEIGHTS;
+    const signed = kind === "signed";
+    return {
+      ...{ label: about(PAIR)[1], unit: "", lacking: "masked", signed, about: sent ? "" : "≈" },
+      values: Array.from(shares, (share) => (share < 0 ? UNKNOWN : of(share))),
+      range: store.domain.value,
+    };
   });
-  const values = (name: string | null | undefined): Numbers | null => {
-    if (name === PAIR) return pair.value?.values ?? null;
-    const found = name ? patterns() : null;
-    if (!found) return null;
-    const { measures, labels } = found;
+  const mapWant = ({ id }: AddedMap): HeadsWant => ({ kind: "map", ref: ref(), index: id });
+  const mapped = (map: AddedMap): HeadNumbers | null => {
+    const sent = source.heads(mapWant(map)) as Float32Array | null;
+    const count = all.value.length;
+    return sent && { ...map, values: sent.subarray(0, count), spread: sent.subarray(count) };
+  };
+  const numbers = (name: string | null | undefined): HeadNumbers | null => {
+    if (!name || name === PAIR) return name ? pair.value : null;
+    const map = added(name);
+    if (map) return mapped(map);
+    const found = patterns();
+    if (!found || !(name === LIKE || found.measures.includes(name))) return null;
+    const { measures, labels, rows } = found;
     const row = (each: string) => {
       const start = measures.indexOf(each) * labels.length;
       return found.table.subarray(start, start + labels.length);
     };
-    if (name !== LIKE) return row(name!);
+    const [, label, unit] = about(name);
+    const made = { label, unit, lacking: "does not apply", signed: false, about: rows ? "≈" : "" };
+    if (name !== LIKE) return { ...made, values: row(name) };
     // Squares of the distance between their shares, as `Patterns.similar` has it.
     const from = at({ layer: like.value![0], head: like.value![1] });
     const shares = measures.filter((each) => !about(each)[2]).map(row);
     const apart = (i: number) =>
       shares.reduce((sum, share) => sum + ((share[i] || 0) - (share[from] || 0)) ** 2, 0);
-    return labels.map((_, i) => (i === from ? 0 : Number.MIN_VALUE + apart(i)));
+    return { ...made, values: labels.map((_, i) => (i === from ? 0 : Number.MIN_VALUE + apart(i))) };
   };
   const offline = () => !answers(source);
   /** Whether what has this name is on its way. */
   const coming = (name: string | null | undefined) =>
-    Boolean(name) && !values(name) && !offline() && (name !== PAIR || pairWant() !== null);
+    Boolean(name) && !numbers(name) && !offline() && (name !== PAIR || pairWant() !== null);
   let last: { of: object; heads: readonly HeadIndex[] | null } | null = null;
   const flow = computed(() => {
     // The order of another pair stands until that of the new one has come: the heads would jump about.
@@ -102,31 +121,22 @@ export function createFinder(store: Store, source: DataSource): Finder {
   });
   const inOrder = () => {
     const name = order();
-    const by = values(name);
-    const among = values(filter.value?.[0]);
+    const by = numbers(name);
+    const among = numbers(filter.value?.[0])?.values;
     if (!by && !among) return null;
-    const heads = all.value.filter((head) => !among || among[at(head)]! >= filter.value![1]);
-    const sign = ascending.value || name === LIKE ? 1 : -1;
-    // What is not known, or does not apply, comes last.
-    const rank = (head: HeadIndex) => (by![at(head)]! >= 0 ? sign * by![at(head)]! : 1e9);
-    return by ? heads.sort((a, b) => rank(a) - rank(b)) : heads;
+    const passes = (value: number) => Number.isFinite(value) && value >= filter.value![1];
+    const heads = all.value.filter((head) => !among || passes(among[at(head)]!));
+    if (!by) return heads;
+    const sooner = comparing(by, ascending.value || name === LIKE);
+    return heads.sort((a, b) => sooner(at(a), at(b)));
   };
   const colour = computed(() => {
-    const found = values(colour_by.value);
-    if (!found)
-      return coming(colour_by.value)
-        ? { values: all.value.map(() => UNKNOWN), range: [0, 1] as Range }
-        : null;
-    const most = Math.max(0, ...Array.from(found, (value) => value || 0));
-    const range = (colour_by.value === PAIR && store.domain.value) || ([0, most || 1] as Range);
-    return { values: found, range };
+    const found = numbers(colour_by.value);
+    if (found) return { numbers: found, range: colourRange(found) };
+    if (!coming(colour_by.value)) return null;
+    const none = { label: "", unit: "", lacking: "", signed: false, values: all.value.map(() => UNKNOWN) };
+    return { numbers: none, range: [0, 1] as Range };
   });
-  const number = (name: string, i: number) => {
-    const value = values(name)![i]!;
-    if (Number.isNaN(value)) return name === PAIR ? "masked" : "does not apply";
-    const exact = name === PAIR ? pair.value!.exact : !patterns()!.rows;
-    return value < 0 ? "not a number" : (exact ? "" : "≈ ") + formatWeight(value);
-  };
   return {
     flow,
     colour,
@@ -134,26 +144,27 @@ export function createFinder(store: Store, source: DataSource): Finder {
       if (!store.panels.value.includes("grid")) return [];
       if (naming) return store.hoverHead.value ? [table()] : [];
       const want = used.value.includes(PAIR) && pairWant();
-      return [...(want ? [want] : []), ...(measured() ? [table()] : [])];
+      const inUse = maps.value.filter(({ name }) => added(name) && used.value.includes(name));
+      return [...(want ? [want] : []), ...inUse.map(mapWant), ...(measured() ? [table()] : [])];
     },
     words: computed(() => {
       const found = patterns();
       const heads = flow.value;
-      const range = colour.value?.range;
-      const waiting = used.value.filter((name) => !values(name));
+      const coloured = colour.value;
+      const waiting = used.value.filter((name) => !numbers(name));
       return [
         heads && filter.value && `${grouped(heads.length)} of ${grouped(all.value.length)} heads`,
         like.value && `heads like ${like.value.join(".")} first, Esc ends`,
-        range &&
-          !coming(colour_by.value) &&
-          `colour ${range.map((end) => formatEnd(end)).join(" – ")} ${about(colour_by.value!)[2]}`,
+        coloured && !coming(colour_by.value) && `colour ${rangeWords(coloured.numbers, coloured.range)}`,
         found?.rows && measured() && `from ${grouped(found.rows)} of ${grouped(found.queries)} queries`,
         waiting.includes(PAIR) && !pairWant()
           ? "lock a query and a key to see them in every head"
           : waiting.length &&
             (offline()
               ? "this needs a running kernel"
-              : `measuring heads, ${Math.floor(source.finding.value * 100)} %`),
+              : waiting.some((name) => !added(name)) &&
+                `measuring heads, ${Math.floor(source.finding.value * 100)} %`),
+        ...maps.value.map(({ title, why }) => why && `“${title}” is left out: ${why}`),
       ]
         .filter(Boolean)
         .join(" · ");
@@ -161,8 +172,8 @@ export function createFinder(store: Store, source: DataSource): Finder {
     label: (head) => patterns()?.labels[at(head)] ?? "",
     facts(head) {
       const measured = used.value
-        .filter((name) => name !== LIKE && values(name))
-        .map((name) => `${about(name)[1]} ${number(name, at(head))} ${about(name)[2]}`.trim());
+        .flatMap((name) => (name === LIKE ? [] : (numbers(name) ?? [])))
+        .map((each) => numberWords(each, at(head)));
       return dots(...measured, headFacts(store, head));
     },
     toggleLike() {

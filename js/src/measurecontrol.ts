@@ -20,11 +20,17 @@ export function measureControl(view: View): HTMLElement {
       store.measure.value = value as Measure;
     });
   });
-  const said = h("div");
-  const about = overlay("What this measure shows", said);
-  const ask = iconButton("i", "What this measure can and cannot show", "about");
+  const said = h("dl", { className: "about" });
+  const about = overlay("What is shown", said);
+  const ask = iconButton("i", "What this measure can and cannot show", "step info");
   on(ask, "click", () => about.showModal());
-  const element = h("span", { className: "measure" }, h("label", {}, h("span", {}, "measure"), select), ask, about);
+  const element = h(
+    "span",
+    { className: "measure" },
+    h("label", {}, h("span", {}, "measure"), select),
+    ask,
+    about,
+  );
   disposers.push(
     effect(() => {
       const all = store.meta.value.pair_measures ?? [];
@@ -42,10 +48,10 @@ export function measureControl(view: View): HTMLElement {
       const shown = all.find(([value]) => value === now);
       ask.title = shown ? `${shown[1]}: ${shown[2]}` : "";
       said.replaceChildren(
-        ...(shown ? [h("p", {}, h("strong", {}, shown[1])), h("p", {}, shown[2])] : []),
+        ...(shown ? [h("dt", {}, shown[1]), h("dd", {}, shown[2])] : []),
         ...all
           .filter(([, , , why]) => why)
-          .map(([, title, , why]) => h("p", {}, h("strong", {}, title), ` is not to be had here: ${why}`)),
+          .flatMap(([, title, , why]) => [h("dt", {}, `${title}: not here`), h("dd", {}, why)]),
       );
     }),
   );

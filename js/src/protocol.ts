@@ -93,6 +93,23 @@ export interface StackMeta {
   examples: Example[];
 }
 
+/** One number per head that somebody has added in Python: all but the numbers, which are asked for by `id`. */
+export interface AddedMap {
+  id: number;
+  name: string;
+  stack: string;
+  title: string;
+  unit: string;
+  /** Coloured on either side of 0. */
+  signed: boolean;
+  /** What stands before the number of one head and after it, and in the place of one that there is not. */
+  label: string;
+  over: string;
+  lacking: string;
+  /** It does not fit the stack as it is shown now, and why. */
+  why?: string;
+}
+
 /** A text, or a pair of texts; "" where there is none to edit. */
 export type LiveText = string | [string, string];
 
@@ -115,6 +132,8 @@ export interface MeasureMeta {
   /** No number is larger in size. */
   unit: number;
   signed?: boolean;
+  /** It belongs to a layer as a whole. */
+  whole?: boolean;
 }
 
 export interface Meta {

@@ -198,7 +198,9 @@ export class TileSource implements DataSource {
   }
 
   ask(method: string, params: unknown): Promise<Answer> {
-    return this.rpc?.request(method, params) ?? Promise.reject(new RpcError("static", "there is no kernel"));
+    if (!this.rpc) return Promise.reject(new RpcError("static", "there is no kernel"));
+    // What had to wait for the answer, since no more may be under way at once, is asked for now.
+    return this.rpc.request(method, params).finally(() => this.schedule());
   }
 
   retry(): void {

@@ -3,6 +3,7 @@
 import { aggregateOf } from "./aggregates";
 import type { HeadRef, HeadShape } from "./datasource";
 import type {
+  AddedMap,
   Colormap,
   Components,
   Direction,
@@ -92,6 +93,7 @@ export interface Traits {
   threshold_kind: Signal<ThresholdKind>;
   text: Signal<LiveText>;
   run: Signal<Partial<Run>>;
+  maps: Signal<AddedMap[]>;
   sort: Signal<string | null>;
   ascending: Signal<boolean>;
   like: Signal<[number, number] | null>;

@@ -14,6 +14,8 @@ export type MarginalsWant = { kind: "marginals"; ref: HeadRef; window: WindowTra
 /** Of all heads of a stack: what they do, or what they make of one pair. */
 export type HeadsWant =
   | { kind: "patterns"; ref: HeadRef }
+  /** One that was added, by its number; how far it varies follows, where that is known. */
+  | { kind: "map"; ref: HeadRef; index: number }
   | { kind: "pair"; ref: HeadRef; query: number; key: number };
 
 /** What every head does, in numbers: measures x heads, row by row, layer by layer; NaN where one does not apply. */

@@ -1,5 +1,6 @@
 import type { Model } from "../src/bridge";
 import {
+  type AddedMap,
   type LiveText,
   type Measure,
   type PanelName,
@@ -61,6 +62,7 @@ export const TRAITS = () => ({
   threshold_kind: "weight" as "weight" | "mass",
   text: "" as LiveText,
   run: {} as Partial<Run>,
+  maps: [] as AddedMap[],
   sort: null as string | null,
   ascending: false,
   like: null as [number, number] | null,

@@ -148,11 +148,12 @@ describe("a view of another measure", () => {
     const select = one(".choices select") as HTMLSelectElement;
     const rollout = [...select.options].find(({ value }) => value === "rollout")!;
     expect([rollout.disabled, rollout.title]).toEqual([true, "layers 0 to 2 were left out"]);
-    one(".about").click();
-    expect(all("dialog[open] p").map((each) => each.textContent)).toEqual([
+    one(".measure .info").click();
+    expect(all("dialog[open] dl > *").map((each) => each.textContent)).toEqual([
       "attention weight",
       "Where a head looked.",
-      "attention rollout is not to be had here: layers 0 to 2 were left out",
+      "attention rollout: not here",
+      "layers 0 to 2 were left out",
     ]);
     select.value = "lift";
     select.dispatchEvent(new Event("change"));

@@ -120,6 +120,24 @@ def test_heads_are_told_apart_by_their_weights_whatever_is_shown(capture):
     assert first.buffers == second.buffers
 
 
+def test_layers_as_a_whole_have_no_heads_to_tell_apart(capture):
+    view = capture.show(
+        colour_by="entropy", sort="previous", filter=("sink", 0.1), like=(1, 2), maps={"one": np.eye(4, 8)}
+    )
+    view.measure = "rollout"
+    assert (view.colour_by, view.sort, view.filter, view.like) == (None, None, None, None)
+    assert view.meta["measures"] == [["pair", "locked pair", ""]]
+    assert view.maps[0]["why"] == "what is shown belongs to layers, and has no heads"
+    view.sort = "pair"
+    with pytest.raises(TraitError, match="colour_by is 'entropy': expected one of pair, or None"):
+        view.colour_by = "entropy"
+    reply = view._answerer.answer({"id": 1, "method": "patterns", "params": {"stack": "self", "batch": 0}})
+    assert reply.content["error"]["message"] == "attention rollout belongs to layers: there are no heads to measure"
+    view.measure = "weight"
+    assert "why" not in view.maps[0]
+    view.colour_by = "one"
+
+
 @pytest.mark.parametrize(
     ("options", "name", "words"),
     [

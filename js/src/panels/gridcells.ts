@@ -2,8 +2,9 @@
 import { hatch, textWidth } from "../canvas";
 import { colourAt, inkOn, positions } from "../colour";
 import { PAIR } from "../finder";
-import { formatEnd } from "../format";
 import { cornerOf, type GridGeometry, placeOf } from "../gridgeometry";
+import { shorter } from "../headnumbers";
+import { divergingMap } from "../ramp";
 import type { HeadIndex } from "../state";
 import { palette } from "../theme";
 import type { View } from "../view";
@@ -21,23 +22,26 @@ export function drawCells(
   seen: Seen,
 ): void {
   const { store } = view;
-  const { values, range } = view.finder.colour.value!;
+  const { numbers, range } = view.finder.colour.value!;
   const dark = view.dark.value;
   const colours = palette(dark);
-  const position = positions({ scale: store.colour_by.value === PAIR ? store.scale.value : "linear", range });
+  const map = numbers.signed ? divergingMap(store, dark) : store.colormap.value;
+  const position = positions({
+    scale: store.colour_by.value === PAIR && !numbers.signed ? store.scale.value : "linear",
+    range,
+  });
   const masked = hatch(context, colours);
   context.textAlign = "center";
   for (const head of heads) {
     const { x, y } = cornerOf(g, placeOf(g, head), seen);
-    const value = values[head.layer * store.shown.value.stack.heads + head.head]!;
-    const rgb = value < 0 ? colours.missing : colourAt(position(value), store.colormap.value, dark);
+    const value = numbers.values[head.layer * store.shown.value.stack.heads + head.head]!;
+    const known = Number.isFinite(value);
+    const rgb = known ? colourAt(position(value), map, dark) : colours.missing;
     context.fillStyle = Number.isNaN(value) ? masked : `rgb(${rgb})`;
     context.fillRect(x, y, g.width, g.height);
-    if (!(value >= 0) || g.height <= 11 || g.width < LEAST_WRITTEN) continue;
+    if (!known || g.height <= 11 || g.width < LEAST_WRITTEN) continue;
     context.fillStyle = inkOn(rgb);
-    const text = [formatEnd(value), value.toPrecision(1), value.toExponential(0)].find(
-      (each) => textWidth(context, each) < g.width,
-    );
+    const text = shorter(numbers, value).find((each) => textWidth(context, each) < g.width);
     if (text) context.fillText(text, x + g.width / 2, y + g.height / 2 + 0.5);
   }
 }
