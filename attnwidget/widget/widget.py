@@ -74,8 +74,8 @@ class AttentionWidget(Exporting, MapTraits, anywidget.AnyWidget):
             row, also where a window shows a part of it), the fewest strongest keys whose weights add up to the
             threshold; all that are above 0 where they never do, at least one, and of equal weights the first.
         scale: from weight to colour: `"linear"`, `"sqrt"`, `"log"`, or `"quantile"`: by rank among the head's weights.
-        domain: the weights (low, high) at the ends of the colour map; None for each head's own range. Of lift it is
-            (1 / c, c) with c > 1.
+        domain: the numbers (low, high) at the ends of the colour map; None for each head's own range. Of lift it is
+            (1 / c, c) with c > 1, of signed measures (-c, c).
         colormap: one of `"oslo"`, `"cividis"`, `"magma"`, `"viridis"`.
         components: order of the components in the panel `"detail"`: by the `"size"` of `|q * k|`, or by `"index"`.
         theme: `"auto"` follows the notebook, or `"light"`, `"dark"`.
@@ -87,8 +87,10 @@ class AttentionWidget(Exporting, MapTraits, anywidget.AnyWidget):
         filter: (measure, low): the grid shows only heads whose measure, map or `"pair"` is at least low; None for all.
         colour_by: the measure, map or `"pair"` that colours the cells of the grid, maps with a sign by `diverging`, 0
             in the middle; None for small pictures of the heads.
-        measure: what is shown: the `"weight"`, or its `"lift"` over uniform, as `AttentionCapture.lift` has it, on a
-            log scale around 1.
+        measure: what is shown: the `"weight"`, its `"lift"` over uniform on a log scale around 1, or another measure
+            that `AttentionCapture.measure` has and the capture has what it needs for: `"score"`, `"value-weighted"`,
+            `"value-weighted-layer"`, `"rollout"`, `"flow"`, `"gradient"`. Those of layers show one picture per layer;
+            signed ones are coloured around 0, and of several under a cell the one of largest size shows.
         diverging: the colour map of lift, and of maps with a sign: `"vik"` (white in the middle), `"berlin"` (black),
             or `"auto"`: whichever is nearer to the page.
         words: merge sub-words to words: weights are summed over the tokens of a key and averaged over those of a query.
