@@ -91,7 +91,7 @@ class AttentionWidget(Exporting, MapTraits, anywidget.AnyWidget):
             that `AttentionCapture.measure` has and the capture has what it needs for: `"score"`, `"value-weighted"`,
             `"value-weighted-layer"`, `"rollout"`, `"flow"`, `"gradient"`. Those of layers show one picture per layer;
             signed ones are coloured around 0, and of several under a cell the one of largest size shows.
-        diverging: the colour map of lift, and of maps with a sign: `"vik"` (white in the middle), `"berlin"` (black),
+        diverging: the colour map of lift, and of what has a sign: `"vik"` (white in the middle), `"berlin"` (black),
             or `"auto"`: whichever is nearer to the page.
         words: merge sub-words to words: weights are summed over the tokens of a key and averaged over those of a query.
             `query`, `key` and `window` then count words.
