@@ -52,6 +52,7 @@ SHOTS = (
     Shot("everything"),
     Shot("panel-grid", 560, "grid"),
     Shot("pair", 640, "grid"),
+    Shot("maps", 640, "grid"),
     Shot("panel-heatmap", 560),
     Shot("panel-lines", 560, "lines"),
     Shot("panel-graph", 900, "graph"),

@@ -183,6 +183,9 @@ describe("what the numbers of the grid are", () => {
     expect(questions).toEqual([["about", { stack: "self" }]]);
     expect(title(0)).toBe("What heads are sorted by\n\nShare on the first token.\n\nA place to rest.");
     expect(title(2)).toBe("What heads are coloured by");
+    store.filter.value = ["first", 0.2];
+    await frame();
+    expect(questions).toHaveLength(1);
     store.maps.value = [CHANGE];
     await frame();
     expect(questions).toHaveLength(2);

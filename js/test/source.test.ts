@@ -50,6 +50,18 @@ function setup(queries = 4, keys = 4) {
 }
 
 describe("the source", () => {
+  it("asks for what had to wait while other questions were under way, once those are answered", async () => {
+    const { sent, rpc, source, frame } = setup();
+    const asked = Promise.all([source.ask("about", {}), source.ask("about", {})]);
+    source.want({}, [thumbnail(0)]);
+    frame();
+    expect(sent.map(({ method }) => method)).toEqual(["about", "about"]);
+    for (const { id } of [...sent]) rpc.receive({ id, ok: {} }, []);
+    await asked;
+    frame();
+    expect(sent.map(({ method }) => method)).toEqual(["about", "about", "tiles"]);
+  });
+
   it("forgets everything when another capture is shown, and takes no answer about the one before", async () => {
     const { sent, source, frame, answer } = setup(4, 4);
     const wants: Want[] = [{ kind: "detail", ref: at(0, 0) }, thumbnail(1)];

@@ -26,6 +26,7 @@ STATES = {
     "aggregate": "view.aggregate, view.over = 'mean', 'layers'",
     "sorted, filtered, coloured": "view.sort = view.colour_by = 'entropy'; view.filter = ('self', 0.01)",
     "pair in every head": "view.sort = view.colour_by = 'pair'",
+    "an added map": "view.add_map('x', [[head - 6 for head in range(12)]] * 6); view.sort = view.colour_by = 'x'",
     "lift": "view.measure = 'lift'",
     "hidden keys, words": "view.hidden_keys, view.words = [0, 5], True",
     "nothing locked": "view.query = view.key = None",
@@ -138,7 +139,7 @@ def test_tools_do_not_move_the_grid(opened):
 def test_lists_and_dialogs_have_nothing_wrong_either(opened):
     for theme in ("Light", "Dark"):
         view = settled(opened, 760, theme)
-        for name in ("Help", "figure"):
+        for name in ("Help", "figure", "What these numbers are"):
             view.get_by_role("button", name=name).first.click()
             assert not violations(opened.page), name
             opened.page.keyboard.press("Escape")

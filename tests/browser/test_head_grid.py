@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from headgrid import cell_colours, said
 from heatmap import attribute, panel
 from pixels import expected_colours
 
@@ -51,33 +52,6 @@ def order(view, count):
     listbox.blur()  # ends the preview
     view.page.wait_for_timeout(200)
     return heads
-
-
-def said(view, text):
-    panel(view, "grid").locator(".said").get_by_text(text).wait_for()
-
-
-def cell_colours(view, rows, columns):
-    """(rows, columns, 3) the colour near a corner of each cell of the matrix, found by the gaps between the cells."""
-    canvas = panel(view, "grid").locator("canvas.base")
-    width, height, data = canvas.evaluate(
-        """canvas => {
-            const {width, height} = canvas;
-            return [width, height, [...canvas.getContext('2d').getImageData(0, 0, width, height).data]];
-        }"""
-    )
-    image = np.array(data, dtype=int).reshape(height, width, 4)
-
-    def starts(line, count):
-        """Where the last `count` runs of at least 8 pixels that something was drawn on begin."""
-        ink = np.r_[0, line[:, 3] > 0, 0].astype(int)
-        begin, end = np.flatnonzero(np.diff(ink) == 1), np.flatnonzero(np.diff(ink) == -1)
-        return begin[end - begin >= 8][-count:]
-
-    top = starts(image[:, -8], rows)
-    left = starts(image[top[0] + 3], columns)
-    assert (len(top), len(left)) == (rows, columns)
-    return np.array([[image[y + 2, x + 2, :3] for x in left] for y in top])
 
 
 def test_a_pair_colours_every_head_by_its_weight_and_sorts_them(opened):

@@ -32,6 +32,7 @@ export function gridAbout({ store, source }: View): GridAbout {
     const names = [like.value ? null : sort.value, filter.value?.[0], colour_by.value];
     return new Set(names.filter((name): name is string => Boolean(name)));
   });
+  const needed = computed(() => open.value || used.value.size > 0);
   const list = h("dl", { className: "about" });
   const dialog = overlay("What the numbers of heads are", list);
   // Keys of the view are for the view.
@@ -50,7 +51,7 @@ export function gridAbout({ store, source }: View): GridAbout {
     // Of another run, or another stack, other things may be said.
     void [meta.value.capture, store.maps.value];
     const stack = shown.value.stack.name;
-    if (!(used.value.size || open.value) || !answers(source)) return;
+    if (!needed.value || !answers(source)) return;
     source.ask("about", { stack }).then(
       ({ ok }) => {
         texts.value = ok.about as Texts;
