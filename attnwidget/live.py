@@ -12,12 +12,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from attnwidget.attention import AttentionCapture
+    from attnwidget.intercept.differentiating import Target
     from attnwidget.model import AttentionModel
     from attnwidget.widget import AttentionWidget
     from attnwidget.widget.live import Text
 
 
-def show(model: AttentionModel, text: Text, **traits: Any) -> AttentionWidget:  # noqa: ANN401 - traits check their types
+def show(
+    model: AttentionModel,
+    text: Text,
+    *,
+    values: bool,
+    target: Target | None,
+    **traits: Any,  # noqa: ANN401 - traits check their types
+) -> AttentionWidget:
     """Run a text and show it in a view with a text box; see `AttentionModel.show`."""
     from attnwidget.widget import AttentionWidget
     from attnwidget.widget.live import Live
@@ -29,12 +37,12 @@ def show(model: AttentionModel, text: Text, **traits: Any) -> AttentionWidget:  
         )
     text = _checked(text)
     began = time.monotonic()
-    capture = model.capture(text)
+    capture = model.capture(text, values=values, target=target)
     seconds = time.monotonic() - began
 
     def run(text: Text, stop: Callable[[], bool]) -> AttentionCapture:
         with stopping(stop):
-            return model.capture(_checked(text), progress=False)
+            return model.capture(_checked(text), values=values, target=target, progress=False)
 
     def ask(text: Text, capture: AttentionCapture) -> Questions:
         return Questions(model, text, capture)

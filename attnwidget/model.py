@@ -264,7 +264,14 @@ class AttentionModel(Interventions):
         refuse_too_much(self.model, kwargs, terms, more=options.get("max_new_tokens") or 0)
         return generate(self, replace(prepared, kwargs=kwargs), options, terms)
 
-    def show(self, text: Text, **traits: Any) -> AttentionWidget:  # noqa: ANN401 - traits check their own types
+    def show(
+        self,
+        text: Text,
+        *,
+        values: bool = False,
+        target: Target | None = None,
+        **traits: Any,  # noqa: ANN401 - traits check their own types
+    ) -> AttentionWidget:
         """Run the model on a text and show it in a view with a text box: editing it runs the model again.
 
         A run that was begun in the page has a thread of its own, and can be cancelled there: it stops within a layer,
@@ -273,6 +280,8 @@ class AttentionModel(Interventions):
 
         Args:
             text: a text, or a pair of texts.
+            values: as for `capture`, of every text: for `measure="value-weighted"`.
+            target: as for `capture`, of every text: for `measure="gradient"`.
             **traits: of `AttentionWidget`, to start with (layer=3, head=5).
 
         Returns:
@@ -282,7 +291,7 @@ class AttentionModel(Interventions):
             TypeError: text is neither, the model has no tokenizer, or there is no such trait.
             ValueError, CaptureError: as for `capture`.
         """
-        return show(self, text, **traits)
+        return show(self, text, values=values, target=target, **traits)
 
     def __repr__(self) -> str:
         kind, tokenizer = (

@@ -2,9 +2,9 @@
 
     python scripts/train_demo.py    # a quarter of an hour on a core
 
-Everything is drawn from one seed: a second run on the same machine gives the same model up to floating-point
-differences. At the end, and on the way, it measures what `attnwidget.smallworld.abilities` measures, and prints it as
-the table that attnwidget/smallworld/README.md quotes.
+Everything is drawn from one seed: a second run on the same machine gave the same file to the byte; another machine
+rounds differently. At the end, and on the way, it measures what `attnwidget.smallworld.abilities` measures, and prints
+it as the table that attnwidget/smallworld/README.md quotes.
 """
 
 from __future__ import annotations

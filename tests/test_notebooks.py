@@ -10,26 +10,10 @@ from types import ModuleType, SimpleNamespace
 import nbformat
 import pytest
 from IPython.core.inputtransformer2 import TransformerManager
-from nbclient import NotebookClient
-
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+from notebookrun import NOTEBOOKS, run
 
 # nbclient's own clean-up
 pytestmark = pytest.mark.filterwarnings("ignore:.*:DeprecationWarning", "ignore:unclosed:ResourceWarning")
-
-
-def texts(cell):
-    return "".join(
-        output.get("text", "") or output.get("data", {}).get("text/plain", "") for output in cell.get("outputs", [])
-    )
-
-
-def run(name):
-    """Run a notebook, kept without outputs; what each of its code cells said, by the last part of the cell's id."""
-    notebook = nbformat.read(NOTEBOOKS / name, as_version=4)
-    assert not any(cell.get("outputs") for cell in notebook.cells)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
-    return {cell["id"].rpartition("-")[2]: texts(cell) for cell in notebook.cells if cell.cell_type == "code"}
 
 
 def test_the_quickstart_installs_itself_in_colab_alone(monkeypatch):
@@ -50,7 +34,8 @@ def test_the_quickstart_installs_itself_in_colab_alone(monkeypatch):
 
 
 def test_every_notebook_is_run():
-    assert {f"test_{path.stem}" for path in NOTEBOOKS.glob("*.ipynb")} <= globals().keys()
+    files = {path.stem for path in Path(__file__).parent.glob("test_*.py")}
+    assert {f"test_{path.stem}" for path in NOTEBOOKS.glob("*.ipynb")} <= globals().keys() | files
 
 
 def test_quickstart():

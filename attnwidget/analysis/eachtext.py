@@ -126,8 +126,10 @@ class Asked:
         tables = {stack.name: find_patterns(stack, example, rows=self.rows, window=self.window) for stack in stacks}
         values = {name: dict(table.columns) for name, table in tables.items()}
         first = stacks[0]
-        for name, measure in (self.measures or {}).items():
-            values[first.name][name] = _checked(name, measure(capture), (first.n_layers, first.n_heads))
+        if self.measures:
+            alone = capture.example(example) if first.n_examples > 1 else capture
+            for name, measure in self.measures.items():
+                values[first.name][name] = _checked(name, measure(alone), (first.n_layers, first.n_heads))
         start, stop = first.query_spans[example]
         return Found(stop - start, not all(table.exact for table in tables.values()), values)
 

@@ -87,14 +87,20 @@ def _graph(mixing: Mixing, n_layers: int) -> Any:  # noqa: ANN401 - SciPy's own 
     return csr_array((np.concatenate(capacities), places), shape=(n_nodes, n_nodes))
 
 
+def flow_seconds(choice: Choice) -> float:
+    """What all flows that are asked for are estimated to take."""
+    start, stop = choice.stack.query_spans[choice.example]
+    edges = float(stop - start) ** 2 * np.arange(choice.layers.start + 1, choice.layers.stop + 1)
+    return float(edges.sum() * choice.n_queries * choice.n_keys * _SECONDS_PER_EDGE)
+
+
 def _refuse_long(choice: Choice, n_tokens: int, n_queries: int, n_keys: int) -> None:
-    edges = n_tokens**2 * np.arange(choice.layers.start + 1, choice.layers.stop + 1, dtype=np.float64)
-    seconds = float(edges.sum() * n_queries * n_keys * _SECONDS_PER_EDGE)
-    if seconds <= _MOST_SECONDS and edges[-1] <= _MOST_EDGES:
+    seconds, edges = flow_seconds(choice), n_tokens**2 * choice.layers.stop
+    if seconds <= _MOST_SECONDS and edges <= _MOST_EDGES:
         return
     raise ValueError(
         f'measure "flow" solves one maximum flow for each pair: {len(choice.layers) * n_queries * n_keys:,} flows in a '
-        f"graph of up to {int(edges[-1]):,} edges are estimated to take {_time_text(seconds)}; expected at most "
+        f"graph of up to {edges:,} edges are estimated to take {_time_text(seconds)}; expected at most "
         f"{_MOST_SECONDS} s and {_MOST_EDGES:,} edges: ask for one layer and a few queries and keys (queries=[...], "
         'keys=[...]), capture a shorter text, or use "rollout"'
     )

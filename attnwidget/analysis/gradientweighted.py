@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 _NUMBER_BYTES = 12
 
 
+def largest_product(carried: Carried, example: int) -> float:
+    """|dt/do[h, i]| |v[h, j]| at the most, over all heads, queries and keys: no w dt/dw is larger in size."""
+    gradient, values = carried.gradient[example], of_example(carried.values, example)
+    return float(gradient.float().norm(dim=-1).max()) * float(values.float().norm(dim=-1).max())
+
+
 def gradient_times_weight(
     layer: Attention, carried: Carried, example: int, heads: Index, queries: Index, keys: Index
 ) -> Floats:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -15,11 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from attnwidget.analysis.pairmeasures import PairMeasure
-    from attnwidget.attention import Carried
+    from attnwidget.attention import AttentionStack, Carried
     from attnwidget.attention.choosing import Choice
     from attnwidget.attention.protocol import Floats, Index
 
     Question = Callable[[int, Index, Index, Index], Floats]
+
+WHOLE: Final[dict[str, Callable[[Choice], Floats]]] = {"rollout": rollout, "flow": flow}
+"""Measures that are worked out for a whole stack: (L, q, k)."""
 
 
 def measure_pairs(name: str, choice: Choice) -> Floats:
@@ -38,59 +41,66 @@ def measure_pairs(name: str, choice: Choice) -> Floats:
             "head"
         )
     found: Floats
-    if name in ("rollout", "flow"):
-        found = choice.shaped((rollout if name == "rollout" else flow)(choice), per_head=False)
+    if name in WHOLE:
+        found = choice.shaped(WHOLE[name](choice), per_head=False)
         return found
-    if measure.per == "layer":
-        found = choice.empty(np.float32, per_head=False)
-        for place, number in enumerate(choice.layers):
-            found[place] = _layer_norms(measure, choice, number)
-        return choice.shaped(found, per_head=False)
-    found = choice.empty(np.float32)
+    found = choice.empty(np.float32, per_head=measure.per == "head")
     for place, number in enumerate(choice.layers):
-        ask = _of_heads(measure, choice, number)
-        found[place] = ask(choice.example, choice.heads, choice.queries, choice.keys)
-    return choice.shaped(found)
+        ask = question(measure, choice.stack, number)
+        answer = ask(choice.example, choice.heads, choice.queries, choice.keys)
+        found[place] = answer if measure.per == "head" else answer[0]
+    return choice.shaped(found, per_head=measure.per == "head")
 
 
-def _of_heads(measure: PairMeasure, choice: Choice, number: int) -> Question:
-    """What answers for one layer."""
-    layer = choice.stack.layers[number]
+def question(measure: PairMeasure, stack: AttentionStack, number: int) -> Question:
+    """What answers for one layer: (h, q, k), with a single head where a measure belongs to the layer.
+
+    Args:
+        measure: any but those of `WHOLE`.
+        stack: whose layer.
+        number: of the layer.
+
+    Raises:
+        CaptureError: the stack does not hold what the measure needs; the text says what to do.
+    """
+    layer = stack.layers[number]
     if measure.name == "weight":
         return layer.weights
     if measure.name == "score":
         return layer.scores
     if measure.name == "lift":
-        start, stop = choice.stack.key_spans[choice.example]
-        share = LiftAttention(layer, choice.stack.key_spans).weights
-        return lambda *where: share(*where) * np.float32(stop - start)
-    carried = _carried(measure, choice, number)
+        shares = LiftAttention(layer, stack.key_spans).weights
+
+        def lift(example: int, *where: Index) -> Floats:
+            start, stop = stack.key_spans[example]
+            return shares(example, *where) * np.float32(stop - start)
+
+        return lift
+    carried = carried_by(measure, stack, number)
     # These need torch, which a capture of arrays does without.
     if measure.name == "gradient":
         from attnwidget.analysis.gradientweighted import gradient_times_weight
 
         return lambda *where: gradient_times_weight(layer, carried, *where)
-    from attnwidget.analysis.valueweighted import head_norms
+    from attnwidget.analysis.valueweighted import head_norms, layer_norms
 
-    return lambda *where: head_norms(layer, carried, *where)
+    if measure.name == "value-weighted":
+        return lambda *where: head_norms(layer, carried, *where)
+    _check_whole(measure, stack, number)
+    return lambda example, _, queries, keys: layer_norms(layer, carried, example, queries, keys)[None]
 
 
-def _layer_norms(measure: PairMeasure, choice: Choice, number: int) -> Floats:
-    from attnwidget.analysis.valueweighted import layer_norms
-
-    info = choice.stack.infos[number]
+def _check_whole(measure: PairMeasure, stack: AttentionStack, number: int) -> None:
+    info = stack.infos[number]
     if info.picked or info.ranks:
         raise CaptureError(
             f"measure {measure.name!r} sums over all heads of a layer, and of layer {number} only some were kept: "
             'capture without heads=, or use "value-weighted"'
         )
-    layer, carried = choice.stack.layers[number], _carried(measure, choice, number)
-    return layer_norms(layer, carried, choice.example, choice.queries, choice.keys)
 
 
-def _carried(measure: PairMeasure, choice: Choice, number: int) -> Carried:
+def carried_by(measure: PairMeasure, stack: AttentionStack, number: int) -> Carried:
     """What the measure needs of a layer, or an error that says why it is not there and what to do."""
-    stack = choice.stack
     option = "values=True" if measure.needs == "values" else "target=a function of the model's output"
     if not stack.carried:
         raise CaptureError(

@@ -19,6 +19,7 @@ class PairMeasure:
         source: where the definition comes from.
         caution: what it can and cannot show, with who showed that.
         needs: what the capture must have kept: "values", "gradient" or nothing.
+        signed: whether it may be below 0.
     """
 
     name: str
@@ -29,6 +30,12 @@ class PairMeasure:
     source: str
     caution: str
     needs: Literal["", "values", "gradient"] = ""
+    signed: bool = False
+
+    @property
+    def short_source(self) -> str:
+        """Authors and year."""
+        return self.source.split(",", maxsplit=1)[0]
 
 
 _ABNAR = "Abnar and Zuidema 2020, Quantifying Attention Flow in Transformers"
@@ -56,6 +63,7 @@ PAIR_MEASURES: Final = {
             "Vaswani et al. 2017, Attention Is All You Need",
             "Only differences within a row count: a score says nothing without the others of its row, and neither mask "
             "nor bias is in it",
+            signed=True,
         ),
         PairMeasure(
             "lift",
@@ -112,7 +120,7 @@ PAIR_MEASURES: Final = {
         ),
         PairMeasure(
             "gradient",
-            "gradient x attention",
+            "gradient × attention",
             "head",
             "w[h,i,j] dt/dw[h,i,j], t the target",
             "any number",
@@ -121,6 +129,7 @@ PAIR_MEASURES: Final = {
             "and the softmax not renormalised: for a change as large as leaving a key out, ablate (Bastings and "
             "Filippova 2020 compare with saliency of inputs)",
             needs="gradient",
+            signed=True,
         ),
     )
 }

@@ -61,8 +61,8 @@ def survey(
             NaN where they do not apply.
         rows: look at no more than so many queries of each head, as `cap.patterns` does.
         window: how far is near, in tokens.
-        batch_size: so many texts or lists of ids run together, padded. Functions in `measures` see one text at a time,
-            and need 1.
+        batch_size: so many texts or lists of ids run together, padded. Functions in `measures` are given one text of
+            them at a time (`cap.example`).
         path: of a small file that keeps what was counted, written as a whole every `save_every` seconds and at the end.
             If it is there, the survey goes on after the texts in it, which have to be the same.
         save_every: seconds.
@@ -88,11 +88,6 @@ def survey(
         check_size("rows", rows)
     if on_error not in ("raise", "skip"):
         raise ValueError(f"on_error is {on_error!r}; expected 'raise' or 'skip'")
-    if measures and batch_size > 1:
-        raise ValueError(
-            f"batch_size is {batch_size} and measures has functions, which see one text at a time; expected "
-            "batch_size=1"
-        )
     asked = Asked(model, stack, measures, rows, window, options)
     each = several(texts, column)
     run = _Run(asked, None if path is None else Path(path).expanduser(), save_every, skip=on_error == "skip")

@@ -40,6 +40,15 @@ def head_norms(layer: Attention, carried: Carried, example: int, heads: Index, q
     return found
 
 
+def largest_norms(layer: Attention, carried: Carried, example: int) -> Floats:
+    """The largest |f_h(x_j)| of each head over all keys, (H,): nothing that a head adds is longer."""
+    heads, keys = slice(0, layer.n_heads), slice(0, layer.n_keys)
+    found = np.zeros(layer.n_heads, dtype=np.float32)
+    for block in _projected(layer, carried, example, heads, keys):
+        np.maximum(found, block.norm(dim=-1).amax(dim=1).cpu().numpy(), out=found)
+    return found
+
+
 def layer_norms(layer: Attention, carried: Carried, example: int, queries: Index, keys: Index) -> Floats:
     """|sum over h of w[h, i, j] f_h(x_j)|, (q, k) float32.
 

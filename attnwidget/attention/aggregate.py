@@ -78,6 +78,11 @@ class AggregateAttention:
             self._asked.setdefault(rule, layer)
 
     @property
+    def signed(self) -> bool:
+        """Whether the layers hold a measure that may be below 0."""
+        return any(getattr(layer, "signed", False) for layer in self.layers)
+
+    @property
     def count(self) -> int:
         """Heads that are made one."""
         return len(self.layers) * len(self._heads)
@@ -192,15 +197,16 @@ class AggregateAttention:
     def _combined(self, example: int, queries: Index, keys: Index) -> Iterator[Floats | None]:
         """(q, k), at the end; None whenever some heads have been added."""
         shape = length_of(queries, self.n_queries), length_of(keys, self.n_keys)
-        total: NDArray[np.floating] = np.zeros(shape, dtype=np.float64 if self.reduce == "mean" else np.float32)
+        mean = self.reduce == "mean"
+        total: NDArray[np.floating] = np.zeros(shape) if mean else np.full(shape, -np.inf, dtype=np.float32)
         step = max(1, min(_AT_ONCE, limits.block_bytes // _WEIGHT_BYTES) // max(1, total.size))
-        add = np.add if self.reduce == "mean" else np.maximum
+        add = np.add if mean else np.maximum
         for layer in self.layers:
             for first in range(0, len(self._heads), step):
                 for weights in layer.weights(example, self._heads[first : first + step], queries, keys):
                     add(total, weights, out=total)
                 yield None
-        yield (total / self.count if self.reduce == "mean" else total).astype(np.float32)
+        yield (total / self.count if mean else total).astype(np.float32)
 
     def _largest(self, layer: Attention, example: int, head: int, rows: Picks, keys: Picks) -> Iterator[Block]:
         """The blocks of one head of a layer, which does its share of the work."""

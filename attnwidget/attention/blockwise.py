@@ -30,7 +30,8 @@ class Block:
         pairs: how many were looked at, or need not be.
         rows: number of the first bin of queries.
         columns: number of the first bin of keys.
-        values: (m, n), the largest weights, -infinity where nothing is allowed, or sums; None for nothing.
+        values: (m, n), the largest weights, or those of largest size, -infinity where nothing is allowed, or sums; None
+            for nothing.
         counts: (m, n) allowed pairs, with sums.
     """
 
@@ -52,7 +53,7 @@ def pool_by_weights(
         head: which head.
         rows: of queries.
         keys: of keys; all of them are looked at.
-        reduce: "max" or "mean".
+        reduce: "max", "extreme" or "mean".
 
     Yields:
         What each block adds.
@@ -76,7 +77,7 @@ def pool_blocks(
             before that, whenever some of the work is done.
         rows: of queries.
         keys: of keys; all of them are looked at.
-        reduce: "max" or "mean".
+        reduce: "max", "extreme" or "mean".
         most: pairs of a block.
 
     Yields:
@@ -99,11 +100,21 @@ def pool_blocks(
             pairs = int(row_panel.counts.sum()) * int(key_panel.counts.sum())
             if reduce == "max":
                 values, counts = cells.max(axis=1).max(axis=2), None
+            elif reduce == "extreme":
+                values, counts = _extreme(cells), None
             else:
                 seen = cells != -np.inf
                 counts = seen.sum(axis=(1, 3), dtype=np.int64)
                 values = np.where(seen, cells, 0).sum(axis=1, dtype=np.float64).sum(axis=2)
             yield Block(pairs, row_panel.first, key_panel.first, values, counts)
+
+
+def _extreme(cells: Floats) -> Floats:
+    """Of each cell the number of largest size, with its sign."""
+    high = cells.max(axis=1).max(axis=2)
+    low = np.where(cells == -np.inf, np.float32(np.inf), cells).min(axis=1).min(axis=2)
+    found: Floats = np.where(-low > high, low, high)
+    return found
 
 
 def _block(layer: Attention, example: int, head: int, queries: Index, keys: Index) -> Floats:

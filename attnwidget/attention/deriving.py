@@ -1,4 +1,4 @@
-"""What is made from a capture: others without some keys, of words, of many heads as one, and numbers of every head."""
+"""What is made from a capture: others of one example, without some keys, of words, of many heads; tables of heads."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from attnwidget.attention.aggregate import aggregate_stack
 from attnwidget.attention.hiding import without_keys
+from attnwidget.attention.oneexample import of_one_example
 from attnwidget.attention.selection import check_index
 from attnwidget.attention.stack import AttentionStack
 from attnwidget.attention.wording import merged_tokens, word_starts
@@ -91,6 +92,32 @@ class Deriving(ABC):
         where = "" if len(self.stacks) == 1 else f" of stack {shown.name!r}"
         note = f"key{'s' * (len(checked) != 1)} {', '.join(words)}{where} hidden, rows renormalised over the rest"
         return self._derive([shown.with_layers(layers)], note)
+
+    def example(self, batch: int) -> AttentionCapture:
+        """One example of a batch, as a capture of its own: for functions that look at one text.
+
+        Args:
+            batch: which example, counted from 0.
+
+        Returns:
+            A capture whose stacks have this example alone. It shares everything with this one, and is closed with it.
+
+        Raises:
+            IndexError: no such example, in one of the stacks.
+
+        Examples:
+            >>> import numpy as np
+            >>> import attnwidget as aw
+            >>> two = [np.array([[[[1.0, 0.0]]], [[[0.3, 0.7]]]])]  # a layer of 2 examples
+            >>> cap = aw.AttentionCapture.from_weights(two, [["a"], ["b"]], key_tokens=[["x", "y"], ["x", "z"]])
+            >>> cap.example(1).tokens, cap.example(1).weights(0, 0).round(1).tolist()
+            (['b'], [[0.30000001192092896, 0.699999988079071]])
+        """
+        placed = [self._place(batch, name) for name in self.stacks]
+        made = self._derive([of_one_example(shown, example) for shown, example in placed])
+        if made.generation is not None:
+            made.generation = made.generation.of_example(placed[0][1])
+        return made
 
     def in_words(self, *, stack: str | None = None) -> AttentionCapture:
         """The same attention between words: weights summed over the tokens of a key, averaged over those of a query.

@@ -24,3 +24,8 @@ class Generation:
     prompt_lengths: tuple[int, ...]
     ids: tuple[tuple[int, ...], ...]
     texts: tuple[str, ...] | None = None
+
+    def of_example(self, example: int) -> Generation:
+        """The same of one example."""
+        one = slice(example, example + 1)
+        return Generation(self.prompt_lengths[one], self.ids[one], None if self.texts is None else self.texts[one])

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from attnwidget.attention.protocol import Attention, Floats
     from attnwidget.attention.stack import Span
 
-Reduce: TypeAlias = Literal["max", "mean"]
+Reduce: TypeAlias = Literal["max", "mean", "extreme"]
 _PAIRS_ELSEWHERE = 1 << 24
 """How many pairs are asked for at once where heads are in other places."""
 
@@ -34,7 +34,7 @@ class Tile:
             it is not a number.
         queries: the rows covered, [a, b).
         keys: the columns covered, [c, d).
-        reduce: "max" or "mean" over the allowed pairs of a cell.
+        reduce: "max", "extreme" or "mean" over the allowed pairs of a cell.
         rows: how many queries were looked at under each cell, where not all of them were; None for all.
     """
 
@@ -77,7 +77,7 @@ class Pooling:
         example: of the batch.
         queries: bins of rows.
         keys: bins of columns.
-        reduce: "max" or "mean" over the allowed pairs under a cell.
+        reduce: "max", "extreme" or "mean" over the allowed pairs under a cell.
         rows: queries looked at under each cell, at most; None for all of them.
 
     Attributes:
@@ -98,7 +98,9 @@ class Pooling:
         reduce: Reduce,
         rows: int | None = None,
     ) -> None:
-        self._layer, self._head, self._example, self._reduce = layer, head, example, reduce
+        # Of numbers that are never below 0 the one of largest size is the largest, for which layers have fast ways.
+        plain = reduce == "extreme" and not getattr(layer, "signed", False)
+        self._layer, self._head, self._example, self._reduce = layer, head, example, "max" if plain else reduce
         self._queries, self._keys, self._most = queries, keys, rows
         # A layer whose heads are not here pools them where they are.
         self._elsewhere: Callable[..., Floats] | None = getattr(layer, "pooled", None)
@@ -107,7 +109,7 @@ class Pooling:
         self.pairs, self.looked = self._picks.total * keys.length, 0
         self.cells = len(queries) * len(keys)
         shape = len(queries), len(keys)
-        if reduce == "max":
+        if reduce != "mean":
             self._values: NDArray[np.floating] = np.full(shape, -np.inf, dtype=np.float32)
         else:
             self._values = np.zeros(shape, dtype=np.float64)
@@ -150,11 +152,16 @@ class Pooling:
         assert block.values is not None  # noqa: S101 - the caller has looked; this is for the type checker
         height, width = block.values.shape
         place = slice(block.rows, block.rows + height), slice(block.columns, block.columns + width)
-        if block.counts is None:
-            np.maximum(self._values[place], block.values, out=self._values[place])
-        else:
+        if block.counts is not None:
             self._values[place] += block.values
             self._counts[place] += block.counts
+        elif self._reduce == "max":
+            np.maximum(self._values[place], block.values, out=self._values[place])
+        else:
+            known, new = self._values[place], block.values
+            # Nothing yet is -infinity, and a number that is none stays in sight.
+            larger = (known == -np.inf) | (np.abs(new) > np.abs(known)) | np.isnan(new)
+            np.copyto(known, new.astype(np.float32), where=larger & (new != -np.inf))
 
     def _ask(self, elsewhere: Callable[..., Floats]) -> Iterator[None]:
         """Some rows of cells at a time."""

@@ -172,14 +172,14 @@ def refinement(
         queries: a range; all of them if None.
         keys: likewise.
         cells: how they are divided.
-        reduce: "max" or "mean".
+        reduce: "max", "extreme" or "mean".
         rows: queries looked at under each cell, at most; None for all.
 
     Returns:
         Work that has not begun.
     """
     if reduce not in get_args(Reduce):
-        raise ValueError(f"reduce is {reduce!r}; expected 'max' or 'mean'")
+        raise ValueError(f"reduce is {reduce!r}; expected 'max', 'mean' or 'extreme'")
     if rows is not None:
         check_size("rows", rows)
     place = Place.of(shown, example, layer, head, queries, keys)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from attnwidget.attention.carried import Carried
     from attnwidget.attention.protocol import Attention
+    from attnwidget.attention.reading import Reading
 
 Span: TypeAlias = tuple[int, int]
 
@@ -73,6 +74,9 @@ class AttentionStack:
         infos: one per layer.
         carried: one per layer, where values were kept; empty where none were.
 
+    Attributes:
+        reading: what the numbers of the layers are, where they are no weights; None of weights.
+
     Raises:
         ValueError: no layers, layers of different shapes, or tokens or spans that do not fit them.
     """
@@ -92,6 +96,7 @@ class AttentionStack:
         if not layers:
             raise ValueError(f"stack {name!r} has no layers; expected at least one")
         self.name = name
+        self.reading: Reading | None = None
         self.layers = tuple(layers)
         places = tuple(infos) if infos is not None else (LayerInfo(),) * len(layers)
         self.infos = tuple(info.of(layer) for info, layer in zip(places, layers, strict=True))

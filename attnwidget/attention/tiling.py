@@ -51,7 +51,8 @@ class Tiles(ABC):
             width: columns of cells, likewise.
             level: instead of both, cells of 2^level tokens a side, counted from the start of the ranges; the last ones
                 may be cut short.
-            reduce: "max" or "mean" over the allowed pairs under a cell.
+            reduce: "max" or "mean" over the allowed pairs under a cell; or "extreme", the one of largest size with its
+                sign, of numbers that have one.
             rows: look at no more than so many queries under each cell, spread over it, always the same ones: a sample,
                 in a fraction of the time. All of them if None.
             progress: show a progress bar.

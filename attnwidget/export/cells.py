@@ -9,9 +9,17 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from attnwidget.attention.reading import Reading
 
-def pooled(values: NDArray[np.floating], height: int, width: int) -> NDArray[np.floating]:
-    """A tile again, with at most so many cells a side; the largest under a cell."""
+
+def pooled(
+    values: NDArray[np.floating], height: int, width: int, reading: Reading | None = None
+) -> NDArray[np.floating]:
+    """A tile again, with at most so many cells a side; the largest under a cell, of signed numbers in size."""
+    if reading is not None and reading.signed:
+        numbers = reading.numbers(values)
+        high, low = pooled(numbers, height, width), -pooled(-numbers, height, width)
+        return reading.shares(np.where(-low > high, low, high))
     for axis, most in enumerate((height, width)):
         count = values.shape[axis]
         bins = min(count, most)

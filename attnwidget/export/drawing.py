@@ -10,7 +10,7 @@ import numpy as np
 
 from attnwidget.export.look import Palette, Ramp, head_colour, palette
 from attnwidget.export.quantiles import Ranks
-from attnwidget.export.ranges import LEAST_LIFT, HeadRange, around_chance, head_range
+from attnwidget.export.ranges import LEAST_LIFT, HeadRange, around_chance, around_zero, head_range
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -63,12 +63,19 @@ class Look:
             values: a picture of the whole head.
         """
         shown, found = self.shown, head_range(values)
-        if shown.unit is not None:
-            low, high = shown.domain or around_chance(max(LEAST_LIFT, found.high * shown.unit))
+        said = None if shown.domain is None else (shown.share(shown.domain[0]), shown.share(shown.domain[1]))
+        if shown.kind in ("lift", "signed"):
+            if shown.kind == "lift":
+                low, high = around_chance(max(LEAST_LIFT, shown.number(found.high)))
+            else:
+                low, high = around_zero(max(shown.number(found.largest), -shown.number(found.least)))
+            ends = said or (shown.share(low), shown.share(high))
             colormap = ("berlin" if shown.dark else "vik") if shown.diverging == "auto" else shown.diverging
-            return Ramp(colormap, "log", low / shown.unit, high / shown.unit, shown.dark)
+            if shown.kind == "lift":
+                return Ramp(colormap, "log", *ends, shown.dark)
+            return Ramp(colormap, "linear", *ends, shown.dark, reading=shown.reading)
         by_rank = shown.scale == "quantile"
-        low, high = shown.domain or ((0.0, found.largest or 1.0) if by_rank else (found.low, found.high))
+        low, high = said or ((0.0, found.largest or 1.0) if by_rank else (found.low, found.high))
         return Ramp(shown.colormap, shown.scale, low, high, shown.dark, Ranks(values) if by_rank else None)
 
     def hue(self, head: int | None) -> str:

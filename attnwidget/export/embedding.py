@@ -10,6 +10,7 @@ import numpy as np
 
 from attnwidget.widget.codes import CodeType, encode, encode_sqrt
 from attnwidget.widget.embed import seal
+from attnwidget.widget.measures import as_shares, pooled_by
 from attnwidget.widget.protocol import THUMBNAIL, TILE
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 _LEVEL = 9
 _WEIGHTS = "the square root of each weight right to 1/256"
 _LIFT = "their lift over uniform right to 0.02 %"
+_MEASURE = "every number right to 0.06 %"
 _ROWS = 2
 """Queries looked at under each cell of the small picture of a long head."""
 _LONG = 2**22
@@ -137,7 +139,7 @@ def embed_page(shown: Shown, max_bytes: int, told: Callable[[int, int], None] | 
             told(done + 1, len(heads))
     return Embedded(
         seal(tiles, bodies, _LEVEL), **counts, n_weights=n_weights,
-        precision=_WEIGHTS if shown.unit is None else _LIFT, beside=beside, made=shown.made_words,
+        precision={"weight": _WEIGHTS, "lift": _LIFT}.get(shown.kind, _MEASURE), beside=beside, made=shown.made_words,
     )  # fmt: skip
 
 
@@ -180,7 +182,7 @@ def _full(shown: Shown, head: Head) -> tuple[dict[str, Any], bytes]:
     pairs = n_queries * n_keys * (1 if head.many is None else head.many.count)
     if max(n_queries, n_keys) > TILE:
         return _tile(shown, head, TILE, "u16", None if pairs <= _MOST else 1)
-    if shown.unit is not None:  # most of it is far below its square root
+    if shown.kind != "weight":  # most of it is far below its square root
         return _tile(shown, head, TILE, "u16", None)
     capture, layer, place = _asked(shown, head)
     weights = capture.weights(layer, place, batch=head.batch, stack=head.stack)
@@ -203,12 +205,13 @@ def _small(shown: Shown, head: Head) -> tuple[dict[str, Any], bytes]:
 def _tile(shown: Shown, head: Head, side: int, dtype: CodeType, rows: int | None) -> tuple[dict[str, Any], bytes]:
     n_queries, n_keys = _shape(shown, head)
     capture, layer, place = _asked(shown, head)
+    reading = shown.capture.stacks[head.stack].reading
     tile = capture.tile(
         layer, place, height=min(side, n_queries), width=min(side, n_keys), rows=rows,
-        batch=head.batch, stack=head.stack,
+        reduce=pooled_by(reading), batch=head.batch, stack=head.stack,
     )  # fmt: skip
     entry = _entry(shown, head, tile.height, tile.width, dtype, tile.rows)
-    return entry, encode(tile.values, dtype).tobytes()
+    return entry, encode(as_shares(tile.values, reading), dtype).tobytes()
 
 
 def _entry(shown: Shown, head: Head, height: int, width: int, dtype: str, rows: int | None) -> dict[str, Any]:
@@ -218,7 +221,7 @@ def _entry(shown: Shown, head: Head, height: int, width: int, dtype: str, rows: 
         "queries": [0, n_queries], "keys": [0, n_keys], "height": height, "width": width,
         "reduce": "max", "dtype": dtype, "rows": rows,
     }  # fmt: skip
-    if shown.unit is not None:
+    if shown.kind == "lift":
         entry["measure"] = shown.measure
     if head.many is not None:
         many = head.many

@@ -43,7 +43,7 @@ def draw_title(sheet: Sheet, look: Look, panel: str, drawn: Drawn, left: float, 
     sheet.text(left, y, sheet.elided(" · ".join(filter(None, [panel, drawn.note])), width), colours.muted)
     if shown.pair_words:
         weight = None if drawn.of or drawn.bare else shown.pair_weight()
-        value = "" if weight is None else f"   {format_cell(weight, shown.unit, shown.forbidden_words)}"
+        value = "" if weight is None else f"   {format_cell(shown.number(weight), shown.kind, shown.forbidden_words)}"
         room = width - sheet.text_width(value, weight="bold")
         words = sheet.elided(shown.pair_words, room)
         sheet.text(left, y + _LINE, words, colours.accent)
@@ -88,27 +88,29 @@ def _words(look: Look, drawn: Drawn) -> list[str]:
     if drawn.bare:
         return []
     shown, ramp, above = look.shown, _ramp(look, drawn), _clipped(look, drawn)
-    times = shown.unit or 1
-    what = "weight after softmax" if shown.unit is None else "lift over uniform"
+    number = shown.number
+    what = "lift over uniform" if shown.kind == "lift" else "weight after softmax"
+    if shown.reading is not None:
+        what = shown.reading.words
     if not drawn.opacity:
         how = f"{what}, {ramp.scale} scale"
     elif drawn.scaled:
         how = f"{what} as opacity and thickness, {ramp.scale} scale"
     else:
         how = f"{what} as opacity"
-    chance = ["1 = as much as by chance"] if shown.unit is not None else []
+    chance = ["1 = as much as by chance"] if shown.kind == "lift" else []
     where = "fixed range" if shown.domain else f"range of {drawn.ranges}"
     if shown.domain or drawn.ranges != "each head":
-        low = 0.0 if drawn.opacity and not drawn.scaled else ramp.low
-        where += f" {format_end(low * times)} – {format_end(ramp.high * times)}"
-    clipped = [f"clipped above, up to {format_end(above * times)}"] if above else []
+        low = shown.share(0) if drawn.opacity and not drawn.scaled else ramp.low
+        where += f" {format_end(number(low))} – {format_end(number(ramp.high))}"
+    clipped = [f"clipped above, up to {format_end(number(above))}"] if above else []
     return [how, *chance, where, *clipped]
 
 
 def _sinks(look: Look, drawn: Drawn) -> list[str]:
     """Keys that take most of the mass of what is shown, where a cell of its picture is one of them."""
     shown, picture = look.shown, look.picture()
-    if drawn.bare or drawn.of or drawn.ranges == "each head" or shown.unit is not None:
+    if drawn.bare or drawn.of or drawn.ranges == "each head" or shown.kind != "weight":
         return []
     if picture.shape != (len(shown.query_tokens), len(shown.key_tokens)):
         return []
@@ -139,11 +141,11 @@ def _draw_bar(sheet: Sheet, look: Look, drawn: Drawn, left: float, top: float) -
     linear = drawn.opacity is not None and not drawn.scaled
     each = drawn.ranges == "each head" and shown.domain is None
     for place, align in ((0.0, "left"), (0.5, "center"), (1.0, "right")):
-        text = format_end((ramp.high * place if linear else ramp.weight_at(place)) * (shown.unit or 1))
+        text = format_end(shown.number(ramp.high) * place if linear else shown.number(ramp.weight_at(place)))
         if place == 0 and ramp.scale == "log" and not linear:
             text = f"≤ {text}"
-        if each and shown.unit is not None:
-            text = {0.0: "less", 0.5: "1", 1.0: "more"}[place]
+        if each and shown.kind in ("lift", "signed"):
+            text = {0.0: "less", 0.5: "1" if shown.kind == "lift" else "0", 1.0: "more"}[place]
         elif each:
             text = {0.0: "0" if ramp.scale != "log" else "least", 1.0: "most"}.get(place, "")
         sheet.text(left + place * _BAR, y, text, look.palette.ink, size=SIZE - 1, align=align)

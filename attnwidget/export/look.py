@@ -17,6 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from attnwidget.attention.reading import Reading
     from attnwidget.export.quantiles import Ranks
 
 LOG_SPAN = 1e-4
@@ -113,6 +114,7 @@ class Ramp:
         high: the weight at the last colour.
         dark: whether the page is dark.
         ranks: with the quantile scale, of the weights that are ranked.
+        reading: of numbers that do not grow with their shares: these are what is even.
     """
 
     colormap: str
@@ -121,6 +123,7 @@ class Ramp:
     high: float
     dark: bool
     ranks: Ranks | None = None
+    reading: Reading | None = None
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -130,6 +133,10 @@ class Ramp:
     def positions(self, weights: NDArray[np.floating]) -> NDArray[np.float64]:
         """Where weights fall on the ramp, from 0 to 1; NaN where they are not a number."""
         low, high = self.ends
+        if self.reading is not None:
+            first, last = self.reading.numbers([low, high])
+            spread: NDArray[np.float64] = np.clip((self.reading.numbers(weights) - first) / (last - first), 0, 1)
+            return spread
         if self.ranks is not None:
             return self.ranks.places(weights, low, high)
         clipped = np.clip(np.asarray(weights, dtype=np.float64), low, high)
@@ -142,11 +149,27 @@ class Ramp:
     def weight_at(self, position: float) -> float:
         """The weight at a place of the ramp: the inverse of `positions`."""
         low, high = self.ends
+        if self.reading is not None:
+            first, last = self.reading.numbers([low, high])
+            return float(self.reading.shares(first + position * (last - first)))
         if self.ranks is not None:
             return self.ranks.weight_at(position, low, high)
         if self.scale == "log":
             return float(low * (high / low) ** position)
         return float(low + (high - low) * (position**2 if self.scale == "sqrt" else position))
+
+    def strengths(self, weights: NDArray[np.floating]) -> NDArray[np.float64]:
+        """How strong a line is on the scale, from 0 to 1; of signed numbers those above 0 have a strength."""
+        found = self.positions(weights)
+        return found if self.reading is None else np.maximum(0, 2 * found - 1)
+
+    def opacities(self, weights: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Weights over the top of the ramp, 1 at the most."""
+        if self.reading is None:
+            whole: NDArray[np.floating] = np.minimum(1, weights / self.high)
+            return whole
+        found: NDArray[np.floating] = np.clip(self.reading.numbers(weights) / self.reading.numbers(self.high), 0, 1)
+        return found
 
     def colours(self, weights: NDArray[np.floating]) -> NDArray[np.uint8]:
         """The colour of each weight: uint8, shaped as they are, with a last axis of 3."""

@@ -28,7 +28,7 @@ LIFT = "lift over uniform: weights after the softmax, times the keys that the qu
 
 @dataclass(frozen=True)
 class Numbers:
-    """The weights, or the lift, of one head or of many as one, in a window.
+    """The weights, or what is shown in their place, of one head or of many as one, in a window.
 
     Attributes:
         values: float32 (queries, keys); NaN where the mask forbids and of hidden keys, infinity where the model
@@ -57,8 +57,10 @@ def numbers_of(shown: Shown) -> Numbers:
         MemoryError: they would take more than half of the free memory.
     """
     values = shown.weights(shown.queries, shown.keys)
-    if shown.unit is not None:
-        values *= shown.unit
+    if shown.kind == "lift":
+        values *= len(shown.key_tokens)
+    elif shown.reading is not None:
+        values = shown.reading.numbers(values).astype(np.float32)
     queries = _names(shown.query_labels, shown.queries)
     keys = _names(shown.key_labels, shown.keys)
     return Numbers(values, queries, keys, (shown.queries[0], shown.keys[0]), _about(shown))
@@ -114,6 +116,6 @@ def _about(shown: Shown) -> str:
         f"{side} {start} to {stop - 1}" for side, (start, stop) in (("queries", shown.queries), ("keys", shown.keys))
     ]
     made = shown.made_words
-    as_it_is = not (made or shown.aggregate or shown.unit)
-    what = LIFT if shown.unit else WEIGHTS
+    as_it_is = shown.kind == "weight" and not (made or shown.aggregate)
+    what = LIFT if shown.kind == "lift" else WEIGHTS if shown.reading is None else shown.reading.words
     return visible(" · ".join([shown.title, *ranges, f"{what}, {AS_THEY_ARE}" if as_it_is else what, *made]))

@@ -72,7 +72,7 @@ def passes(shown: Shown, weights: NDArray[np.float32]) -> NDArray[np.bool_]:
     with np.errstate(invalid="ignore"):
         known = (weights > 0) & (weights <= 1)
     if not shown.by_mass:
-        passing: NDArray[np.bool_] = known & (np.nan_to_num(weights) >= np.float32(shown.threshold))
+        passing: NDArray[np.bool_] = known & (np.nan_to_num(weights) >= np.float32(shown.least))
         return passing
     strong = np.where(known, weights, 0)
     order = np.argsort(-strong, axis=1, kind="stable")
@@ -89,7 +89,7 @@ def threshold_words(shown: Shown) -> str:
     """What passes: `≥ 0.05`."""
     if shown.by_mass:
         return f"in the top {format_end(shown.threshold * 100)} % of each query's mass"
-    return f"≥ {format_end(shown.threshold, shown.unit)}"
+    return f"≥ {format_end(shown.number(shown.least), shown.kind)}"
 
 
 def pair_note(shown: Shown, gazes: tuple[Gaze | None, ...], pairs: Pairs, noun: str) -> str:

@@ -117,7 +117,7 @@ def _draw(
             if tile is None:
                 draw.rectangle((x, y, x + wide - 1, y + high - 1), colours.missing)
                 continue
-            pixels = look.ramp_over(tile).paint(pooled(tile, high, wide), masked=colours.masked)
+            pixels = look.ramp_over(tile).paint(pooled(tile, high, wide, shown.reading), masked=colours.masked)
             picture.paste(Image.fromarray(sized(pixels, wide, high)[..., :3]), (x, y))
             if plan.gap > 1:
                 draw.rectangle((x - 1, y - 1, x + wide, y + high), outline=colours.rule)
@@ -151,7 +151,9 @@ def _table(shown: Shown) -> Image.Image:
 def _titles(shown: Shown, lacking: int) -> tuple[str, str]:
     stack = shown.attention
     name = "" if shown.stack == "self" else f"{shown.stack} · "
-    measure = "lift over uniform" if shown.unit is not None else "attention weights"
+    measure = "lift over uniform" if shown.kind == "lift" else "attention weights"
+    if shown.reading is not None:
+        measure = shown.reading.words
     # Pillow's own font knows Latin letters alone.
     title = visible(f"{name}{shown.capture.model}").encode("ascii", "replace").decode()
     shape = f"{counted(stack.n_layers, 'layer')} down, {counted(stack.n_heads, 'head')} across, {stack.size_text()}"

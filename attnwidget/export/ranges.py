@@ -31,6 +31,7 @@ class HeadRange:
         largest: the largest weight, which may lie above.
         masked: whether the mask forbids some pair.
         sinks: columns of the picture that are left out of the range.
+        least: the smallest weight above zero.
     """
 
     low: float
@@ -38,6 +39,7 @@ class HeadRange:
     largest: float
     masked: bool
     sinks: tuple[int, ...] = ()
+    least: float = 0.0
 
 
 LEAST_LIFT = 8.0
@@ -48,6 +50,12 @@ def around_chance(lift: float) -> tuple[float, float]:
     """A range of lift that is as far below chance as above it."""
     most = float(f"{max(1.1, lift):.3g}")
     return 1 / most, most
+
+
+def around_zero(size: float) -> tuple[float, float]:
+    """A range that is as far below 0 as above it."""
+    most = float(f"{size:.3g}") or 1.0
+    return -most, most
 
 
 def head_range(values: NDArray[np.floating]) -> HeadRange:
@@ -68,4 +76,5 @@ def head_range(values: NDArray[np.floating]) -> HeadRange:
     largest = float(known.max(initial=0))
     high = float(best[min(len(best) - 1, math.ceil(len(best) * _QUANTILE) - 1)]) if len(best) else largest
     masked, sinks = bool(np.isnan(values).any()), tuple(np.flatnonzero(sink).tolist())
-    return HeadRange(0.0, max(high, largest * _LEAST) or 1.0, largest, masked, sinks)
+    least = float(np.min(known, where=known > 0, initial=np.inf))
+    return HeadRange(0.0, max(high, largest * _LEAST) or 1.0, largest, masked, sinks, min(least, largest))

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from attnwidget.export.words import counted, labels_of, named, visible
-from attnwidget.widget.measures import measured
+from attnwidget.widget.measures import as_shares, measured, pooled_by
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from attnwidget.attention import AttentionCapture, AttentionStack, Tile, Tokens
+    from attnwidget.attention.reading import Reading
+    from attnwidget.export.words import Kind
     from attnwidget.widget.parsing import Aggregate
 
 Span = tuple[int, int]
@@ -43,8 +45,8 @@ class Gaze:
 class Shown:
     """The state of a view, and the questions that a figure asks.
 
-    Weights are on the scale of [0, 1] in which the page has them too: of lift, divided by the number of keys. What is
-    printed is multiplied by `unit`.
+    Weights, and what is shown in their place, are on the scale of [0, 1] in which the page has them too. What is
+    printed is their `number`.
 
     Attributes:
         capture: what is shown: without hidden keys, and in words.
@@ -60,9 +62,10 @@ class Shown:
         direction: whether the text is shaded "from" a token as a query or "to" it as a key.
         threshold: which lines and arcs are drawn: a weight, or a mass.
         threshold_kind: "weight" or "mass".
-        measure: "weight" or "lift".
+        measure: "weight", "lift" or another of `attnwidget.analysis.PAIR_MEASURES`; the capture is by that measure.
         scale: "linear", "sqrt", "log" or "quantile".
-        domain: the weights at the ends of the colour map, of lift (1 / c, c); None: the head's own range.
+        domain: the numbers at the ends of the colour map, of lift (1 / c, c), of signed ones (-c, c); None: the head's
+            own range.
         colormap: its name.
         diverging: the colour map of lift: "vik", "berlin", or "auto" for the one whose middle is nearer to the page.
         components: order of the components in the detail: by "size", or by "index".
@@ -99,7 +102,7 @@ class Shown:
     @cached_property
     def source(self) -> AttentionCapture:
         """What answers for heads: weights, or lift."""
-        return measured(self.capture, self.measure)
+        return measured(self.capture, self.measure if self.reading is None else "weight")
 
     @cached_property
     def _many(self) -> AttentionCapture | None:
@@ -121,9 +124,33 @@ class Shown:
         return (None,) if self.aggregate or not self.heads else self.heads
 
     @property
-    def unit(self) -> int | None:
-        """What lift is divided by; None of weights."""
-        return len(self.key_tokens) if self.measure == "lift" else None
+    def reading(self) -> Reading | None:
+        """What is shown in the place of weights."""
+        return self.attention.reading
+
+    @property
+    def kind(self) -> Kind:
+        """What the numbers are."""
+        if self.reading is not None:
+            return "signed" if self.reading.signed else "amount"
+        return "lift" if self.measure == "lift" else "weight"
+
+    def number(self, share: float) -> float:
+        """The number that stands for a share: the weight, or what is shown in its place."""
+        if self.reading is not None:
+            return float(self.reading.numbers(share))
+        return share * len(self.key_tokens) if self.kind == "lift" else share
+
+    def share(self, number: float) -> float:
+        """The inverse."""
+        if self.reading is not None:
+            return float(self.reading.shares(number))
+        return number / max(1, len(self.key_tokens)) if self.kind == "lift" else number
+
+    @property
+    def least(self) -> float:
+        """The threshold, as a share: what is below 0 has no strength to be drawn with."""
+        return max(self.threshold, self.share(0)) if self.kind == "signed" else self.threshold
 
     @property
     def ranges(self) -> str:
@@ -132,8 +159,8 @@ class Shown:
 
     @property
     def by_mass(self) -> bool:
-        """Whether the threshold is a mass. Rows of lift have none."""
-        return self.threshold_kind == "mass" and self.unit is None
+        """Whether the threshold is a mass. Rows of weights alone have one."""
+        return self.threshold_kind == "mass" and self.kind == "weight"
 
     @property
     def attention(self) -> AttentionStack:
@@ -263,21 +290,25 @@ class Shown:
         """
         capture, layer, chosen = self.asked(head)
         where: Any = {"queries": queries, "keys": keys, "batch": self.batch, "stack": self.stack}
-        found = capture.weights(layer, chosen, **where)
-        found = np.where(np.isfinite(found), found, np.float32(np.inf))
+        numbers = capture.weights(layer, chosen, **where)
+        found = np.where(np.isfinite(numbers), as_shares(numbers, self.reading), np.float32(np.inf))
         return np.where(capture.allowed(layer, chosen, **where), found, np.float32(np.nan))
 
     def tile(self, height: int, width: int, head: int | None = None, **where: Any) -> Tile:  # noqa: ANN401 - see below
         """A pooled rectangle, as `AttentionCapture.tile` takes it and has it: of what is shown, or of a head."""
         capture, layer, chosen = self.asked(head)
-        return capture.tile(layer, chosen, height=height, width=width, batch=self.batch, stack=self.stack, **where)
+        return self._read(capture, layer, chosen, height=height, width=width, **where)
 
     def thumbnail(self, layer: int, head: int, most: int, rows: int | None) -> Tile:
         """A small picture of one head of the stack, whatever is shown."""
         height, width = len(self.query_tokens), len(self.key_tokens)
-        return self.source.tile(
-            layer, head, height=min(height, most), width=min(width, most), batch=self.batch, stack=self.stack, rows=rows
+        return self._read(self.source, layer, head, height=min(height, most), width=min(width, most), rows=rows)
+
+    def _read(self, capture: AttentionCapture, layer: int, head: int, **where: Any) -> Tile:  # noqa: ANN401 - as above
+        tile = capture.tile(
+            layer, head, batch=self.batch, stack=self.stack, **{"reduce": pooled_by(self.reading), **where}
         )
+        return replace(tile, values=as_shares(tile.values, self.reading))
 
     def gaze(self, head: int | None = None) -> Gaze | None:
         """What the locked token looks at, or what looks at it; None where no token is locked."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,7 +17,12 @@ _NAMED = {"\n": "⏎", "\t": "⇥", "\r": "␍"}
 _HIDDEN_SPACES = frozenset("\u00a0\u202f\u3000") | {chr(code) for code in range(0x2000, 0x200B)}
 _HIDDEN = frozenset(("Cc", "Cf", "Cs", "Zl", "Zp"))
 _JOINER = "\u200d"
+Kind: TypeAlias = Literal["weight", "lift", "amount", "signed"]
+"""What numbers are: `Reading` in js/src/reading.ts."""
+
 _LEAST_PLAIN = 1e-4
+_TENTHS = 100
+"""Numbers from this on are printed with one digit after the point."""
 _LARGE = 1000
 """Lift from which it is a whole number."""
 
@@ -32,28 +37,35 @@ def format_weight(weight: float) -> str:
     return f"{weight:.{2 - int(power)}f}"
 
 
-def format_cell(value: float, unit: int | None, forbidden: str) -> str:
-    """A cell as it is printed: the weight, or with a `unit` the lift, or why there is none.
+def format_cell(value: float, kind: Kind, forbidden: str) -> str:
+    """A cell as it is printed: the weight or what is shown in its place, or why there is none.
 
     Args:
         value: NaN where the pair is not allowed, infinity where the model overflowed.
-        unit: what lift is divided by; None of weights.
+        kind: what the number is.
         forbidden: what is said of pairs that are not allowed.
     """
     if math.isnan(value):
         return forbidden
     if not math.isfinite(value):
         return "not a number: the model overflowed"
-    if unit is None:
-        return format_weight(value)
-    lift = value * unit
-    return f"{format_weight(lift) if lift < _LARGE else grouped(round(lift))} × uniform"
+    if kind == "lift":
+        return f"{format_weight(value) if value < _LARGE else grouped(round(value))} × uniform"
+    return format_signed(value)
 
 
-def format_end(value: float, unit: int | None = None) -> str:
+def format_signed(value: float) -> str:
+    """A number of either sign, with three significant digits and one after the point at the least."""
+    size = abs(value)
+    return f"{'−' if value < 0 else ''}{f'{size:.1f}' if size >= _TENTHS else format_weight(size)}"
+
+
+def format_end(value: float, kind: Kind = "weight") -> str:
     """A number of a scale or a legend: two significant digits, no trailing zeros."""
-    if unit is not None:
-        return f"{format_end(value * unit)} × uniform"
+    if kind == "lift":
+        return f"{format_end(value)} × uniform"
+    if value < 0:
+        return f"−{format_end(-value)}"
     if value == 0:
         return "0"
     if value < _LEAST_PLAIN:

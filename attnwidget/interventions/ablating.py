@@ -1,4 +1,4 @@
-"""`model.ablate`: the result of one head at a time is replaced."""
+"""`model.ablate` and `ablate_jointly`: results of heads are replaced, one at a time or all in one run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from attnwidget.analysis import Ablation
+from attnwidget.analysis import Ablation, Effect
 from attnwidget.attention.selection import check_index
 from attnwidget.bars import bar
 from attnwidget.intercept.edits import Mean, Uniform, Watch, Zero
@@ -84,10 +84,7 @@ class Ablating:
     ) -> Ablating:
         """Run what all heads are compared with; arguments and errors are those of `Interventions.ablate`."""
         kwargs = forward_kwargs or {}
-        if mode not in _MODES:
-            raise ValueError(f"mode is {mode!r}; expected one of {', '.join(map(repr, _MODES))}")
-        if reference is not None and mode != "mean":
-            raise ValueError(f"reference is given with mode={mode!r}; expected it with mode='mean'")
+        _check_mode(mode, reference)
         _check_at_once(at_once)
         baseline = Baseline.of(model, inputs, kwargs)
         shown = baseline.stack(stack)
@@ -117,7 +114,7 @@ class Ablating:
             return 0
         edits: dict[int, list[Edit]] = {}
         for example, (layer, head) in enumerate(some):
-            edit = _edit(self._mode, self._stack, layer, head, self._means, example)
+            edit = _edit(self._mode, self._stack, layer, (head,), self._means, example)
             edits.setdefault(layer, []).append(edit)
         output = self._baseline.rerun(self._stack, edits, copies=len(some))
         for example, pair in enumerate(some):
@@ -161,6 +158,31 @@ def ablate(
     return work.ablation
 
 
+def ablate_jointly(
+    model: Interventions,
+    inputs: Any,  # noqa: ANN401
+    heads: Iterable[Pair] | None,
+    *,
+    mode: Mode,
+    asked: Asked,
+    about: Mapping[str, Any],
+    stack: str | None,
+    reference: Any,  # noqa: ANN401
+    forward_kwargs: Mapping[str, Any],
+) -> Effect:
+    """See `Interventions.ablate_jointly`."""
+    _check_mode(mode, reference)
+    baseline = Baseline.of(model, inputs, forward_kwargs)
+    shown = baseline.stack(stack)
+    metric = baseline.metric(asked, about)
+    before = metric.measure(baseline.output, 0)
+    by_layer = by_layer_of(pairs_of(heads, shown))
+    means = _means(baseline, shown, reference, forward_kwargs) if mode == "mean" else {}
+    edits = {layer: [_edit(mode, shown, layer, tuple(some), means, 0)] for layer, some in by_layer.items()}
+    after = metric.measure(baseline.rerun(shown, edits), 0)
+    return Effect(f"{mode} ablation of {where_text(by_layer)} of stack {shown.name!r}", metric.words, before, after)
+
+
 def pairs_of(heads: Iterable[Pair] | None, stack: AttentionStack) -> list[Pair]:
     """The heads that are asked for, each once; all of them if None.
 
@@ -189,14 +211,35 @@ def pairs_of(heads: Iterable[Pair] | None, stack: AttentionStack) -> list[Pair]:
     return list(found)
 
 
+def by_layer_of(pairs: Iterable[Pair]) -> dict[int, list[int]]:
+    """Heads by their layer."""
+    by_layer: dict[int, list[int]] = {}
+    for layer, head in pairs:
+        by_layer.setdefault(layer, []).append(head)
+    return by_layer
+
+
+def where_text(by_layer: Mapping[int, list[int]]) -> str:
+    """Heads in words: "layer 0 head 1", "3 heads of 2 layers"."""
+    pairs = [(layer, head) for layer, some in by_layer.items() for head in some]
+    if len(pairs) == 1:
+        return "layer {} head {}".format(*pairs[0])
+    return f"{len(pairs)} heads of {len(by_layer)} layer{'s' if len(by_layer) > 1 else ''}"
+
+
 def _edit(
-    mode: Mode, stack: AttentionStack, layer: int, head: int, means: Mapping[int, torch.Tensor], example: int
+    mode: Mode,
+    stack: AttentionStack,
+    layer: int,
+    heads: tuple[int, ...],
+    means: Mapping[int, torch.Tensor],
+    example: int,
 ) -> Edit:
     if mode == "zero":
-        return Zero((head,), example)
+        return Zero(heads, example)
     if mode == "mean":
-        return Mean((head,), means[layer], example)
-    return Uniform((head,), stack.layers[layer], example)
+        return Mean(heads, means[layer], example)
+    return Uniform(heads, stack.layers[layer], example)
 
 
 def _means(
@@ -233,6 +276,13 @@ def _refuse_capture(reference: object) -> None:
             "reference is a capture, which keeps queries and keys and not what heads put out; expected the text it was "
             "made from, or several in a list"
         )
+
+
+def _check_mode(mode: str, reference: object) -> None:
+    if mode not in _MODES:
+        raise ValueError(f"mode is {mode!r}; expected one of {', '.join(map(repr, _MODES))}")
+    if reference is not None and mode != "mean":
+        raise ValueError(f"reference is given with mode={mode!r}; expected it with mode='mean'")
 
 
 def _check_at_once(at_once: int | None) -> None:

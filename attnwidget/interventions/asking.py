@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from attnwidget.interventions.ablating import ablate
+from attnwidget.interventions.ablating import ablate, ablate_jointly
 from attnwidget.interventions.attributing import logit_attribution
 from attnwidget.interventions.knocking import knockout
 from attnwidget.interventions.nexttokens import candidates
@@ -101,6 +101,56 @@ class Interventions:
             reference=reference,
             at_once=at_once,
             progress=progress,
+            forward_kwargs=forward_kwargs,
+        )
+
+    def ablate_jointly(
+        self,
+        inputs: Any,  # noqa: ANN401 - see `capture`
+        heads: Iterable[tuple[int, int]] | None,
+        *,
+        mode: Mode = "zero",
+        metric: Asked = "loss",
+        token: str | int | None = None,
+        versus: str | int | None = None,
+        position: int = -1,
+        stack: str | None = None,
+        reference: Any = None,  # noqa: ANN401 - as inputs
+        **forward_kwargs: Any,  # noqa: ANN401
+    ) -> Effect:
+        """Replace the results of several heads in one run, and tell how the output changes.
+
+        Where one head does what another lost, each alone matters little and both together much (backup heads, Wang et
+        al. 2022; self-repair, McGrath et al. 2023). What replaces them is made from the unchanged run, as in `ablate`:
+        of one head, both give the same.
+
+        Args:
+            inputs: one text or other input, in every form that `capture` takes.
+            heads: (layer, head) pairs, counted within the stack; every head of it if None.
+            mode: as for `ablate`.
+            metric: as for `ablate`.
+            token: as for `ablate`.
+            versus: as for `ablate`.
+            position: as for `ablate`.
+            stack: as for `ablate`.
+            reference: as for `ablate`.
+            **forward_kwargs: passed on to the model.
+
+        Returns:
+            The number with and without all of these heads.
+
+        Raises:
+            TypeError, ValueError, IndexError, KeyError, CaptureError: as for `ablate`.
+        """
+        return ablate_jointly(
+            self,
+            inputs,
+            heads,
+            mode=mode,
+            asked=metric,
+            about={"token": token, "versus": versus, "position": position},
+            stack=stack,
+            reference=reference,
             forward_kwargs=forward_kwargs,
         )
 

@@ -9,7 +9,7 @@ import numpy as np
 from attnwidget.analysis import Effect
 from attnwidget.intercept.edits import Cut
 from attnwidget.intercept.picks import Picks
-from attnwidget.interventions.ablating import pairs_of
+from attnwidget.interventions.ablating import by_layer_of, pairs_of, where_text
 from attnwidget.interventions.baseline import Baseline
 
 if TYPE_CHECKING:
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from attnwidget.attention import AttentionStack
     from attnwidget.intercept.picks import Given
     from attnwidget.interventions.asking import Interventions
     from attnwidget.outputs.measuring import Asked
@@ -51,9 +50,7 @@ def knockout(
         heads = [
             (int(layer), head) for layer in _places("layer", chosen, 0, shown.n_layers) for head in range(shown.n_heads)
         ]
-    by_layer: dict[int, list[int]] = {}
-    for layer, head in pairs_of(heads, shown):
-        by_layer.setdefault(layer, []).append(head)
+    by_layer = by_layer_of(pairs_of(heads, shown))
     edits = {
         layer: [
             Cut(tuple(some), rows, columns, shown.layers[layer], shown.infos[layer].path or shown.infos[layer].kind)
@@ -61,7 +58,8 @@ def knockout(
         for layer, some in by_layer.items()
     }
     after = metric.measure(baseline.rerun(shown, edits), 0)
-    return Effect(_words(queries, keys, by_layer, shown), metric.words, before, after)
+    what = f"query {queries.text} cut off from key {keys.text} in {where_text(by_layer)} of stack {shown.name!r}"
+    return Effect(what, metric.words, before, after)
 
 
 def _places(what: str, picks: Picks, start: int, stop: int) -> NDArray[np.intp]:
@@ -76,12 +74,3 @@ def _places(what: str, picks: Picks, start: int, stop: int) -> NDArray[np.intp]:
         seen = picks.text if missing is None else str(missing)
         raise IndexError(f"{what} {seen} does not exist: there are 0 to {stop - start - 1}")
     return np.array(found, dtype=np.intp) + start
-
-
-def _words(queries: Picks, keys: Picks, by_layer: Mapping[int, list[int]], stack: AttentionStack) -> str:
-    pairs = [(layer, head) for layer, some in by_layer.items() for head in some]
-    if len(pairs) == 1:
-        where = "layer {} head {}".format(*pairs[0])
-    else:
-        where = f"{len(pairs)} heads of {len(by_layer)} layer{'s' if len(by_layer) > 1 else ''}"
-    return f"query {queries.text} cut off from key {keys.text} in {where} of stack {stack.name!r}"

@@ -12,7 +12,7 @@ import numpy as np
 
 from attnwidget.attention import Comparison
 from attnwidget.widget.codes import DTYPES, CodeType, decode, encode
-from attnwidget.widget.measures import measured
+from attnwidget.widget.measures import as_shares, measured, pooled_by
 from attnwidget.widget.parsing import EXCESS
 from attnwidget.widget.protocol import EMBED_BUDGET, EXACT_CELLS, PROTOCOL_VERSION, SAMPLE_ROWS, THUMBNAIL, TILE
 
@@ -78,12 +78,13 @@ def pack(
             break
         if kind not in captures:
             captures[kind] = measured(capture, kind)
+        reading = capture.stacks[name].reading
         pooled = captures[kind].tile(
             wanted.layer, wanted.head,
             height=min(wanted.side, n_queries), width=min(wanted.side, n_keys), rows=wanted.rows,
-            batch=batch, stack=name,
+            reduce=pooled_by(reading), batch=batch, stack=name,
         )  # fmt: skip
-        body = encode(pooled.values, wanted.dtype).tobytes()
+        body = encode(as_shares(pooled.values, reading), wanted.dtype).tobytes()
         entry = {
             "stack": name, "batch": batch, "layer": wanted.layer, "head": wanted.head,
             "queries": [0, n_queries], "keys": [0, n_keys], "height": pooled.height, "width": pooled.width,
@@ -110,7 +111,7 @@ def seal(tiles: Sequence[dict[str, Any]], bodies: Iterable[bytes], level: int = 
 def small_pictures(
     data: bytes, *, stack: str, batch: int, measure: str = "weight"
 ) -> dict[tuple[int, int], NDArray[np.float64]]:
-    """The small pictures of whole heads that `pack` put in, by (layer, head), as `AttentionCapture.tile` has them."""
+    """The small pictures of whole heads that `pack` put in, by (layer, head), in the shares that they travel as."""
     if not data:
         return {}
     raw = zlib.decompress(data)

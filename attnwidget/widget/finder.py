@@ -115,6 +115,9 @@ def pattern_rows(stack: AttentionStack, example: int) -> int | None:
 
 def finds(capture: AttentionCapture) -> tuple[tuple[str, str, str], ...]:
     """What the grid can be sorted, filtered and coloured by in a view of this capture."""
+    readings = [stack.reading for stack in capture.stacks.values()]
+    if any(reading is not None and not reading.per_head for reading in readings):
+        return FINDS[:1]
     return (FINDS[0], MOVED, *FINDS[1:]) if isinstance(capture, Comparison) else FINDS
 
 

@@ -1,4 +1,4 @@
-"""What a view shows of the capture it was given: the same, without some keys, or in words."""
+"""What a view shows of the capture it was given: the same, without some keys, in words, or by another measure."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from attnwidget.analysis.measured import LENSES, measured, why_not
 from attnwidget.attention.wording import word_starts
 
 if TYPE_CHECKING:
@@ -26,9 +27,11 @@ class Lenses:
         self.capture = capture
         self._wanted: tuple[bool, tuple[int, ...], str] = False, (), ""
         self._made = capture
+        self._measured: tuple[AttentionCapture, str, str] = capture, "", ""
+        self._seen = capture
 
-    def shown(self, stack: str, *, words: bool, hidden: Iterable[int]) -> AttentionCapture:
-        """What is shown; the same object for the same wishes.
+    def weights(self, stack: str, *, words: bool, hidden: Iterable[int]) -> AttentionCapture:
+        """The weights that are looked at; the same object for the same wishes.
 
         Args:
             stack: whose keys are hidden.
@@ -42,6 +45,17 @@ class Lenses:
             made = self.capture.without_keys(keys, stack=stack) if keys else self.capture
             self._wanted, self._made = wanted, made.in_words() if words else made
         return self._made
+
+    def shown(self, stack: str, *, words: bool, hidden: Iterable[int], measure: str) -> AttentionCapture:
+        """What is shown: these weights, or another measure in their place where they have it."""
+        weights = self.weights(stack, words=words, hidden=hidden)
+        if measure not in LENSES or stack not in weights.stacks:
+            return weights
+        if self._measured != (weights, stack, measure):
+            lacking = why_not(weights.stacks[stack], measure)
+            self._seen = weights if lacking else measured(weights, measure, stack=stack)
+            self._measured = weights, stack, measure
+        return self._seen
 
     def moved(self, stack: str, batch: int, side: str, index: int | None, *, to_words: bool) -> int | None:
         """A place among tokens as one among words, or the first token of a word.

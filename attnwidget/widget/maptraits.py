@@ -80,7 +80,11 @@ class MapTraits(ViewTraits):
     def _tell_maps(self) -> None:
         if self._capture is not None:
             self._release_unknown()
-            self.set_trait("maps", self._maps.described(self._capture))
+            shown = self._shown()
+            whole = shown is not None and shown.reading is not None and not shown.reading.per_head
+            why = "what is shown belongs to layers, and has no heads" if whole else ""
+            told = self._maps.described(self._capture)
+            self.set_trait("maps", [{**each, "why": why} if why else each for each in told])
 
     def _answer_about(self, params: Mapping[str, Any]) -> dict[str, Any]:
         return {"about": {**ABOUT, **self._maps.about(str(params.get("stack")), self._ran)}}

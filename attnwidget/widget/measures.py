@@ -2,12 +2,34 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
 from attnwidget.attention import AttentionCapture, Comparison, LiftAttention
 from attnwidget.widget.parsing import EXCESS, RequestError
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from attnwidget.attention.pooling import Reduce
+    from attnwidget.attention.reading import Reading
+
+
+def as_shares(numbers: Any, reading: Reading | None) -> NDArray[np.floating]:  # noqa: ANN401 - any array of floats
+    """Numbers of a stack as they travel, in [0, 1]; NaN and infinity stay."""
+    return np.asarray(numbers) if reading is None else reading.shares(numbers)
+
+
+def pooled_by(reading: Reading | None, reduce: Reduce = "max") -> Reduce:
+    """How the cells of a picture are made of these numbers."""
+    return "extreme" if reading is not None and reading.signed and reduce == "max" else reduce
+
 
 def measured(capture: AttentionCapture, measure: str) -> AttentionCapture:
-    """The capture that answers for a measure as a capture answers for weights.
+    """The capture that answers for a measure that the page asks for beside the weights, as a capture answers for them.
+
+    Other measures are looked at in the place of weights: see `attnwidget.analysis.measured`.
 
     Args:
         capture: whose attention.

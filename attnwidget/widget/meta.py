@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from attnwidget.analysis import PAIR_MEASURES
+from attnwidget.analysis.measured import why_not
 from attnwidget.attention import Comparison, lacking
 from attnwidget.widget.finder import finds
 from attnwidget.widget.protocol import PROTOCOL_VERSION
@@ -52,7 +54,20 @@ def _stack(stack: AttentionStack) -> dict[str, Any]:
     windows = [info.window for info in stack.infos]
     if any(windows):
         described["windows"] = windows
+    reading = stack.reading
+    if reading is not None:
+        told: dict[str, Any] = {"words": reading.words, "caution": reading.caution, "unit": reading.unit}
+        flags = {"signed": reading.signed, "whole": not reading.per_head}
+        described["measure"] = {**told, **{name: True for name, holds in flags.items() if holds}}
     return described
+
+
+def choices(stack: AttentionStack) -> list[list[str]]:
+    """Measures of a stack of weights: name, title, caution with its source, and why there is none of it, or ""."""
+    return [
+        [name, measure.title, f"{measure.caution}. {measure.source}.", why_not(stack, name)]
+        for name, measure in PAIR_MEASURES.items()
+    ]
 
 
 def _tokens(tokens: Tokens) -> dict[str, list[Any]]:

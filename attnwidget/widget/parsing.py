@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from attnwidget.widget.codes import CODE_TYPES, DTYPES, CodeType
-from attnwidget.widget.protocol import AGGREGATES, MAX_REPLY_BYTES, MEASURES, PANELS, THEMES
+from attnwidget.widget.protocol import AGGREGATES, MAX_REPLY_BYTES, PANELS, THEMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -216,7 +216,7 @@ def integer(request: Mapping[str, Any], name: str) -> int:
 
 def measure_of(params: Mapping[str, Any]) -> str:
     """What is asked about: weights, where nothing is said."""
-    return "weight" if params.get("measure") is None else str(one_of(params, "measure", (*MEASURES, EXCESS)))
+    return "weight" if params.get("measure") is None else str(one_of(params, "measure", ("weight", "lift", EXCESS)))
 
 
 def check_size(n_bytes: int) -> None:

@@ -47,7 +47,11 @@ COLORMAPS: Final = ("oslo", "cividis", "magma", "viridis")
 THEMES: Final = ("auto", "light", "dark")
 COMPONENTS: Final = ("size", "index")
 THRESHOLD_KINDS: Final = ("weight", "mass")
-MEASURES: Final = ("weight", "lift")
+MEASURES: Final = (
+    *("weight", "lift", "score", "value-weighted", "value-weighted-layer"),
+    *("rollout", "flow", "gradient"),
+)
+"""What a view shows of a pair: `attnwidget.analysis.PAIR_MEASURES`."""
 DIVERGING: Final = ("auto", "vik", "berlin")
 ABLATIONS: Final = ("zero", "mean", "uniform")
 """What takes the place of a head's result."""

@@ -17,7 +17,7 @@ from attnwidget.analysis import Finding, sinks_of_head
 from attnwidget.attention import Refinement
 from attnwidget.widget.codes import encode
 from attnwidget.widget.finder import PatternsRequest, parse_pair, parse_patterns, pattern_rows, pattern_table
-from attnwidget.widget.measures import measured
+from attnwidget.widget.measures import as_shares, measured, pooled_by
 from attnwidget.widget.parsing import (
     MARGINAL_ROWS,
     MAX_REFINED_CELLS,
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from attnwidget.attention import AttentionCapture, Tile
+    from attnwidget.attention import AttentionCapture, AttentionStack, Tile
+    from attnwidget.attention.reading import Reading
 
     Method: TypeAlias = Callable[[AttentionCapture, Mapping[str, Any]], Reply]
 
@@ -192,17 +193,17 @@ class Answerer:
     def _tile(self, capture: AttentionCapture, wanted: TileRequest) -> Reply:
         # What is known exactly answers whoever would be content with a sample.
         known = self._cache.get(wanted.exact) or self._cache.get(wanted)
-        return known or self._kept(wanted, self._of(capture, wanted.block).tile(**wanted.arguments))
+        return known or self._kept(capture, wanted, self._of(capture, wanted.block).tile(**_pooled(capture, wanted)))
 
     def _refine(self, capture: AttentionCapture, params: Mapping[str, Any]) -> Reply:
         wanted = parse_refine(capture, params)
         check_size(wanted.n_bytes)
         known = self._cache.get(wanted)
         if known is None:
-            work = self._step(wanted, lambda: self._of(capture, wanted.block).refine(**wanted.arguments))
+            work = self._step(wanted, lambda: self._of(capture, wanted.block).refine(**_pooled(capture, wanted)))
             if work.tile is None:
                 return Reply({"done": work.done})
-            known = self._kept(wanted, work.tile)
+            known = self._kept(capture, wanted, work.tile)
         return Reply({"done": 1, "tile": known.content}, known.buffers)
 
     def _step(self, wanted: TileRequest | PatternsRequest, begin: Callable[[], _Work]) -> _Work:
@@ -215,9 +216,10 @@ class Answerer:
             self._begun.pop(wanted, None)
         return work  # type: ignore[no-any-return]
 
-    def _kept(self, wanted: TileRequest, tile: Tile) -> Reply:
+    def _kept(self, capture: AttentionCapture, wanted: TileRequest, tile: Tile) -> Reply:
         content = {"height": tile.height, "width": tile.width, "dtype": wanted.dtype, "rows": tile.rows}
-        reply = Reply(content, [encode(tile.values, wanted.dtype).tobytes()])
+        shares = as_shares(tile.values, _stack_of(capture, wanted).reading)
+        reply = Reply(content, [encode(shares, wanted.dtype).tobytes()])
         self._cache.put(wanted, reply)
         return reply
 
@@ -230,11 +232,13 @@ class Answerer:
             weights = asked.weights(block.layer, block.head, **block.where)
             allowed = asked.allowed(block.layer, block.head, **block.where)
             results.append({"height": block.height, "width": block.width})
-            buffers.append(_as_sent(weights, allowed))
+            buffers.append(_as_sent(weights, allowed, capture.stacks[block.place.stack].reading))
         return Reply({"blocks": results}, buffers)
 
     def _marginals(self, capture: AttentionCapture, params: Mapping[str, Any]) -> Reply:
         wanted = parse_marginals(capture, params)
+        if (reading := capture.stacks[wanted.block.place.stack].reading) is not None:
+            raise RequestError("invalid", f"rows of {reading.title} are no distribution: there is nothing to add up")
         known = self._cache.get(wanted)
         if known is None:
             # Of many heads fewer rows are looked at, so that nobody waits much longer.
@@ -271,7 +275,8 @@ class Answerer:
         if known is None:
             weights, allowed = capture.weights(**wanted.where), capture.allowed(**wanted.where)
             layers, heads = weights.shape[:2]
-            known = Reply({"layers": layers, "heads": heads}, [_as_sent(weights, allowed)])
+            reading = capture.stacks[wanted.place.stack].reading
+            known = Reply({"layers": layers, "heads": heads}, [_as_sent(weights, allowed, reading)])
             self._cache.put(wanted, known)
         return known
 
@@ -280,6 +285,10 @@ class Answerer:
         known = self._cache.get(wanted)
         if known is None:
             stack, example = capture.stacks[wanted.place.stack], wanted.place.batch
+            if (reading := stack.reading) is not None:  # heads are told apart by their weights, whatever is looked at
+                if not reading.per_head:
+                    raise RequestError("invalid", f"{reading.title} belongs to layers: there are no heads to measure")
+                stack = reading.base
             work = self._step(wanted, lambda: Finding(stack, example, rows=pattern_rows(stack, example)))
             if work.patterns is None:
                 return Reply({"done": work.done})
@@ -288,10 +297,19 @@ class Answerer:
         return known
 
 
-def _as_sent(weights: NDArray[np.float32], allowed: NDArray[np.bool_]) -> bytes:
-    """Weights as exact numbers travel: NaN where masked, `NOT_A_NUMBER` where an overflow left none."""
-    weights = np.where(np.isfinite(weights), weights, NOT_A_NUMBER)
-    return np.where(allowed, weights, np.nan).astype("<f4").tobytes()
+def _stack_of(capture: AttentionCapture, wanted: TileRequest) -> AttentionStack:
+    return capture.stacks[wanted.block.place.stack]
+
+
+def _pooled(capture: AttentionCapture, wanted: TileRequest) -> dict[str, Any]:
+    """What to ask a capture for. Of numbers with a sign it is the one of largest size that stands for a cell."""
+    return {**wanted.arguments, "reduce": pooled_by(_stack_of(capture, wanted).reading, wanted.arguments["reduce"])}
+
+
+def _as_sent(numbers: NDArray[np.float32], allowed: NDArray[np.bool_], reading: Reading | None) -> bytes:
+    """Exact numbers as they travel: NaN where masked, `NOT_A_NUMBER` where an overflow left none."""
+    shares = as_shares(np.where(np.isfinite(numbers), numbers, 0), reading)
+    return np.where(allowed, np.where(np.isfinite(numbers), shares, NOT_A_NUMBER), np.nan).astype("<f4").tobytes()
 
 
 def _sinks(capture: AttentionCapture, wanted: MarginalsRequest) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets as t
 
+from attnwidget.analysis import PAIR_MEASURES
+from attnwidget.analysis.measured import LENSES, why_not
 from attnwidget.attention import Comparison
 from attnwidget.widget import protocol
 from attnwidget.widget.finder import FINDS, MOVED, finds
@@ -35,21 +37,30 @@ _NOT_COMPARED = {
 _PLURAL = {"batch": "examples", "layer": "layers", "head": "heads", "query": "queries", "key": "keys"}
 
 
+_SIGNED = {name for name, measure in PAIR_MEASURES.items() if measure.signed}
+_BELOW_ONE = ("weight", "rollout", "flow")
+
+
 def _fits(domain: tuple[float, float] | None, measure: str) -> bool:
     if domain is None:
         return True
     low, high = domain
-    return (
-        0 < low < 1 < high and math.isclose(low * high, 1, rel_tol=1e-6)
-        if measure == "lift"
-        else (0 <= low < high <= 1)
-    )
+    if not math.isfinite(low) or not math.isfinite(high):
+        return False
+    if measure == "lift":
+        return 0 < low < 1 < high and math.isclose(low * high, 1, rel_tol=1e-6)
+    if measure in _SIGNED:
+        return low < 0 and math.isclose(-low, high, rel_tol=1e-6)
+    return 0 <= low < high and (high <= 1 or measure not in _BELOW_ONE)
 
 
-_DOMAINS = {
-    "weight": "(low, high) with 0 <= low < high <= 1",
-    "lift": "(1 / c, c) with c > 1, as far below chance as above it",
-}
+def _fitting(measure: str) -> str:
+    """Which domains fit."""
+    if measure == "lift":
+        return "(1 / c, c) with c > 1, as far below chance as above it"
+    if measure in _SIGNED:
+        return "(-c, c) with c > 0, as far below 0 as above it"
+    return "(low, high) with 0 <= low < high" + (" <= 1" if measure in _BELOW_ONE else "")
 
 
 class ViewTraits(t.HasTraits):
@@ -94,6 +105,10 @@ class ViewTraits(t.HasTraits):
     def _shown(self) -> AttentionStack | None:
         """The stack as it is shown."""
 
+    @abstractmethod
+    def _weights(self) -> AttentionStack | None:
+        """Its weights, without the keys that are hidden and in words."""
+
     @t.validate("stack")
     def _check_stack(self, proposal: Any) -> str:  # noqa: ANN401 - traitlets' Bunch
         name: str = proposal["value"]
@@ -106,6 +121,8 @@ class ViewTraits(t.HasTraits):
         name, value = proposal["trait"].name, proposal["value"]
         if value not in (False, "weight") and isinstance(self._capture, Comparison):
             raise t.TraitError(f"{name} is {value!r}: {_NOT_COMPARED[name]}")
+        if value in LENSES and (weights := self._weights()) is not None and (why := why_not(weights, value)):
+            raise t.TraitError(f"{name} is {value!r}: {why}")
         return value
 
     @t.validate("batch", "layer", "head", "query", "key")
@@ -194,7 +211,7 @@ class ViewTraits(t.HasTraits):
     def _check_domain(self, proposal: Any) -> tuple[float, float] | None:  # noqa: ANN401 - traitlets' Bunch
         domain: tuple[float, float] | None = proposal["value"]
         if not _fits(domain, self.measure):
-            raise t.TraitError(f"domain is {domain}: expected {_DOMAINS[self.measure]}, or None")
+            raise t.TraitError(f"domain is {domain}: expected {_fitting(self.measure)}, or None")
         return domain
 
     @t.validate("sort", "colour_by")
@@ -207,6 +224,9 @@ class ViewTraits(t.HasTraits):
     def _known(self) -> list[str]:
         """Measures of this capture, and maps of this stack."""
         known = (*FINDS, MOVED) if self._capture is None else finds(self._capture)
+        shown = self._shown()
+        if shown is not None and shown.reading is not None and not shown.reading.per_head:
+            return [FINDS[0][0]]
         return [*(name for name, _, _ in known), *self._map_names()]
 
     @abstractmethod
@@ -247,7 +267,7 @@ class ViewTraits(t.HasTraits):
 
     @t.observe("measure")
     def _drop_domain(self, _change: object) -> None:
-        """A range of weights says nothing about lift, nor the other way round."""
+        """A range of one measure says nothing about another."""
         if not _fits(self.domain, self.measure):
             self.set_trait("domain", None)
 

@@ -10,6 +10,7 @@ from weakref import WeakSet
 import anywidget
 import traitlets as t
 
+from attnwidget.analysis.measured import LENSES, why_not
 from attnwidget.attention import Comparison
 from attnwidget.attention.errors import CaptureError
 from attnwidget.widget import embed, protocol
@@ -20,7 +21,7 @@ from attnwidget.widget.following import follow, follow_keys
 from attnwidget.widget.lenses import Lenses, Prepared
 from attnwidget.widget.live import Live, Runner, State, Stop, Text, commands, words_of
 from attnwidget.widget.maptraits import MapTraits
-from attnwidget.widget.meta import describe
+from attnwidget.widget.meta import choices, describe
 from attnwidget.widget.output import Outputs
 from attnwidget.widget.requests import Answerer
 from attnwidget.widget.viewtraits import SETTABLE
@@ -76,8 +77,8 @@ class AttentionWidget(Exporting, MapTraits, anywidget.AnyWidget):
             row, also where a window shows a part of it), the fewest strongest keys whose weights add up to the
             threshold; all that are above 0 where they never do, at least one, and of equal weights the first.
         scale: from weight to colour: `"linear"`, `"sqrt"`, `"log"`, or `"quantile"`: by rank among the head's weights.
-        domain: the weights (low, high) at the ends of the colour map; None for each head's own range. Of lift it is
-            (1 / c, c) with c > 1.
+        domain: the numbers (low, high) at the ends of the colour map; None for each head's own range. Of lift it is
+            (1 / c, c) with c > 1, of signed measures (-c, c).
         colormap: one of `"oslo"`, `"cividis"`, `"magma"`, `"viridis"`.
         ablation: what the panel `"output"` puts in the place of a head's result: `"zero"`, its `"mean"` over positions,
             or `"uniform"`, the result of even weights.
@@ -94,9 +95,11 @@ class AttentionWidget(Exporting, MapTraits, anywidget.AnyWidget):
         filter: (measure, low): the grid shows only heads whose measure, map or `"pair"` is at least low; None for all.
         colour_by: the measure, map or `"pair"` that colours the cells of the grid, maps with a sign by `diverging`, 0
             in the middle; None for small pictures of the heads.
-        measure: what is shown: the `"weight"`, or its `"lift"` over uniform, as `AttentionCapture.lift` has it, on a
-            log scale around 1.
-        diverging: the colour map of lift, and of maps with a sign: `"vik"` (white in the middle), `"berlin"` (black),
+        measure: what is shown: the `"weight"`, its `"lift"` over uniform on a log scale around 1, or another measure
+            that `AttentionCapture.measure` has and the capture has what it needs for: `"score"`, `"value-weighted"`,
+            `"value-weighted-layer"`, `"rollout"`, `"flow"`, `"gradient"`. Those of layers show one picture per layer;
+            signed ones are coloured around 0, and of several under a cell the one of largest size shows.
+        diverging: the colour map of lift, and of what has a sign: `"vik"` (white in the middle), `"berlin"` (black),
             or `"auto"`: whichever is nearer to the page.
         words: merge sub-words to words: weights are summed over the tokens of a key and averaged over those of a query.
             `query`, `key` and `window` then count words.
@@ -138,6 +141,7 @@ class AttentionWidget(Exporting, MapTraits, anywidget.AnyWidget):
         self._capture: AttentionCapture | None = capture
         self._own_layout: Any = None
         self._lenses: Lenses | None = Lenses(capture)
+        self._head_before: int | None = None  # a measure of layers took its place
         self._in_words: bool | None = None  # what `query`, `key` and `window` count; None until all is set
         self._live = live
         self._ran: Text = "" if live is None else live.text
@@ -173,7 +177,7 @@ class AttentionWidget(Exporting, MapTraits, anywidget.AnyWidget):
         _OPEN.add(self)
         self._in_words = self.words
         with self.hold_sync():
-            if self.words or self.hidden_keys:
+            if self.words or self.hidden_keys or self.measure in LENSES:
                 self._show()
             else:
                 self._describe(capture)
@@ -228,8 +232,14 @@ class AttentionWidget(Exporting, MapTraits, anywidget.AnyWidget):
         """The stack as it is shown."""
         return None if self._lenses is None else self._through(self._lenses).stacks.get(self.stack)
 
+    def _weights(self) -> AttentionStack | None:
+        """The weights of the stack, without the keys that are hidden and in words."""
+        if self._lenses is None:
+            return None
+        return self._lenses.weights(self.stack, words=self.words, hidden=self.hidden_keys).stacks.get(self.stack)
+
     def _through(self, lenses: Lenses) -> AttentionCapture:
-        return lenses.shown(self.stack, words=self.words, hidden=self.hidden_keys)
+        return lenses.shown(self.stack, words=self.words, hidden=self.hidden_keys, measure=self.measure)
 
     def _show(self, packed: bytes | None = None, *, haste: int = 1) -> None:
         """Have the page show what is to be shown now, in one message; the answers to what it asked before it drops.
@@ -244,6 +254,8 @@ class AttentionWidget(Exporting, MapTraits, anywidget.AnyWidget):
         with self.hold_sync():
             if self.stack not in lenses.capture.stacks:
                 self.stack = next(iter(lenses.capture.stacks))
+            if self._lacks_measure():
+                return
             capture = self._through(lenses)
             self._answerer.show(capture)
             self._keep_in_range(None)
@@ -253,6 +265,8 @@ class AttentionWidget(Exporting, MapTraits, anywidget.AnyWidget):
         if self._lenses is None:
             return
         meta = self._lenses.described(describe(capture), self.stack, words=self.words, hidden=self.hidden_keys)
+        if not isinstance(capture, Comparison) and (weights := self._weights()) is not None:
+            meta["pair_measures"] = choices(weights)
         self.set_trait("meta", {**meta, "capture": self._answerer.number})
         self.set_trait("embed", self._pack(capture, haste=haste) if packed is None else packed)
         self._tell_maps()
@@ -260,8 +274,9 @@ class AttentionWidget(Exporting, MapTraits, anywidget.AnyWidget):
     def _pack(self, capture: AttentionCapture, *, haste: int = 1) -> bytes:
         name = self.stack if self.stack in capture.stacks else next(iter(capture.stacks))
         batch = min(self.batch, capture.stacks[name].n_examples - 1)
+        measure = "weight" if self.measure in LENSES else self.measure
         return embed.pack(
-            capture, stack=name, batch=batch, layer=self.layer, head=self.head, measure=self.measure, haste=haste
+            capture, stack=name, batch=batch, layer=self.layer, head=self.head, measure=measure, haste=haste
         )
 
     def _made(self, text: Text, stop: Stop) -> Prepared:
@@ -271,7 +286,7 @@ class AttentionWidget(Exporting, MapTraits, anywidget.AnyWidget):
         capture = self._live.run(text, stop)
         hidden = follow_keys(self._lenses.capture, capture, self.stack, self.hidden_keys)
         lenses = Lenses(capture)
-        shown = lenses.shown(self.stack, words=self.words, hidden=hidden)
+        shown = lenses.shown(self.stack, words=self.words, hidden=hidden, measure=self.measure)
         return Prepared(lenses, hidden, self.words, self._pack(shown))
 
     def _show_text(self, text: Text, made: Prepared, seconds: float) -> None:
@@ -349,6 +364,33 @@ class AttentionWidget(Exporting, MapTraits, anywidget.AnyWidget):
                     self.set_trait(side, moved)
                 self.set_trait("window", None)
             self._show(haste=_HASTE)
+
+    @t.observe("measure")
+    def _measure_anew(self, change: Any) -> None:  # noqa: ANN401 - traitlets' Bunch
+        """Another measure in the place of weights. Where it belongs to layers, the head is kept for later."""
+        if self._in_words is None or not {change["old"], change["new"]} & set(LENSES):
+            return
+        with self.hold_sync():
+            head = self.head
+            self._show(haste=_HASTE)
+            if self.head != head:
+                self._head_before = head
+            elif self._head_before is not None and (shown := self._shown()) and shown.n_heads > self._head_before:
+                self.head, self._head_before = self._head_before, None
+
+    @t.observe("stack")
+    def _measure_stack(self, _change: object) -> None:
+        """The stack shown now by the same measure."""
+        if self._in_words is not None and self.measure in LENSES:
+            self._show(haste=_HASTE)
+
+    def _lacks_measure(self) -> bool:
+        """Show weights, which everything has, where there is no measure like the one shown so far."""
+        weights = self._weights()
+        if self.measure not in LENSES or weights is None or not why_not(weights, self.measure):
+            return False
+        self.measure = "weight"
+        return True
 
 
 def _close_abandoned() -> None:

@@ -40,9 +40,9 @@ export function aggregateOf(
 }
 
 /** `layer 3 head 5`, `mean of 12 heads, layer 3`, `max over all 144 heads`. */
-export function headWords(ref: HeadRef, { layers, heads }: StackMeta): string {
+export function headWords(ref: HeadRef, { layers, heads, measure }: StackMeta): string {
   const { layer, head, aggregate: a } = ref;
-  if (!a) return `layer ${layer} head ${head}`;
+  if (!a) return measure?.whole ? `layer ${layer}` : `layer ${layer} head ${head}`;
   const n = headsOf(ref);
   const all = n === layers * heads;
   const some = `${a.reduce} ${a.reduce === "mean" ? "of" : "over"} ${all && n > 1 ? "all " : ""}${count(n, "head")}`;

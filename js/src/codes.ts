@@ -70,10 +70,20 @@ export function shrunk(tile: Tile, side: number): Tile {
 
 /**
  * The tile at another size, through a lookup table. Smaller: the largest code under a pixel wins, which is the largest
- * weight, because codes are ordered masked < missing < zero < weights. Larger: nearest neighbour.
+ * weight, because codes are ordered masked < missing < zero < weights; or that of the highest rank. Larger: nearest neighbour.
  */
-export function paint(tile: Tile, lut: Uint32Array, width: number, height: number, out: Uint32Array): void {
+export function paint(
+  tile: Tile,
+  lut: Uint32Array,
+  width: number,
+  height: number,
+  out: Uint32Array,
+  rank?: ArrayLike<number> | null,
+): void {
   const { codes } = tile;
+  const over = rank
+    ? (one: number, other: number) => rank[one]! > rank[other]!
+    : (one: number, other: number) => one > other;
   const starts = new Int32Array(width + 1);
   const row = new Uint16Array(tile.width);
   const shrinkX = width < tile.width;
@@ -85,13 +95,14 @@ export function paint(tile: Tile, lut: Uint32Array, width: number, height: numbe
     const b = shrinkY ? binStart(y + 1, tile.height, height) : a + 1;
     row.set(codes.subarray(a * tile.width, (a + 1) * tile.width));
     for (let i = (a + 1) * tile.width, x = 0; i < b * tile.width; i++) {
-      if (codes[i]! > row[x]!) row[x] = codes[i]!;
+      if (over(codes[i]!, row[x]!)) row[x] = codes[i]!;
       if (++x === tile.width) x = 0;
     }
     const line = y * width;
     for (let x = 0; x < width; x++) {
       let best = row[starts[x]!]!;
-      if (shrinkX) for (let i = starts[x]! + 1; i < starts[x + 1]!; i++) if (row[i]! > best) best = row[i]!;
+      if (shrinkX)
+        for (let i = starts[x]! + 1; i < starts[x + 1]!; i++) if (over(row[i]!, best)) best = row[i]!;
       out[line + x] = lut[best]!;
     }
   }

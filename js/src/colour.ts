@@ -12,6 +12,7 @@ import {
   type Range,
   type Scale,
 } from "./protocol";
+import type { Reading } from "./reading";
 
 /**
  * Sequential maps have zero at one end. A diverging one has its neutral colour in the middle, so it goes with a range that
@@ -29,6 +30,8 @@ export interface Mapping {
   range: Range;
   /** With the quantile scale: the weights that are ranked. */
   ranks?: Ranks;
+  /** Of numbers that do not grow with their shares: these are what is even, from 0 to 1. */
+  reading?: Reading;
 }
 
 export interface Ramp extends Mapping {
@@ -71,7 +74,11 @@ export function ends(scale: Scale, [low, high]: Range): Range {
 }
 
 /** Where weights fall on the ramp, from 0 to 1; a function, so that a table of 65,536 codes costs one set-up. */
-export function positions({ scale, range, ranks }: Mapping): (weight: number) => number {
+export function positions({ scale, range, ranks, reading }: Mapping): (weight: number) => number {
+  if (reading) {
+    const [from, to] = range.map(reading.of) as [number, number];
+    return (weight) => Math.max(0, Math.min(1, (reading.of(weight) - from) / (to - from)));
+  }
   const [low, high] = ends(scale, range);
   const place = ranks?.places(range);
   if (ranks && place) return (weight) => place(ranks.code(weight));
@@ -86,7 +93,11 @@ export function positions({ scale, range, ranks }: Mapping): (weight: number) =>
 }
 
 /** The weight at a place of the ramp, or beyond its ends: the inverse of `positions`. */
-export function weightAt(t: number, { scale, range, ranks }: Mapping): number {
+export function weightAt(t: number, { scale, range, ranks, reading }: Mapping): number {
+  if (reading) {
+    const [from, to] = range.map(reading.of) as [number, number];
+    return reading.share(from + t * (to - from));
+  }
   if (ranks) return ranks.weightAt(t, range);
   const [low, high] = ends(scale, range);
   if (scale === "log") return low * (high / low) ** t;
@@ -124,6 +135,12 @@ export function lookup(max: number, ramp: Ramp, masked: number, missing: number,
   for (let code = CODE_FIRST; code <= max; code++) lut[code] = colours[Math.round(place(code) * 255)]!;
   return lut;
 }
+
+/** Of signed numbers the one of largest size shows for several: codes by their size. Null of others. */
+export const ranking = (max: number, { reading }: Ramp): Float32Array | null =>
+  reading
+    ? decodeTable(max).map((share, code) => (code < CODE_FIRST ? code - 9 : Math.abs(reading.of(share))))
+    : null;
 
 function luminance([r, g, b]: Rgb): number {
   const f = (c: number) => (c <= 10 ? c / 3294.6 : ((c / 255 + 0.055) / 1.055) ** 2.4);

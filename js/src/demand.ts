@@ -127,10 +127,13 @@ export function demand(view: View): void {
           : []),
         ...(exists(head) && !shown.aggregate ? explained(at(head), focus) : []),
         ...others.flatMap(drawn),
-        ...(looks && store.panels.value.includes("heatmap") ? sidesOf(store, shown).flatMap(strips) : []),
+        // Rows of other measures are no distributions, and nothing lies along their axes.
+        ...(looks && !store.shown.value.stack.measure && store.panels.value.includes("heatmap")
+          ? sidesOf(store, shown).flatMap(strips)
+          : []),
         ...small,
         // Beside a lift stands the weight that it comes from.
-        ...(store.unit.value !== null && exists(head) ? floats(plain(at(head)), focus) : []),
+        ...(store.reading.value.kind === "lift" && exists(head) ? floats(plain(at(head)), focus) : []),
       ],
       [...view.finder.wants(), ...refine(pictures)],
       rests ? next(shown) : [],

@@ -11,10 +11,17 @@ const LEAST = 1 / 8;
 /** The share of queries whose strongest key stays inside the range. */
 const QUANTILE = 0.98;
 
-export interface HeadRange {
+export interface Found {
   range: Range;
-  /** The largest weight of the head, which may lie above the range. */
+  /** The largest weight, which may lie above the range. */
   max: number;
+  /** The smallest that is not 0. */
+  min: number;
+}
+
+export const EMPTY: Found = { range: [0, 1], max: 1, min: 1 };
+
+export interface HeadRange extends Found {
   /** Columns of the picture that are sinks: the range is that of the others. */
   sinks: number[];
 }
@@ -42,11 +49,14 @@ function measure(tile: Tile): HeadRange {
   const table = decodeTable(tile.max);
   const mass = new Float64Array(width);
   let top = 0;
+  let least = tile.max;
   for (let i = 0, y = 0; y < height; y++)
     for (let x = 0; x < width; x++, i++) {
       const code = codes[i]!;
       if (code > top) top = code;
-      if (code > 2) mass[x]! += table[code]!;
+      if (code < 3) continue;
+      if (code < least) least = code;
+      mass[x]! += table[code]!;
     }
   const share = sinkShare(width);
   const sink = Array.from(mass, (m) => m / height > share);
@@ -63,6 +73,7 @@ function measure(tile: Tile): HeadRange {
   return {
     range: [0, Math.max(high, max * LEAST) || 1],
     max,
+    min: table[least]!,
     sinks: [...sink.keys()].filter((x) => sink[x]),
   };
 }
@@ -88,7 +99,10 @@ export function cutToSight({ placed, level: covering }: Sight, window: Window): 
 }
 
 /** The range of that; null where nothing is there. */
-export function rangeInSight(sight: Sight, window: Window): Range | null {
-  const high = Math.max(0, ...cutToSight(sight, window).map((tile) => measure(tile).range[1]));
-  return high ? [0, high] : null;
+export function rangeInSight(sight: Sight, window: Window): Found | null {
+  const found = cutToSight(sight, window).map(measure);
+  const most = (of: (one: HeadRange) => number) => Math.max(...found.map(of));
+  return found.length
+    ? { range: [0, most((one) => one.range[1])], max: most((one) => one.max), min: -most((one) => -one.min) }
+    : null;
 }

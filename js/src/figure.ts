@@ -141,7 +141,7 @@ const quoted = (text: string) => `"${text.replaceAll('"', '""')}"`;
 function numbers(view: View, kind: Kind): string {
   const { store, source } = view;
   const ref = store.shownHead.value;
-  const unit = store.unit.value;
+  const { kind: read, of } = store.reading.value;
   const { rows, columns, queries, keys } = store.shown.value;
   // Pooled cells would be printed as weights that they are not.
   const single = singleCelled(source.detail(ref), queries, keys);
@@ -155,15 +155,12 @@ function numbers(view: View, kind: Kind): string {
     if (kind !== "csv" || !found || !(found.exact || single)) throw needsKernel();
     if (!found.exact) how = "read from the colours, not exact";
     const values = Array.from(found.values.slice(Math.floor(k[0]), Math.ceil(k[1])), (value) =>
-      Number.isNaN(value)
-        ? ""
-        : value === MISSING
-          ? "inf"
-          : +(value * (unit ?? 1)).toPrecision(found.exact ? 9 : 4),
+      Number.isNaN(value) ? "" : value === MISSING ? "inf" : +of(value).toPrecision(found.exact ? 9 : 4),
     );
     return [name, ...values].join();
   });
-  const what = `${unit ? "lift over uniform" : "weights after the softmax"}, ${how}`;
+  const told = store.shown.value.stack.measure?.words;
+  const what = `${told ?? (read === "lift" ? "lift over uniform" : "weights after the softmax")}, ${how}`;
   const about = dots(`# ${store.meta.value.model}`, ref.stack, view.headWords.value, what, lensWords(view));
   return [
     quoted(`${about}; empty: not allowed by the mask${hiddenKeys(view).length ? ", or hidden" : ""}`),

@@ -5,6 +5,7 @@ import { dots, grouped } from "./format";
 import { colourRange, comparing, type HeadNumbers, numberWords, rangeWords, UNKNOWN } from "./headnumbers";
 import { headFacts } from "./keyheads";
 import type { AddedMap, Range } from "./protocol";
+import { WEIGHTS } from "./reading";
 import { answers } from "./rpc";
 import { computed, type ReadonlySignal } from "./signals";
 import type { HeadIndex, Store } from "./state";
@@ -69,10 +70,13 @@ export function createFinder(store: Store, source: DataSource): Finder {
       ? []
       : all.value.map((head) => source.cell({ ...want.ref, ...head }, want.query, want.key));
     if (!sent && !cells.every((cell) => cell?.cells === 1)) return null;
-    const weights = sent ?? cells.map((cell) => cell!.value);
+    const shares = sent ?? cells.map((cell) => cell!.value);
+    // Of lift it is the weight that is asked for.
+    const { kind, of } = shown.value.stack.measure ? store.reading.value : WEIGHTS;
+    const signed = kind === "signed";
     return {
-      ...{ label: about(PAIR)[1], unit: "", lacking: "masked", signed: false, about: sent ? "" : "≈" },
-      values: Array.from(weights, (weight) => (weight < 0 ? UNKNOWN : weight)),
+      ...{ label: about(PAIR)[1], unit: "", lacking: "masked", signed, about: sent ? "" : "≈" },
+      values: Array.from(shares, (share) => (share < 0 ? UNKNOWN : of(share))),
       range: store.domain.value,
     };
   });

@@ -20,11 +20,12 @@ export function sentence(view: View): { who: string; value: string; how: string 
   if (sides) return { who, ...comparison(view, sides, query, key) };
   const cell = source.cell(store.shownHead.value, query, key);
   const number = cell !== null && cell.value >= 0;
-  const unit = store.unit.value;
-  const weight = unit !== null && number ? source.cell(plain(store.shownHead.value), query, key) : null;
+  const reading = store.reading.value;
+  const weight =
+    reading.kind === "lift" && number ? source.cell(plain(store.shownHead.value), query, key) : null;
   return {
     who,
-    value: isHidden(view, key) ? "hidden" : formatCell(cell?.value, cell?.exact ?? false, unit),
+    value: isHidden(view, key) ? "hidden" : formatCell(cell?.value, cell?.exact ?? false, reading),
     how: dots(
       number ? (cell.exact ? "exact" : "read from the colours") : "",
       weight ? `weight ${formatCell(weight.value, weight.exact)}` : "",

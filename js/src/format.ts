@@ -1,5 +1,6 @@
 /** Numbers and sentences as the screen prints them. */
 import { MISSING } from "./codes";
+import { type Reading, WEIGHTS } from "./reading";
 
 const SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 
@@ -18,22 +19,26 @@ export function formatSigned(value: number): string {
 }
 
 /** A number of a scale or a legend: no trailing zeros. */
-export function formatEnd(value: number, unit: number | null = null): string {
-  if (unit !== null) return `${formatEnd(value * unit)} × uniform`;
+export function formatEnd(value: number): string {
+  if (value < 0) return `−${formatEnd(-value)}`;
   if (value === 0) return "0";
   return value < 1e-4 ? value.toExponential(0) : String(Number(value.toPrecision(2)));
 }
+
+/** Likewise, of a number as it has come. */
+export const formatShare = (share: number, { kind, of }: Reading): string =>
+  formatEnd(of(share)) + (kind === "lift" ? " × uniform" : "");
 
 /** How many times as much as by chance, with three significant digits. */
 function formatLift(lift: number): string {
   return `${lift < 1000 ? formatWeight(lift) : grouped(Math.round(lift))} × uniform`;
 }
 
-/** A cell as it is printed: the weight, or with a `unit` the lift, and how far it can be trusted. */
-export function formatCell(value: number | undefined, exact: boolean, unit: number | null = null): string {
+/** A cell as it is printed: the weight or what is read in its place, and how far it can be trusted. */
+export function formatCell(value: number | undefined, exact: boolean, { kind, of } = WEIGHTS): string {
   if (value === undefined || value === MISSING) return "not known here";
   if (Number.isNaN(value)) return "not allowed by the mask";
-  const number = unit === null ? formatWeight(value) : formatLift(value * unit);
+  const number = (kind === "lift" ? formatLift : formatSigned)(of(value));
   return exact ? number : `≈ ${number}`;
 }
 

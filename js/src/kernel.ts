@@ -2,11 +2,13 @@
 import { Asking } from "./asking";
 import { demand } from "./demand";
 import { figure } from "./figure";
+import { findField } from "./find";
 import { createFinder } from "./finder";
 import css from "./kernel.css";
 import type { Kit, Shared } from "./kit";
 import { hideButton, hideSink, lensControls, toggleKey, toggleWords } from "./lenscontrols";
 import { liveBox } from "./livebox";
+import { measureControl } from "./measurecontrol";
 import { detail } from "./panels/detail";
 import { drawCells, drawNames } from "./panels/gridcells";
 import { gridTools } from "./panels/gridtools";
@@ -20,6 +22,6 @@ export default (shared: Shared): Kit => {
   return {
     ...{ Asking, demand, detail, output, figure, liveBox, drawStrips, stripAt, stripWords },
     ...{ css, createFinder, drawCells, drawNames, gridTools, minimap },
-    ...{ hideButton, hideSink, lensControls, toggleKey, toggleWords },
+    ...{ findField, hideButton, hideSink, lensControls, measureControl, toggleKey, toggleWords },
   };
 };

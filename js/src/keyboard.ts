@@ -29,12 +29,13 @@ export function onKeys(root: HTMLElement, view: View, overlays: Record<string, H
   root.addEventListener("keydown", (event) => {
     // Notebooks act on bare letters pressed in an output: `b` would insert a cell.
     event.stopPropagation();
-    if (Object.values(overlays).some(({ open }) => open)) return;
+    if (root.querySelector("dialog[open]")) return;
     const ctrl = event.ctrlKey || event.metaKey;
     if (ctrl ? event.key === "f" && !event.altKey : event.key === "/") {
       const field = root.querySelector<HTMLInputElement>('input[type="search"]');
-      field?.focus();
-      field?.setSelectionRange(0, field.value.length);
+      if (!field) return;
+      field.focus();
+      field.select();
       event.preventDefault();
       return;
     }

@@ -5,6 +5,7 @@ import { count } from "./counts";
 import { h, iconButton } from "./dom";
 import { cutToSight, rangeInSight } from "./domain";
 import { dots, formatEnd } from "./format";
+import { made } from "./kit";
 import { hiddenKeys, lensNotes } from "./lens";
 import { on } from "./pointing";
 import {
@@ -17,14 +18,12 @@ import {
   type Colormap,
   DIVERGING,
   type Diverging,
-  MEASURES,
-  type Measure,
   SCALES,
   type Scale,
 } from "./protocol";
 import { asDomain } from "./ramp";
 import { rangeEnds } from "./rangeends";
-import { batch, computed, effect } from "./signals";
+import { computed, effect } from "./signals";
 import { palette } from "./theme";
 import { chooser, plain } from "./toolbar";
 import type { View } from "./view";
@@ -66,7 +65,8 @@ export function legend(view: View): HTMLElement {
       const { scale, map, dark } = ramp;
       const axis = ends.axis.value;
       const [low, high] = ramp.range;
-      const unit = store.unit.value;
+      const { kind, of } = store.reading.value;
+      const told = store.shown.value.stack.measure;
       const place = positions(ramp);
       const at = (t: number) => weightAt(t, axis);
       const colours = Array.from(
@@ -74,10 +74,9 @@ export function legend(view: View): HTMLElement {
         (_, i) => `rgb(${colourAt(axis === ramp ? i / STOPS : place(at(i / STOPS)), map, dark)})`,
       );
       bar.style.setProperty("--ramp", String(colours));
-      const times = unit ?? 1;
       numbers.forEach((number, i) => {
         const weight = i === 0 ? axis.range[0] || at(0) : i === 2 ? axis.range[1] : at(0.5);
-        const text = formatEnd(weight * times);
+        const text = formatEnd(of(weight));
         number.textContent = i === 0 && scale === "log" ? `≤ ${text}` : text;
       });
       const clipped = head !== null && head.max > high * 1.01;
@@ -87,11 +86,11 @@ export function legend(view: View): HTMLElement {
       const many = store.shownHead.value.aggregate;
       words.textContent = dots(
         many ? view.headWords.value : "",
-        unit === null
-          ? `weight after softmax, ${scale} scale`
-          : "lift over uniform, log scale: 1 = as much as by chance",
-        `${fixed ? "fixed range" : `range of ${store.meta.value.compare ? "both" : many ? "these heads" : "this head"}`} ${formatEnd(low * times)} – ${formatEnd(high * times)}`,
-        clipped ? `clipped above, up to ${formatEnd(head.max * times)}` : "",
+        kind === "lift"
+          ? "lift over uniform, log scale: 1 = as much as by chance"
+          : `${told?.words ?? "weight after softmax"}, ${scale} scale`,
+        `${fixed ? "fixed range" : `range of ${store.meta.value.compare ? "both" : many ? "these heads" : "this head"}`} ${formatEnd(of(low))} – ${formatEnd(of(high))}`,
+        clipped ? `clipped above, up to ${formatEnd(of(head.max))}` : "",
         view.pooling.value,
       );
       reset.hidden = !fixed;
@@ -118,7 +117,13 @@ export function legend(view: View): HTMLElement {
       h("div", { className: "ends" }, ...numbers),
     ),
     h("div", { className: "said" }, words, lensNotes(view), zero, masked, missing),
-    h("div", { className: "choices" }, ...choosers(view), reset),
+    h(
+      "div",
+      { className: "choices" },
+      made(view, (kit) => kit.measureControl(view)),
+      ...choosers(view),
+      reset,
+    ),
   );
 }
 
@@ -143,16 +148,7 @@ function outline(counts: Uint32Array, place: (weight: number) => number): string
 }
 
 function choosers({ store, sight, disposers }: View): HTMLElement[] {
-  const measure = chooser(
-    "measure",
-    "The weight, or how many times as much as if the query looked everywhere alike",
-    (v) =>
-      // A range of weights says nothing about lift.
-      batch(() => {
-        store.domain.value = null;
-        store.measure.value = v as Measure;
-      }),
-  );
+  const diverges = () => /lift|signed/.test(store.reading.value.kind);
   const scale = chooser(
     "scale",
     "How a weight becomes a place on the colour map; quantile: by its rank",
@@ -167,14 +163,13 @@ function choosers({ store, sight, disposers }: View): HTMLElement[] {
     store.domain.value = found ? asDomain(store, found) : v === "full" ? [0, 1] : null;
   });
   const map = chooser("colours", "The colour map: all are perceptual and colour-blind safe", (v) => {
-    if (store.unit.value === null) store.colormap.value = v as Colormap;
-    else store.diverging.value = v as Diverging;
+    if (diverges()) store.diverging.value = v as Diverging;
+    else store.colormap.value = v as Colormap;
   });
   disposers.push(
     effect(() => {
-      const weights = store.unit.value === null;
-      measure.update(store.meta.value.compare ? [] : plain(MEASURES), store.measure.value);
-      scale.update(weights ? plain(SCALES) : [], store.scale.value);
+      const weights = store.reading.value.kind === "weight";
+      scale.update(diverges() ? [] : plain(SCALES), store.scale.value);
       const domain = store.domain.value;
       const full = weights && domain?.join() === "0,1";
       const choices: [string, string][] = [
@@ -185,9 +180,9 @@ function choosers({ store, sight, disposers }: View): HTMLElement[] {
       if (domain && !full)
         choices.push(["fixed", `fixed ${domain.map((end) => formatEnd(end)).join(" – ")}`]);
       range.update(choices, full ? "full" : domain ? "fixed" : "auto");
-      if (weights) map.update(plain(COLORMAPS), store.colormap.value);
-      else map.update(plain(DIVERGING), store.diverging.value);
+      if (diverges()) map.update(plain(DIVERGING), store.diverging.value);
+      else map.update(plain(COLORMAPS), store.colormap.value);
     }),
   );
-  return [measure, scale, range, map].map(({ element }) => element);
+  return [scale, range, map].map(({ element }) => element);
 }

@@ -2,7 +2,7 @@
 
 import type { DataSource, HeadRef } from "./datasource";
 import { type Edges, singleCelled, strongestEdges, strongestOfHeads } from "./edges";
-import { formatEnd, grouped } from "./format";
+import { formatEnd, formatShare, grouped } from "./format";
 import { keeps, massCut, type RowCut } from "./mass";
 import type { Aimed } from "./panels/pairs";
 import type { ThresholdKind } from "./protocol";
@@ -28,6 +28,8 @@ export interface Passing {
   along(ref: HeadRef, line: Aimed): readonly number[];
   /** Why `along` cannot tell, or "". */
   waits(ref: HeadRef, line: Aimed): string;
+  /** The threshold: no less than what stands for 0. */
+  readonly least: ReadonlySignal<number>;
   /** Why weights are not here, in words. */
   readonly later: ReadonlySignal<string>;
   /** What passes, in words that follow others: ` ≥ 0.05`, "" where all does. */
@@ -38,12 +40,17 @@ export interface Passing {
 
 export function passing(store: Store, source: DataSource): Passing {
   const numbers: Record<ThresholdKind, number> = { weight: 0, mass: 0.9 };
-  // Rows of lift have no mass.
-  const byWeight = () => store.threshold_kind.value === "weight" || store.unit.value !== null;
+  // Rows of weights alone have a mass.
+  const byWeight = () => store.threshold_kind.value === "weight" || store.reading.value.kind !== "weight";
+  // What is below 0 has no strength to be drawn with.
+  const least = computed(() => {
+    const { kind, share } = store.reading.value;
+    return kind === "signed" ? Math.max(store.cut.value, share(0)) : store.cut.value;
+  });
   const memory = new Map<string, readonly [basis: object, found: unknown]>();
   /** What is found in `basis` with the threshold as it is. */
   const remembered = <T>(what: string, ref: HeadRef, basis: object, find: () => T): T => {
-    const name = `${what} ${byWeight()} ${store.cut.value} ${headKey(ref)}`;
+    const name = `${what} ${byWeight()} ${least.value} ${headKey(ref)}`;
     let known = memory.get(name);
     if (known?.[0] !== basis) {
       if (memory.size >= REMEMBERED) memory.clear();
@@ -64,7 +71,7 @@ export function passing(store: Store, source: DataSource): Passing {
     const first = queries * keys <= WHOLE_VALUES ? source.row(ref, 0) : null;
     // The rows of a head that comes all at once lie in one buffer.
     const basis = first?.exact ? first.values.buffer : pairByPair(ref);
-    const row = (_: unknown, query: number) => massCut(source.row(ref, query)!.values, store.cut.value);
+    const row = (_: unknown, query: number) => massCut(source.row(ref, query)!.values, least.value);
     return basis && remembered("rows", ref, basis, () => Array.from({ length: queries }, row));
   };
 
@@ -103,7 +110,7 @@ export function passing(store: Store, source: DataSource): Passing {
     const window = store.visible.value;
     const of = (ref: HeadRef) =>
       byWeight()
-        ? strongestEdges(source.placed(ref, window, 1), window, store.cut.value, MOST_EDGES)
+        ? strongestEdges(source.placed(ref, window, 1), window, least.value, MOST_EDGES)
         : massEdges(ref, window);
     last = strongestOfHeads(refs.map(of), MOST_EDGES);
     return last;
@@ -118,23 +125,23 @@ export function passing(store: Store, source: DataSource): Passing {
     return tells ? "" : "by mass need every query's whole row, too much to hold here";
   };
   return {
-    ...{ heads, edges, waits, later },
+    ...{ heads, edges, least, waits, later },
     along(ref, line) {
       if (waits(ref, line)) return [];
       const { values, side, index } = line;
       return remembered("line", ref, values, () => {
-        if (byWeight()) return strongest(values, MOST_EDGES, store.cut.value);
+        if (byWeight()) return strongest(values, MOST_EDGES, least.value);
         if (side === "key") {
           const rows = cuts(ref)!;
           return strongest(values, MOST_EDGES).filter((i) => keeps(rows[i]!, values[i]!, index));
         }
-        const row = massCut(values, store.cut.value);
+        const row = massCut(values, least.value);
         return strongest(values, MOST_EDGES, row.least).filter((i) => keeps(row, values[i]!, i));
       });
     },
     words: computed(() => {
-      const cut = store.cut.value;
-      if (byWeight()) return cut ? ` ≥ ${formatEnd(cut, store.unit.value)}` : "";
+      const cut = least.value;
+      if (byWeight()) return cut ? ` ≥ ${formatShare(cut, store.reading.value)}` : "";
       return ` in the top ${formatEnd(cut * 100)} % of each query's mass`;
     }),
     choose(kind) {

@@ -25,7 +25,16 @@ export const THEMES = ["auto", "light", "dark"] as const;
 export const COMPONENTS = ["size", "index"] as const;
 export const THRESHOLD_KINDS = ["weight", "mass"] as const;
 export const SCALES = ["linear", "sqrt", "log", "quantile"] as const;
-export const MEASURES = ["weight", "lift"] as const;
+export const MEASURES = [
+  "weight",
+  "lift",
+  "score",
+  "value-weighted",
+  "value-weighted-layer",
+  "rollout",
+  "flow",
+  "gradient",
+] as const;
 export const DIVERGING = ["auto", "vik", "berlin"] as const;
 export const ABLATIONS = ["zero", "mean", "uniform"] as const;
 export const METRICS = ["loss", "probability", "logits"] as const;
@@ -84,6 +93,7 @@ export interface StackMeta {
   key_heads?: (number | null)[];
   /** Where some layers have one: the most keys in a row that a query may look at, per layer. */
   windows?: (number | null)[];
+  measure?: MeasureMeta;
   examples: Example[];
 }
 
@@ -117,6 +127,19 @@ export interface Run {
   seconds: number;
 }
 
+/** What the numbers of a stack are, where they are no weights. */
+export interface MeasureMeta {
+  /** What it is, and who defined it. */
+  words: string;
+  /** What it can and cannot show. */
+  caution: string;
+  /** No number is larger in size. */
+  unit: number;
+  signed?: boolean;
+  /** It belongs to a layer as a whole. */
+  whole?: boolean;
+}
+
 export interface Meta {
   version: number;
   /** Which of the captures that this widget has shown; messages say which one they are about. */
@@ -124,6 +147,8 @@ export interface Meta {
   model: string;
   /** What heads are measured by: name, title and unit; "" for a share from 0 to 1. */
   measures?: [string, string, string][];
+  /** What may be shown of the weights: name, title, caution with its source, and why it cannot, or "". */
+  pair_measures?: [Measure, string, string, string][];
   /** The tokens are words. */
   words?: boolean;
   /** Two of the stacks, which are compared: the second less the first. */

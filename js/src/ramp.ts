@@ -2,7 +2,7 @@
 import type { Tile } from "./codes";
 import type { Ramp } from "./colour";
 import { ranksOf } from "./counts";
-import { headRange } from "./domain";
+import { EMPTY, type Found, headRange } from "./domain";
 import type { Range } from "./protocol";
 import type { Store } from "./state";
 
@@ -16,8 +16,18 @@ export function aroundChance(lift: number): Range {
 }
 
 /** A range that was found in the codes, as the `domain` trait has it. */
-export const asDomain = ({ unit }: Store, [low, high]: Range): Range =>
-  unit.value === null ? [low, high] : aroundChance(Math.max(LEAST_LIFT, high * unit.value));
+export function asDomain({ reading }: Store, { range: [low, high], min, max }: Found): Range {
+  const { kind, of } = reading.value;
+  if (kind === "lift") return aroundChance(Math.max(LEAST_LIFT, of(high)));
+  if (kind === "signed") return aroundZero(Math.max(of(max), -of(min)));
+  return [of(low), of(high)];
+}
+
+/** A range that is as far below 0 as above it. */
+export function aroundZero(size: number): Range {
+  const c = Number(size.toPrecision(3)) || 1;
+  return [-c, c];
+}
 
 /** The diverging map in use. */
 export const divergingMap = ({ diverging }: Store, dark: boolean) =>
@@ -27,11 +37,20 @@ export const divergingMap = ({ diverging }: Store, dark: boolean) =>
 export function rampOf(store: Store, tile: Tile | null, dark: boolean, others: readonly Tile[] = []): Ramp {
   const head = tile && headRange(tile);
   const scale = store.scale.value;
-  const unit = store.unit.value;
-  if (unit !== null) {
-    // Chance is in the middle: the range is symmetric around it on the log scale.
-    const [low, high] = store.range.value ?? asDomain(store, head?.range ?? [0, 1]);
-    return { map: divergingMap(store, dark), scale: "log", range: [low / unit, high / unit], dark };
+  const reading = store.reading.value;
+  const { kind, share } = reading;
+  const said = store.range.value?.map(share) as Range | undefined;
+  if (kind === "lift" || kind === "signed") {
+    // Chance, or 0, is in the middle: the range is symmetric around it.
+    const range = said ?? (asDomain(store, head ?? EMPTY).map(share) as Range);
+    const map = divergingMap(store, dark);
+    return {
+      map,
+      scale: kind === "lift" ? "log" : "linear",
+      range,
+      dark,
+      ...(kind === "signed" && { reading }),
+    };
   }
   const byRank = scale === "quantile";
   const highs = [tile, ...others].map((each) => {
@@ -39,6 +58,6 @@ export function rampOf(store: Store, tile: Tile | null, dark: boolean, others: r
     return byRank ? max : range[1]!;
   });
   const own: Range = [0, Math.max(...highs) || 1];
-  const range = store.range.value ?? own;
+  const range = said ?? own;
   return { map: store.colormap.value, scale, range, dark, ...(byRank && tile && { ranks: ranksOf(tile) }) };
 }

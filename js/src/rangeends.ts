@@ -1,10 +1,10 @@
 /** The two ends of the colour bar: sliders that are dragged or moved by arrows, and set the `domain`. */
 import { positions, type Ramp, weightAt } from "./colour";
 import { attr, h } from "./dom";
-import { formatEnd } from "./format";
+import { formatShare } from "./format";
 import { on } from "./pointing";
 import type { Range } from "./protocol";
-import { aroundChance } from "./ramp";
+import { aroundChance, aroundZero } from "./ramp";
 import { batch, computed, effect, type ReadonlySignal, signal } from "./signals";
 import type { View } from "./view";
 
@@ -25,13 +25,15 @@ export function rangeEnds({ store, picture, disposers }: View): RangeEnds {
   /** The domain with one of its ends at a place of the bar. */
   const moved = (end: number, t: number): Range => {
     const weight = weightAt(t, axis.value);
-    const unit = store.unit.value;
-    if (unit !== null) return aroundChance(Math.min(unit, (weight * unit) ** (end ? 1 : -1)));
+    const { kind, of } = store.reading.value;
+    const number = of(weight);
+    if (kind === "lift") return aroundChance(Math.min(of(1), number ** (end ? 1 : -1)));
+    if (kind === "signed") return aroundZero(Math.min(of(1), Math.max(number * (end || -1), of(1) / 1e9)));
     const [low, high] = picture.value.ramp.range;
     const next = end
       ? [low, Math.min(1, Math.max(weight, low * APART, 1e-9))]
       : [Math.max(0, Math.min(weight, high / APART)), high];
-    return next.map((each) => Number(each.toPrecision(3))) as Range;
+    return next.map((each) => Number(of(each).toPrecision(3))) as Range;
   };
   const handles = ["Lower", "Upper"].map((name, end) => {
     const handle = h("span", {
@@ -39,7 +41,7 @@ export function rangeEnds({ store, picture, disposers }: View): RangeEnds {
       tabIndex: 0,
       role: "slider",
       title: "Drag it, or move it with the arrow keys; double click: auto",
-      aria: { label: `${name} end of the colours`, valuemin: "0" },
+      aria: { label: `${name} end of the colours` },
     });
     on(handle, "pointerdown", (event) => {
       if (event.button) return;
@@ -73,13 +75,18 @@ export function rangeEnds({ store, picture, disposers }: View): RangeEnds {
   disposers.push(
     effect(() => {
       const place = positions(axis.value);
-      const unit = store.unit.value;
+      const reading = store.reading.value;
       handles.forEach((handle, end) => {
         const weight = picture.value.ramp.range[end]!;
         handle.style.left = `${100 * place(weight)}%`;
-        attr(handle, "aria-valuemax", String(unit ?? 1));
-        attr(handle, "aria-valuenow", String(weight * (unit ?? 1)));
-        attr(handle, "aria-valuetext", formatEnd(weight, unit));
+        attr(
+          handle,
+          "aria-valuemin",
+          String(Math.min(0, -reading.of(1) * Number(reading.kind === "signed"))),
+        );
+        attr(handle, "aria-valuemax", String(reading.of(1)));
+        attr(handle, "aria-valuenow", String(reading.of(weight)));
+        attr(handle, "aria-valuetext", formatShare(weight, reading));
       });
     }),
   );

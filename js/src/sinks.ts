@@ -11,7 +11,7 @@ const known = new WeakMap<Tile, Sink[]>();
 
 /** Sinks of the head shown; `cap.sinks()` says the same. None while they are not known. */
 export function sinksOf({ store, source, picture }: View): readonly Sink[] {
-  if (store.unit.value !== null) return []; // shares are of weights
+  if (store.reading.value.kind !== "weight") return []; // shares are of weights
   const { tile } = picture.value;
   const shape = store.shown.value;
   // Cells that stand for several tokens say nothing of any one of them.

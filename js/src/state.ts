@@ -26,6 +26,7 @@ import type {
   Tokens,
   WindowTrait,
 } from "./protocol";
+import { liftOf, type Reading, readingOf, WEIGHTS } from "./reading";
 import { computed, type ReadonlySignal, type Signal, signal } from "./signals";
 import { wordsOf } from "./tokens";
 import { headKey } from "./wants";
@@ -142,8 +143,8 @@ export interface Store extends Traits {
   draftDomain: Signal<Range | null>;
   /** The range of colours that somebody has said: the drag's, else the trait's. */
   range: ReadonlySignal<Range | null>;
-  /** What a number that has come is multiplied by to be lift; null where weights are shown. */
-  unit: ReadonlySignal<number | null>;
+  /** What the numbers that have come stand for. */
+  reading: ReadonlySignal<Reading>;
   /** A head of the example shown, and which of its numbers are asked for. */
   refOf(index: HeadIndex): HeadRef;
 }
@@ -252,7 +253,12 @@ export function createStore(initial: { [K in keyof Traits]: Traits[K]["value"] }
     cut: computed(() => draft.value ?? traits.threshold.value),
     draftDomain,
     range: computed(() => draftDomain.value ?? traits.domain.value),
-    unit: computed(() => (traits.measure.value === "lift" ? shown.value.keys : null)),
+    reading: computed(() => {
+      const { stack, keys } = shown.value;
+      // Of another measure it is told with the numbers: the trait may be ahead of them.
+      if (stack.measure) return readingOf(stack.measure);
+      return traits.measure.value === "lift" ? liftOf(keys) : WEIGHTS;
+    }),
     refOf,
   };
 }

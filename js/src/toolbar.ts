@@ -1,7 +1,6 @@
 /** The controls: which head, and how it is drawn. */
 
 import { h, iconButton } from "./dom";
-import { findField } from "./find";
 import { made } from "./kit";
 import { panelMenu } from "./panelmenu";
 import { on } from "./pointing";
@@ -100,7 +99,7 @@ export function toolbar(
       "div",
       { className: "controls" },
       made(view, (kit) => kit.lensControls(view)),
-      findField(view),
+      made(view, (kit) => kit.findField(view)),
       panelMenu(view),
       figure,
       ask,

@@ -2,6 +2,7 @@ import type { Model } from "../src/bridge";
 import {
   type AddedMap,
   type LiveText,
+  type Measure,
   type PanelName,
   PROTOCOL_VERSION,
   type Run,
@@ -33,6 +34,11 @@ export const TRAITS = () => ({
   meta: {
     version: PROTOCOL_VERSION,
     model: "tiny",
+    pair_measures: [
+      ["weight", "attention weight", "Where a head looked.", ""],
+      ["lift", "lift over uniform", "Makes rows comparable.", ""],
+      ["rollout", "attention rollout", "Heads are averaged.", "layers 0 to 2 were left out"],
+    ] as [Measure, string, string, string][],
     stacks: [
       { name: "self", layers: 3, heads: 4, examples: [{ queries: words(["a", "b", "c"]), keys: null }] },
       { name: "cross", layers: 1, heads: 2, examples: [{ queries: words(["a"]), keys: words(["x", "y"]) }] },

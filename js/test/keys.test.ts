@@ -28,7 +28,7 @@ async function opened() {
     target.dispatchEvent(event);
     return event.defaultPrevented;
   };
-  const help = shown.all("dialog dt").map((dt) => dt.textContent!);
+  const help = shown.all('dialog[aria-label="Keys and mouse"] dt').map((dt) => dt.textContent!);
   return { ...shown, answers, help, single: help.flatMap((keys) => keys.split(/,? /)) };
 }
 
@@ -67,7 +67,9 @@ it("answers every key that the help names", async () => {
     if (modified[keys]) expect(modified[keys](), keys).toBe(true);
     else for (const key of each) expect(answers(target, key), key).toBe(true);
   }
-  expect(all("dialog dt").length).toBe(all("dialog dd").length);
+  expect(all('dialog[aria-label="Keys and mouse"] dt').length).toBe(
+    all('dialog[aria-label="Keys and mouse"] dd').length,
+  );
 });
 
 it("names in the help every key that the title of a control names", async () => {
@@ -76,7 +78,7 @@ it("names in the help every key that the title of a control names", async () => 
   const keys = titles.map(([, key]) => key!.replace(/[,.]$/, ""));
   expect(new Set(keys).size).toBeGreaterThan(10);
   // Those of a text field are in its words.
-  const words = all("dialog dd").map((dd) => dd.textContent);
+  const words = all('dialog[aria-label="Keys and mouse"] dd').map((dd) => dd.textContent);
   const somewhere = (key: string) =>
     single.includes(key) || words.some((text) => text!.includes(key.replace("+", " + ")));
   expect(keys.filter((key) => !somewhere(key))).toEqual([]);

@@ -244,7 +244,7 @@ describe("lift", () => {
     const names = (select: Element) => [...(select as HTMLSelectElement).options].map((each) => each.value);
     const open = all(".choices label:not([hidden]) select");
     expect(open.map(names)).toEqual([
-      ["weight", "lift"],
+      ["weight", "lift", "rollout"],
       ["auto", "sight"],
       ["auto", "vik", "berlin"],
     ]);

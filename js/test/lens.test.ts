@@ -74,7 +74,7 @@ describe("hidden keys", () => {
     button(/^Hide key 0/).click();
     expect(store.hidden_keys.value).toEqual([0]);
     store.domain.value = [0, 1];
-    expect(legend()).not.toContain("left out");
+    expect(legend()).not.toContain("left out of the range");
   });
 
   it("has a chip for each hidden key, and one for all of them", async () => {

@@ -83,6 +83,22 @@ def test_batches_are_the_same_to_rounding_and_generators_and_rows_are_texts_too(
     same(aw.survey(minilm, [{"id": 1, "body": text} for text in TEXTS], column="body"), alone)
 
 
+def test_functions_are_given_one_text_of_a_batch_at_a_time(minilm):
+    measures = {
+        "rollout of the last": lambda cap: np.repeat(cap.measure("rollout")[:, -1:, 0], 12, axis=1),
+        "longest": lambda cap: cap.measure("value-weighted").max(axis=(2, 3)),
+        "from a dog": lambda cap: (
+            cap.pair(query=cap.tokens.index("dog"), key=1) if "dog" in cap.tokens else np.full((6, 12), np.nan)
+        ),
+        "lift": lambda cap: cap.lift(queries=[1]).max(axis=(2, 3)),
+    }
+    options = {"measures": measures, "values": True}
+    alone = aw.survey(minilm, TEXTS, **options)
+    same(aw.survey(minilm, TEXTS, batch_size=3, **options), alone, atol=1e-4)
+    assert (alone.count["from a dog"] == 1).all()
+    assert alone.std["longest"].min() > 0
+
+
 @pytest.mark.parametrize("make", [tiny.llama, bert, tiny.deberta])
 def test_models_of_other_kinds(make):
     model = aw.AttentionModel(make())
@@ -329,12 +345,6 @@ def test_what_is_no_survey(model):
         ((IDS,), {"save_every": -1}, ValueError, "save_every is -1; expected seconds, 0 or more"),
         ((IDS,), {"measures": {"first": len}}, ValueError, "measures has 'first', which is one of those that every"),
         ((IDS,), {"measures": ["x"]}, TypeError, "measures is ['x']; expected functions of a capture by name"),
-        (
-            (IDS,),
-            {"measures": {"x": len}, "batch_size": 2},
-            ValueError,
-            "see one text at a time; expected batch_size=1",
-        ),
     ):
         with pytest.raises(error, match=re.escape(said)):
             aw.survey(model, *arguments, **options)

@@ -281,7 +281,7 @@ def test_padding_counts_for_nothing_in_bins_and_samples():
             ValueError,
             "level is 1, height 2 and width None; expected a level, or a height and a width",
         ),
-        ({"reduce": "min"}, ValueError, "reduce is 'min'; expected 'max' or 'mean'"),
+        ({"reduce": "min"}, ValueError, "reduce is 'min'; expected 'max', 'mean' or 'extreme'"),
         ({"queries": (3, 3)}, IndexError, "queries (3, 3) do not exist: example 0 of stack 'self' has queries 0 to 5"),
         ({"keys": (0, 9)}, IndexError, "expected 0 <= start < stop <= 6"),
         ({"keys": [1, 2, 3]}, TypeError, "keys are [1, 2, 3]; expected a range (start, stop) or a slice"),

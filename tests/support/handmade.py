@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 
+import numpy as np
+import pytest
+import tiny
 import torch
 import transformers as tf
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
@@ -95,3 +98,35 @@ def bert(**options):
         initializer_range=0.3,
     )
     return tf.BertForMaskedLM._from_config(config, **options).eval()
+
+
+IDS = tiny.ids(1, 9)
+HEADS = [(0, 0), (1, 3), (2, 1)]
+"""Some of each of the models below, whose heads are all of size 8."""
+
+_KINDS = {
+    "gpt2": (tiny.gpt2, lambda model, layer: model.transformer.h[layer].attn.c_proj, True),
+    "llama": (tiny.llama, lambda model, layer: model.model.layers[layer].self_attn.o_proj, True),
+    "bert": (bert, lambda model, layer: model.bert.encoder.layer[layer].attention.output.dense, False),
+}
+EACH_KIND = pytest.mark.parametrize(
+    "case", [(kind, path) for kind in _KINDS for path in ("sdpa", "eager")], ids="-".join
+)
+
+
+def made(case):
+    """The model of a case; a function that gives the output projection of a layer of it; whether it is causal."""
+    kind, path = case
+    make, projection, causal = _KINDS[kind]
+    return make(attn_implementation=path), projection, causal
+
+
+def numbers(output):
+    """A metric that looks at everything, in a way that no symmetry hides."""
+    found = first(output).double()
+    return (found * torch.arange(found.numel()).sin().reshape(found.shape)).sum()
+
+
+def expect(found, expected):
+    """Equal to what rounding of float32 leaves."""
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)

@@ -97,7 +97,7 @@ def _places(middles: dict[int, float], tokens: np.ndarray) -> np.ndarray:
 def _shades(look: Look, gaze: Gaze) -> dict[int, tuple[str, float]]:
     """How strongly each token on the other side is shaded."""
     known = np.isfinite(gaze.values) & (gaze.values > 0)
-    strengths = np.where(known, look.drawn_ramp.positions(np.where(known, gaze.values, 0)), 0)
+    strengths = np.where(known, look.drawn_ramp.strengths(np.where(known, gaze.values, 0)), 0)
     hue = look.hue(look.shown.drawn[0])
     return {token: (hue, float(strengths[token])) for token in np.flatnonzero(strengths > 0.005).tolist()}  # noqa: PLR2004 - nobody would see less
 
@@ -123,7 +123,7 @@ def _across(start: float, end: float, over: float, under: float) -> tuple[Points
 
 def _draw_arcs(sheet: Sheet, look: Look, pairs: Pairs, bends: list[tuple[Points, int]], gaze: Gaze | None) -> None:
     """Each as thick and opaque as its weight is on the scale, with a head at the key."""
-    strengths = look.drawn_ramp.positions(pairs.weights)
+    strengths = look.drawn_ramp.strengths(pairs.weights)
     hues = [look.hue(head) for head in look.shown.drawn]
     thick = max(0.8, min(_THICK, _MANY / max(1, len(bends))))
     curves, heads, colours, alphas, widths = [], [], [], [], []

@@ -49,8 +49,8 @@ def draw_grid(sheet: Sheet, shown: Shown, look: Look, area: Area) -> Drawn:
             tile = shown.thumbnail(layer, head, _FINE, _SAMPLE if n_queries * n_keys > _EXACT_PAIRS else None)
             rows = rows or tile.rows
             masked = masked or bool(np.isnan(tile.values).any())
-            ramp = look.ramp_over(pooled(tile.values, _CELLS, _CELLS))
-            pixels = ramp.paint(pooled(tile.values, *dots[::-1]), masked=colours.masked)
+            ramp = look.ramp_over(pooled(tile.values, _CELLS, _CELLS, shown.reading))
+            pixels = ramp.paint(pooled(tile.values, *dots[::-1], shown.reading), masked=colours.masked)
             y, x = layer * step[1], head * step[0]
             picture[y : y + dots[1], x : x + dots[0]] = sized(pixels, *dots)
     point = 72 / sheet.dpi

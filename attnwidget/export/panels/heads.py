@@ -22,7 +22,7 @@ def draw_heads(sheet: Sheet, shown: Shown, look: Look, area: Area) -> float:
     x, y = area.left, area.top + SIZE / 2
     for head in shown.drawn:
         name, weight = f"head {head}", shown.pair_weight(head)
-        value = "" if weight is None else format_cell(weight, shown.unit, "not allowed")
+        value = "" if weight is None else format_cell(shown.number(weight), shown.kind, "not allowed")
         width = sheet.text_width(name) + (sheet.text_width(value, weight="bold") + 5 if value else 0)
         if x + _SQUARE + 3 + width > area.right:
             x, y = area.left, y + 1.5 * SIZE

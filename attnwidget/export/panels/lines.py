@@ -89,7 +89,7 @@ def _columns(sheet: Sheet, shown: Shown, area: Area, gazes: list[Gaze]) -> _Colu
 
 
 def _draw_curves(sheet: Sheet, columns: _Columns, pairs: Pairs, look: Look, gaze: Gaze | None) -> None:
-    alphas = np.minimum(1, pairs.weights / look.drawn_ramp.high)
+    alphas = look.drawn_ramp.opacities(pairs.weights)
     seen = np.flatnonzero(alphas >= _FAINTEST)
     start, end = columns.left + 2.5, columns.right - 2.5
     bend = (end - start) * 0.45
@@ -112,7 +112,7 @@ def _draw_column(
     start, width = min(edge, outer), abs(edge - outer) / max(1, len(shades))
     under = min(_STRIPE, axis.cell / 4)
     for number, (hue, gaze) in enumerate(shades):
-        weights = np.nan_to_num(np.minimum(1, gaze.values / look.drawn_ramp.high), nan=0, posinf=0)
+        weights = np.nan_to_num(look.drawn_ramp.opacities(gaze.values), nan=0, posinf=0)
         for token in (np.flatnonzero(weights[axis.start : axis.stop] > _FAINT) + axis.start).tolist():
             place = start + number * width, axis.middle(token) - axis.cell / 2
             weight = float(weights[token])

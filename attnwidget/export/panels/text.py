@@ -69,7 +69,7 @@ def draw_text(sheet: Sheet, shown: Shown, look: Look, area: Area) -> Drawn:
         right = max(right, wide)
         y += SIZE if side.role == "queries" else 0
         masked = masked or (side.weights is not None and any(np.isnan(side.weights[a:b]).any() for a, b in side.spans))
-    what = "weights" if shown.unit is None else "lift"
+    what = {"weight": "weights", "lift": "lift"}.get(shown.kind, "measure")
     note = (
         f"shaded by the {what} {'from query' if gaze.side == 'query' else 'to key'} {gaze.index}"
         if gaze

@@ -98,7 +98,9 @@ export function graph(view: View): Panel {
     revealed = focus;
     const away = area.x;
     const { ramp } = view.picture.value;
-    const strength = positions(ramp);
+    const place = positions(ramp);
+    // Arcs of signed numbers are those above 0, the middle of the ramp.
+    const strength = ramp.reading ? (weight: number) => Math.max(0, 2 * place(weight) - 1) : place;
     const refs = passing.heads.value;
     const inks = refs.map((ref) => headInk(ref, dark));
     // Under the arcs, which may need the room.

@@ -26,7 +26,10 @@ export function drawCells(
   const dark = view.dark.value;
   const colours = palette(dark);
   const map = numbers.signed ? divergingMap(store, dark) : store.colormap.value;
-  const position = positions({ scale: store.colour_by.value === PAIR ? store.scale.value : "linear", range });
+  const position = positions({
+    scale: store.colour_by.value === PAIR && !numbers.signed ? store.scale.value : "linear",
+    range,
+  });
   const masked = hatch(context, colours);
   context.textAlign = "center";
   for (const head of heads) {

@@ -60,7 +60,13 @@ export function gridTools(view: View, place: HTMLElement): () => void {
       const maps = about.maps.value;
       fill(order, "layer", view, maps, (!like.value && sort.value) || "");
       fill(only, "all heads", view, maps, filter.value?.[0] ?? "");
-      fill(colour, "weights", view, maps, colour_by.value ?? "");
+      fill(
+        colour,
+        view.store.shown.value.stack.measure ? "measure" : "weights",
+        view,
+        maps,
+        colour_by.value ?? "",
+      );
       turn.hidden = !sort.value || Boolean(like.value);
       turn.textContent = ascending.value ? "↑" : "↓";
       attr(turn, "aria-pressed", String(ascending.value));

@@ -2,7 +2,7 @@
 import { Cache } from "../cache";
 import { hatch } from "../canvas";
 import { paint } from "../codes";
-import { lookup, pack, type Ramp } from "../colour";
+import { lookup, pack, type Ramp, ranking } from "../colour";
 import type { Placed } from "../datasource";
 import type { HeatGeometry } from "../heatgeometry";
 import { type Patch, piece, plan } from "../heatplan";
@@ -122,7 +122,7 @@ export class HeatImage {
       pixels.forEach((code, i) => {
         pixels[i] = code < less[i]! ? cool[less[i]!]! : warm[code]!;
       });
-    } else paint(source, tableOf(1), width, height, pixels);
+    } else paint(source, tableOf(1), width, height, pixels, ranking(max, ramp));
     pen.putImageData(image, 1, 1);
     return { canvas, holes: pixels.includes(0) };
   }

@@ -127,7 +127,7 @@ export function heatmap(view: View, title = "Queries × keys"): Panel {
     if (side === "queries" && store.shownHead.value.aggregate?.reduce === "max")
       return "a row of maxima is no distribution, and has no entropy";
     return side && token !== null
-      ? kit.value!.stripWords(marginals.value!, side, token, store.shown.value, store.unit.value)
+      ? kit.value!.stripWords(marginals.value!, side, token, store.shown.value, store.reading.value)
       : "";
   };
 

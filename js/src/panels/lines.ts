@@ -1,7 +1,7 @@
 /** Two columns of tokens, one line per pair: opacity is the weight over the top of the range, hue is the head. */
 
 import type { HeadRef } from "../datasource";
-import { count, formatEnd, grouped } from "../format";
+import { count, formatShare, grouped } from "../format";
 import { indexAt } from "../heatgeometry";
 import { counted, MOST_EDGES } from "../passing";
 import { moved } from "../pointing";
@@ -116,17 +116,19 @@ export function lines(view: View): Panel {
     const within = (q: number, k: number) =>
       q >= g.queries[0] && q < g.queries[1] && k >= g.keys[0] && k < g.keys[1];
     const top = opaque.value;
+    const { of: read } = store.reading.value;
     const [start, end] = [g.left + 3, g.right - 3];
     const bend = (end - start) * 0.45;
     const drawn = store.drawnHeads.value;
     const inks = drawn.map((ref) => headInk(ref, dark));
     const stroke = (head: number, q: number, k: number, weight: number, strong = false) => {
       // Fainter than one step of a screen's colours.
-      if (!within(q, k) || weight / top < 1 / 512) return;
+      const strength = read(weight) / read(top);
+      if (!within(q, k) || strength < 1 / 512) return;
       const [a, b] = [yQuery(q), yKey(k)];
       if ((a < 0 && b < 0) || (a > height && b > height)) return;
       context.strokeStyle = inks[head]!;
-      context.globalAlpha = Math.min(1, weight / top);
+      context.globalAlpha = Math.min(1, strength);
       context.lineWidth = strong ? 2.5 : 1.4;
       context.beginPath();
       context.moveTo(start, a);
@@ -180,7 +182,7 @@ export function lines(view: View): Panel {
       beyond.show(null, [], "");
     }
     context.globalAlpha = 1;
-    panel.note.textContent += `, opaque at ${formatEnd(top, store.unit.value)}`;
+    panel.note.textContent += `, opaque at ${formatShare(top, store.reading.value)}`;
     const locked = store.locked.value;
     const common = { context, g, colours: palette(dark), away, top, height };
     // Pooled cells are no lines, but a shade may stand for all of their tokens.

@@ -46,7 +46,7 @@ export function pairButtons(view: View, room: number) {
         const said = [
           String(i),
           (fromQuery ? columns : rows).labels[i]!,
-          formatCell(line.values[i], line.exact, store.unit.value),
+          formatCell(line.values[i], line.exact, store.reading.value),
         ];
         said.forEach((text, part) => {
           button.children[part]!.textContent = text.replace(" uniform", "");

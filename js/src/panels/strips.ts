@@ -4,6 +4,7 @@ import type { HeadShape, Marginals } from "../datasource";
 import { count, formatCell, grouped } from "../format";
 import { axisOf, edgeOf, type HeatGeometry, type Side, tokenAt } from "../heatgeometry";
 import type { Range } from "../protocol";
+import { WEIGHTS } from "../reading";
 import type { Palette } from "../theme";
 
 const THICK = 10;
@@ -77,7 +78,7 @@ export function stripWords(
   side: Side,
   token: number,
   shape: HeadShape,
-  unit: number | null = null,
+  reading = WEIGHTS,
 ): string {
   const found = binAt(m, side, token);
   if (!found) return "";
@@ -91,5 +92,5 @@ export function stripWords(
   if (!(value >= 0)) return `${which}no query that was looked at may see it`;
   const all = `${grouped(shape.queries)} queries`;
   const measured = m.rows === null || m.rows >= shape.queries ? `all ${all}` : `${grouped(m.rows)} of ${all}`;
-  return `${which}receives ${formatCell(value, true, unit)}${several ? " each" : ""} on average, measured on ${measured}`;
+  return `${which}receives ${formatCell(value, true, reading)}${several ? " each" : ""} on average, measured on ${measured}`;
 }

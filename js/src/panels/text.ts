@@ -179,7 +179,7 @@ export function text(view: View): Panel {
       });
     }
     panel.note.textContent = gaze
-      ? `shaded by the ${store.unit.value === null ? "weights" : "lift"} ${gaze.side === "query" ? "from query" : "to key"} ${gaze.index}${store.shownHead.value.aggregate ? `, ${view.headWords.value}` : ""}${store.meta.value.compare ? ` in ${store.shownHead.value.stack}` : ""}`
+      ? `shaded by the ${store.shown.value.stack.measure ? "measure" : store.reading.value.kind === "lift" ? "lift" : "weights"} ${gaze.side === "query" ? "from query" : "to key"} ${gaze.index}${store.shownHead.value.aggregate ? `, ${view.headWords.value}` : ""}${store.meta.value.compare ? ` in ${store.shownHead.value.stack}` : ""}`
       : "hover a token, click locks it";
   };
 

@@ -1,6 +1,6 @@
 /** The threshold of lines and arcs, in the header of every panel that draws them: its kind, a slider and a number. */
 import { attr, h } from "../dom";
-import { formatEnd } from "../format";
+import { formatEnd, formatShare } from "../format";
 import { on } from "../pointing";
 import { THRESHOLD_KINDS, type ThresholdKind } from "../protocol";
 import { effect } from "../signals";
@@ -26,7 +26,8 @@ export function thresholdTools(view: View, panel: Panel): HTMLElement {
   const slider = h("input", { type: "range", ...range, step: "0.005" });
   const number = h("input", { type: "number", ...range, step: "any" });
   // For weights the slider is quadratic: most are small, and so are the thresholds that tell them apart.
-  const power = () => (store.threshold_kind.peek() === "weight" || store.unit.peek() !== null ? 2 : 1);
+  const power = () =>
+    store.threshold_kind.peek() === "weight" || store.reading.peek().kind !== "weight" ? 2 : 1;
   on(slider, "input", () => {
     store.draft.value = Number((slider.valueAsNumber ** power()).toPrecision(2));
   });
@@ -35,21 +36,24 @@ export function thresholdTools(view: View, panel: Panel): HTMLElement {
     store.draft.value = null;
   });
   on(number, "change", () => {
-    const typed = number.valueAsNumber / (store.unit.value ?? 1);
+    const { of, share } = store.reading.value;
+    const typed = share(number.valueAsNumber);
     if (typed >= 0 && typed <= 1) store.threshold.value = typed;
-    number.value = formatEnd(store.cut.value * (store.unit.value ?? 1));
+    number.value = formatEnd(of(passing.least.value));
   });
-  const lift = h("span", {}, "lift ≥");
-  const element = h("div", { className: "tools" }, h("span", {}, kind.element, lift, slider, number));
+  const other = h("span");
+  const element = h("div", { className: "tools" }, h("span", {}, kind.element, other, slider, number));
   panel.onDispose(
     effect(() => {
-      const unit = store.unit.value;
-      const chosen = unit === null ? store.threshold_kind.value : "weight";
-      kind.update(unit === null ? THRESHOLD_KINDS.map((each) => [each, NAMES[each][0]]) : [], chosen);
-      lift.hidden = unit === null;
-      number.value = formatEnd(store.cut.value * (unit ?? 1));
-      number.max = String(unit ?? 1);
-      attr(slider, "aria-valuetext", formatEnd(store.cut.value, unit));
+      const reading = store.reading.value;
+      const weights = reading.kind === "weight";
+      const chosen = weights ? store.threshold_kind.value : "weight";
+      kind.update(weights ? THRESHOLD_KINDS.map((each) => [each, NAMES[each][0]]) : [], chosen);
+      other.hidden = weights;
+      other.textContent = reading.kind === "lift" ? "lift ≥" : "≥";
+      number.value = formatEnd(reading.of(passing.least.value));
+      number.max = String(reading.of(1));
+      attr(slider, "aria-valuetext", formatShare(passing.least.value, reading));
       slider.title = number.title = NAMES[chosen][1];
       if (store.draft.value === null) slider.value = String(store.threshold.value ** (1 / power()));
     }),

@@ -1,6 +1,6 @@
 /** The small pictures of the grid, each coloured over its own range, kept until something about it changes. */
 import { paint, type Tile } from "../codes";
-import { lookup, pack } from "../colour";
+import { lookup, pack, ranking } from "../colour";
 import { cornerOf, type GridGeometry, placeOf } from "../gridgeometry";
 import { rampOf } from "../ramp";
 import type { HeadIndex } from "../state";
@@ -45,8 +45,9 @@ export class Thumbnails {
       let picture = this.#pictures.get(key);
       if (picture?.tile !== tile) {
         const pixels = context.createImageData(width, height);
-        const lut = lookup(tile.max, rampOf(store, tile, dark), pack(colours.masked), pack(colours.missing));
-        paint(tile, lut, width, height, new Uint32Array(pixels.data.buffer));
+        const ramp = rampOf(store, tile, dark);
+        const lut = lookup(tile.max, ramp, pack(colours.masked), pack(colours.missing));
+        paint(tile, lut, width, height, new Uint32Array(pixels.data.buffer), ranking(tile.max, ramp));
         picture = { tile, pixels };
         this.#pictures.set(key, picture);
       }

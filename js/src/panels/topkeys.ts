@@ -48,13 +48,16 @@ export function topKeys(view: View, panel: Panel): HTMLElement {
       foundIn = values;
       const sum = found.reduce((all, i) => all + values[i]!, 0);
       if (found.length)
-        after = exact && side === "query" && store.unit.value === null ? `together ${formatEnd(sum)}` : "";
+        after =
+          exact && side === "query" && store.reading.value.kind === "weight"
+            ? `together ${formatEnd(sum)}`
+            : "";
       else after = values.every(Number.isNaN) ? `the mask allows no ${others}` : "no weight above 0 is known";
     }
     row.show(
       known ? { ...line, side, index } : null,
       found,
-      `strongest ${others} of ${side} ${index}`,
+      `${store.reading.value.kind === "signed" ? "highest" : "strongest"} ${others} of ${side} ${index}`,
       after,
     );
   });

@@ -1,0 +1,243 @@
+"""Other measures in the place of weights: what a view shows of them, and what the page is told and sent."""
+
+import json
+import zlib
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from traitlets import TraitError
+
+import attnwidget as aw
+from attnwidget.analysis import PAIR_MEASURES
+from attnwidget.analysis.measured import LENSES, measured
+from attnwidget.widget.codes import decode
+from attnwidget.widget.requests import Answerer
+
+TOKENS = 9
+
+
+@pytest.fixture(scope="module")
+def capture():
+    model = aw.AttentionModel(tiny.llama())
+    ids = torch.arange(1, TOKENS + 1)[None]
+    return model.capture(ids, values=True, target=lambda output: output.logits[0, -1, 3])
+
+
+def expected(capture, name, layer, head):
+    """By the public question."""
+    alone = {} if PAIR_MEASURES[name].per == "layer" else {"head": head}
+    return capture.measure(name, layer, **alone)
+
+
+def sent(view, method, **params):
+    reply = view._answerer.answer({"id": 1, "method": method, "params": {"stack": "self", "batch": 0, **params}})
+    assert "ok" in reply.content, reply.content
+    return reply
+
+
+@pytest.mark.parametrize("name", LENSES)
+def test_the_page_gets_the_numbers_of_the_measure(capture, name):
+    view = capture.show(measure=name, layer=2)
+    (stack,) = view.meta["stacks"]
+    reading = view._shown().reading
+    assert stack["measure"]["unit"] == reading.unit
+    assert stack["measure"]["words"] == f"{PAIR_MEASURES[name].title} ({PAIR_MEASURES[name].short_source})"
+    assert stack["measure"]["caution"] == PAIR_MEASURES[name].caution
+    assert stack["measure"].get("signed", False) == PAIR_MEASURES[name].signed
+    head = 0 if PAIR_MEASURES[name].per == "layer" else 3
+    assert stack["heads"] == (1 if PAIR_MEASURES[name].per == "layer" else 8)
+    numbers = expected(capture, name, 2, head)
+    allowed = np.tri(TOKENS, dtype=bool)
+    block = {"layer": 2, "head": head, "queries": [0, TOKENS], "keys": [0, TOKENS]}
+    reply = sent(view, "values", blocks=[block])
+    shares = np.frombuffer(reply.buffers[0], "<f4").reshape(TOKENS, TOKENS)
+    assert (np.isnan(shares) == ~allowed).all()
+    largest = np.abs(numbers[allowed]).max()
+    np.testing.assert_allclose(reading.numbers(shares)[allowed], numbers[allowed], rtol=5e-6, atol=1e-9 * reading.unit)
+    item = {**block, "height": TOKENS, "width": TOKENS, "reduce": "max", "dtype": "u16"}
+    codes = np.frombuffer(sent(view, "tiles", tiles=[item]).buffers[0], "<u2").reshape(TOKENS, TOKENS)
+    assert ((codes == 0) == ~allowed).all()
+    drawn = np.where(codes == 2, 0, decode(codes)) if not reading.signed else decode(codes)
+    np.testing.assert_allclose(
+        reading.numbers(drawn)[allowed], numbers[allowed], rtol=1.2e-3, atol=1e-3 * largest + 2e-7 * reading.unit
+    )
+    view.head = head
+    np.testing.assert_allclose(view.numbers().values[allowed], numbers[allowed], rtol=5e-6, atol=1e-9 * reading.unit)
+    view.close()
+
+
+def test_of_several_signed_numbers_the_one_of_largest_size_is_drawn(capture):
+    view = capture.show(measure="gradient")
+    reading = view._shown().reading
+    numbers = np.where(np.tri(TOKENS, dtype=bool), capture.measure("gradient", 1, 2), np.nan)
+    item = {"layer": 1, "head": 2, "queries": [0, TOKENS], "keys": [0, TOKENS], "height": 3, "width": 3}
+    codes = np.frombuffer(sent(view, "tiles", tiles=[{**item, "reduce": "max", "dtype": "u16"}]).buffers[0], "<u2")
+    blocks = numbers.reshape(3, 3, 3, 3).swapaxes(1, 2).reshape(9, 9)
+    for code, block in zip(codes, blocks, strict=True):
+        known = block[~np.isnan(block)]
+        if not len(known):
+            assert code == 0
+            continue
+        largest = known[np.abs(known).argmax()]
+        assert reading.numbers(decode(np.array([code])))[0] == pytest.approx(largest, rel=2e-3, abs=1e-6)
+    assert (numbers < 0).any()
+    assert (numbers > 0).any()
+
+
+def test_what_a_saved_notebook_holds_is_the_measure(capture):
+    view = capture.show(measure="value-weighted", layer=1, head=1)
+    raw = zlib.decompress(view.embed)
+    length = int.from_bytes(raw[:4], "little")
+    tiles = json.loads(raw[4 : 4 + length])["tiles"]
+    tile = next(one for one in tiles if (one["layer"], one["head"], one["dtype"]) == (1, 1, "u16"))
+    start = 4 + length + tile["offset"]
+    codes = np.frombuffer(raw, "<u2", TOKENS * TOKENS, start).reshape(TOKENS, TOKENS)
+    lower = np.tri(TOKENS, dtype=bool)
+    numbers = view._shown().reading.numbers(np.where(codes == 2, 0, decode(codes)))
+    np.testing.assert_allclose(numbers[lower], capture.measure("value-weighted", 1, 1)[lower], rtol=1e-3, atol=1e-7)
+
+
+def test_a_measure_comes_and_goes_with_the_trait(capture):
+    view = capture.show(layer=1, head=3, domain=(0.1, 0.5))
+    before = view.meta["capture"]
+    view.measure = "rollout"
+    assert (view.head, view.meta["stacks"][0]["heads"], view.domain) == (0, 1, (0.1, 0.5))
+    assert view.meta["capture"] == before + 1
+    view.measure = "gradient"
+    assert (view.head, view.domain) == (3, None)
+    view.measure = "weight"
+    assert view.head == 3
+    assert "measure" not in view.meta["stacks"][0]
+    assert view.meta["capture"] == before + 3
+
+
+def test_heads_are_told_apart_by_their_weights_whatever_is_shown(capture):
+    plain, other = capture.show(), capture.show(measure="gradient")
+    first, second = (sent(view, "patterns") for view in (plain, other))
+    assert first.content == second.content
+    assert first.buffers == second.buffers
+
+
+def test_layers_as_a_whole_have_no_heads_to_tell_apart(capture):
+    view = capture.show(
+        colour_by="entropy", sort="previous", filter=("sink", 0.1), like=(1, 2), maps={"one": np.eye(4, 8)}
+    )
+    view.measure = "rollout"
+    assert (view.colour_by, view.sort, view.filter, view.like) == (None, None, None, None)
+    assert view.meta["measures"] == [["pair", "locked pair", ""]]
+    assert view.maps[0]["why"] == "what is shown belongs to layers, and has no heads"
+    view.sort = "pair"
+    with pytest.raises(TraitError, match="colour_by is 'entropy': expected one of pair, or None"):
+        view.colour_by = "entropy"
+    reply = view._answerer.answer({"id": 1, "method": "patterns", "params": {"stack": "self", "batch": 0}})
+    assert reply.content["error"]["message"] == "attention rollout belongs to layers: there are no heads to measure"
+    view.measure = "weight"
+    assert "why" not in view.maps[0]
+    view.colour_by = "one"
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "words"),
+    [
+        (
+            {},
+            "value-weighted",
+            "needs the values of the run, which stack 'self' does not hold: capture with values=True",
+        ),
+        ({}, "gradient", "needs the gradient of the run, which stack 'self' does not hold: capture with target="),
+        ({"layers": [1, 2]}, "rollout", "needs every head of every layer from the first on"),
+    ],
+)
+def test_a_measure_that_there_is_not_is_refused_and_says_why(options, name, words):
+    view = aw.AttentionModel(tiny.llama()).capture(torch.arange(1, 6)[None], **options).show()
+    with pytest.raises(TraitError, match=f"^measure is '{name}': .*{words}"):
+        view.measure = name
+    assert view.measure == "weight"
+    told = {each[0]: each for each in view.meta["pair_measures"]}
+    assert words in told[name][3]
+    assert told["weight"][3] == ""
+    assert [each[0] for each in view.meta["pair_measures"]] == list(PAIR_MEASURES)
+    assert "Vaswani et al. 2017" in told["score"][2]
+
+
+def test_what_would_take_a_view_too_long_is_refused():
+    long = aw.AttentionCapture.from_weights([torch.eye(96).expand(1, 2, 96, 96)] * 3)
+    words = "every pair of 96 tokens is estimated to take 25 s, and a view waits 10 at most: look at a shorter text"
+    with pytest.raises(TraitError, match=words):
+        long.show(measure="flow")
+    with pytest.raises(TraitError, match="scores need q and k, and this layer holds weights only"):
+        long.show(measure="score")
+    longer = aw.AttentionCapture.from_weights([np.broadcast_to(np.float32(1 / 9000), (1, 1, 9000, 9000))])
+    words = "'rollout' of 9,000 tokens takes 308 MB for all layers, and a view at most 256"
+    with pytest.raises(ValueError, match=words):
+        measured(longer, "rollout", stack="self")
+
+
+def test_another_stack_without_the_measure_shows_weights():
+    model = aw.AttentionModel(tiny.bart())
+    ids = torch.arange(1, 7)[None]
+    capture = model.capture({"input_ids": ids, "decoder_input_ids": ids[:, :4]})
+    view = capture.show(stack="encoder", measure="rollout")
+    view.stack = "decoder"
+    assert view.measure == "rollout"
+    assert "measure" in next(one for one in view.meta["stacks"] if one["name"] == "decoder")
+    assert "measure" not in next(one for one in view.meta["stacks"] if one["name"] == "encoder")
+    view.stack = "cross"
+    assert view.measure == "weight"
+    assert not any("measure" in one for one in view.meta["stacks"])
+
+
+def test_rows_without_some_keys_that_have_no_such_measure_are_weights(capture):
+    view = capture.show(measure="value-weighted")
+    view.hidden_keys = [0]
+    assert (view.measure, view.hidden_keys) == ("weight", [0])
+    why = {each[0]: each[3] for each in view.meta["pair_measures"]}
+    assert "capture with values=True" in why["value-weighted"]
+    view.measure = "rollout"
+    numbers = capture.without_keys([0]).measure("rollout", 1)
+    np.testing.assert_allclose(view._shown().layers[1].weights(0, slice(0, 1), slice(0, 9), slice(0, 9))[0], numbers)
+
+
+def test_domains_are_in_the_numbers_of_the_measure(capture):
+    assert capture.show(measure="gradient", domain=(-0.2, 0.2)).domain == (-0.2, 0.2)
+    assert capture.show(measure="value-weighted", domain=(0, 30)).domain == (0, 30)
+    with pytest.raises(TraitError, match=r"expected \(-c, c\) with c > 0, as far below 0 as above it, or None"):
+        capture.show(measure="score", domain=(0, 1))
+    with pytest.raises(TraitError, match=r"expected \(low, high\) with 0 <= low < high <= 1, or None"):
+        capture.show(measure="rollout", domain=(0, 3))
+
+
+def test_rows_of_a_measure_are_not_added_up(capture):
+    view = capture.show(measure="gradient")
+    params = {"stack": "self", "batch": 0, "layer": 0, "head": 0, "window": [0, 9, 0, 9], "height": 9, "width": 9}
+    params |= {"queries": [0, 9], "keys": [0, 9]}
+    error = view._answerer.answer({"id": 1, "method": "marginals", "params": params}).content["error"]
+    assert error["message"] == "rows of gradient × attention are no distribution: there is nothing to add up"
+
+
+def test_the_mean_of_signed_heads_is_that_of_their_numbers(capture):
+    view = capture.show(measure="gradient")
+    item = {"aggregate": "mean", "layers": [1], "heads": [0, 2], "queries": [0, TOKENS], "keys": [0, TOKENS]}
+    shares = np.frombuffer(sent(view, "values", blocks=[item]).buffers[0], "<f4").reshape(TOKENS, TOKENS)
+    lower = np.tri(TOKENS, dtype=bool)
+    mean = capture.measure("gradient", 1)[[0, 2]].mean(axis=0)
+    np.testing.assert_allclose(view._shown().reading.numbers(shares)[lower], mean[lower], rtol=1e-4, atol=1e-8)
+    worst = capture.aggregate("max", layers=[1], heads=[0, 2])
+    assert worst.weights(0, 0).min() >= 0
+
+
+def test_closing_frees_what_was_worked_out(capture):
+    answerer = Answerer(capture)
+    answerer.close()
+    view = capture.show(measure="rollout")
+    view.close()
+    assert view._lenses is None
+
+
+def test_a_live_view_measures_every_text():
+    view = aw.demo().show("Mary gave the ball to", values=True, measure="value-weighted")
+    view.text = "John took the drink"
+    assert (view.run["state"], view.measure) == ("idle", "value-weighted")
+    assert view.meta["stacks"][0]["measure"]["words"].startswith("length of the value-weighted vector")
