@@ -83,7 +83,7 @@ class SavedView:
         total = stack["layers"] * stack["heads"]
         return cls(
             # What could run a text again stays behind, as in every page.
-            state={**state, "meta": meta, "text": "", "run": {}},
+            state={**state, "meta": meta, "maps": saved.get("maps", []), "text": "", "run": {}},
             weights=weights,
             words=f"Shown as the notebook holds it: of {total} heads in stack {stack['name']}, {heads}. "
             "More needs a running kernel.",
