@@ -52,14 +52,14 @@ def test_any_model():
     assert "7 x 3 tokens" in said["mha"]
     assert "on red patches, by head: [0.73 0.36 1.   0.84] - on the blue square: [0. 0. 0. 0.]" in said["laid"]
     assert "cross    3 layers x 4 heads, 4 x 5 tokens" in said["bart"]
-    assert "the prompt has 8 tokens, and 12 were written" in said["13"]
+    assert "the prompt has 10 tokens, and 12 were written" in said["13"]
     assert "by hand  q k float32, causal" in said["05"]
     assert "3 of 3 layers checked against the output of the run, largest error" in said["05"]
     assert "note: outputs equal those without capture to rounding" in said["07"]
     assert "causal, window 6, soft cap 50" in said["09"]
     assert "the sink takes" in said["09"]
     assert "hold no softmax attention and so no weights" in said["11"]
-    assert "19 tokens" in said["13"]
+    assert "21 tokens" in said["13"]
     assert said["15"].startswith("no attention call of Linear was seen")
 
 
