@@ -39,12 +39,16 @@ _SIZED = "view.layout.width = '{shot.width}px'\nview.add_class('{shot.name}')\nv
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture: the lines that show it (those of the gallery if ""), how wide it is, which panel, None for all."""
+    """One picture: the lines that show it (those of the gallery if ""), how wide it is, which panel, None for all.
+
+    `press` are the buttons of the panel "output" that are pressed first, by what they say.
+    """
 
     name: str
     width: int = WHOLE
     panel: str | None = None
     code: str = ""
+    press: tuple[str, ...] = ()
 
 
 SHOTS = (
@@ -60,9 +64,12 @@ SHOTS = (
     Shot("panel-detail", 900, "detail"),
     Shot("aggregate", 560),
     Shot("lift", 560),
+    Shot("gradient", 560),
+    Shot("rollout", 560),
     Shot("words", 900),
     Shot("sink", 900),
     Shot("live"),
+    Shot("output", 900, press=("ablate layer 1 head 1", "ablate every head")),
     Shot("compare"),
     Shot("cross", 900),
     Shot("twice", 900),
@@ -109,6 +116,12 @@ def _in_sight(notebook: Notebook, cell: int, shot: Shot) -> Locator:
     page.evaluate("cell => window.jupyterapp.shell.currentWidget.content.scrollToItem(cell, 'start')", cell)
     view = page.locator(f".{shot.name} .root")
     settled(view, timeout=120_000)
+    results = view.locator(".results p")
+    for done in range(results.count(), len(shot.press)):
+        view.get_by_role("button", name=shot.press[done]).click()
+        results.nth(done).wait_for()
+        settled(view)
+    page.mouse.move(2, 2)
     return view
 
 

@@ -85,6 +85,7 @@ def test_gallery():
     assert 'key 0 "[CLS]"' in said["22"]
     assert "it -> animal: 0.677 and without [CLS] 0.753" in said["22"]
     assert "it -> animal: 10.83 times chance" in said["24"]
+    assert said["measures"].startswith("John -1.19, Mary +0.65, ")
     assert "weight = exp(−0.390) = 0.677" in said["28"]
     assert "decoder  3 layers x 4 heads, 2 examples of 6 to 8 tokens" in said["30"]
     assert "0-2     8      2          8          sdpa  q k float32, causal, window 6" in said["32"]

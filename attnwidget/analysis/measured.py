@@ -15,6 +15,7 @@ from attnwidget.analysis.pairmeasures import PAIR_MEASURES
 from attnwidget.attention import CaptureError
 from attnwidget.attention.around import Around
 from attnwidget.attention.choosing import Choice
+from attnwidget.attention.pairdetail import pair_detail
 from attnwidget.attention.reading import Reading
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from attnwidget.analysis.measuring import Question
     from attnwidget.analysis.pairmeasures import PairMeasure
     from attnwidget.attention import Attention, AttentionCapture, AttentionStack
+    from attnwidget.attention.pairdetail import PairDetail
     from attnwidget.attention.protocol import Bools, Floats, Index
 
 LENSES = tuple(name for name in PAIR_MEASURES if name not in ("weight", "lift"))
@@ -87,6 +89,12 @@ class MeasuredAttention(Around):
         found = self.whole.allowed(example, slice(0, self.whole.n_heads), queries, keys)
         either: Bools = np.any(found, axis=0, keepdims=True)
         return either
+
+    def pair_detail(self, example: int, head: int, query: int, key: int) -> PairDetail:
+        """How the weight of a pair came about, whatever is made of it; a ValueError where there are no heads."""
+        if self._measure.per != "head":
+            raise ValueError(f"{self._measure.title} belongs to layers; scores, q and k belong to one head")
+        return pair_detail(self.whole, example, head, query, key)
 
 
 class _WaysAttention(MeasuredAttention):

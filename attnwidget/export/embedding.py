@@ -56,6 +56,7 @@ class Embedded:
         n_weights: stored, of the full heads.
         precision: how right what is stored in full is.
         beside: what is stored besides heads: an aggregate. Or "".
+        one: what has a picture of its own: "head", or "layer".
         made: what was made of the weights, in words.
     """
 
@@ -67,6 +68,7 @@ class Embedded:
     n_weights: int
     precision: str
     beside: str = ""
+    one: str = "head"
     made: tuple[str, ...] = ()
 
     @property
@@ -85,7 +87,7 @@ class Embedded:
         ]
         beside = f"beside {self.beside}, " if self.beside else ""
         kept = [f"Kept as they are: {'; '.join(self.made)}."] if self.made else []
-        stored = f"Stored in this page, {beside}of {total} heads: {'; '.join(parts)}."
+        stored = f"Stored in this page, {beside}of {total} {self.one}s: {'; '.join(parts)}."
         return " ".join([stored, *kept, "More needs the notebook it was made in."])
 
 
@@ -140,6 +142,7 @@ def embed_page(shown: Shown, max_bytes: int, told: Callable[[int, int], None] | 
     return Embedded(
         seal(tiles, bodies, _LEVEL), **counts, n_weights=n_weights,
         precision={"weight": _WEIGHTS, "lift": _LIFT}.get(shown.kind, _MEASURE), beside=beside, made=shown.made_words,
+        one=shown.one if len(shown.capture.stacks) == 1 else "head",
     )  # fmt: skip
 
 

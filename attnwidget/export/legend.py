@@ -101,8 +101,9 @@ def _words(look: Look, drawn: Drawn) -> list[str]:
     chance = ["1 = as much as by chance"] if shown.kind == "lift" else []
     where = "fixed range" if shown.domain else f"range of {drawn.ranges}"
     if shown.domain or drawn.ranges != "each head":
+        to = "to" if shown.kind == "signed" else "–"
         low = shown.share(0) if drawn.opacity and not drawn.scaled else ramp.low
-        where += f" {format_end(number(low))} – {format_end(number(ramp.high))}"
+        where += f" {format_end(number(low))} {to} {format_end(number(ramp.high))}"
     clipped = [f"clipped above, up to {format_end(number(above))}"] if above else []
     return [how, *chance, where, *clipped]
 

@@ -29,6 +29,8 @@ _MIDDLE = 0.179
 _TABLES = Path(__file__).with_name("colormaps.json")
 DIVERGING = ("vik", "berlin")
 """Colour maps with their neutral colour in the middle."""
+_NOTHING = 1e-6
+"""Of the top of a ramp: less is 0, and was made by rounding."""
 _HUES = 11
 _LIGHTNESS = {False: (0.52, 0.64, 0.4), True: (0.7, 0.86, 0.54)}
 """Of the colours of heads, medium, light and dark, by whether the page is dark."""
@@ -151,7 +153,9 @@ class Ramp:
         low, high = self.ends
         if self.reading is not None:
             first, last = self.reading.numbers([low, high])
-            return float(self.reading.shares(first + position * (last - first)))
+            number = first + position * (last - first)
+            # The ends are float32, and a ramp from -c to c has 0 in its middle.
+            return float(self.reading.shares(0 if abs(number) < last * _NOTHING else number))
         if self.ranks is not None:
             return self.ranks.weight_at(position, low, high)
         if self.scale == "log":

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Mapping
 
-    from attnwidget.attention import AttentionCapture
+    from attnwidget.attention import AttentionCapture, AttentionStack
     from attnwidget.export.shown import Shown
 
 MAX_BYTES = 8_000_000
@@ -129,7 +129,12 @@ def write_page(path: str | os.PathLike[str], view: StaticView) -> Path:
 def summary_of(capture: AttentionCapture) -> str:
     """What a capture is, in a sentence: model, stacks, heads, tokens."""
     stacks = "; ".join(
-        f"{name}: {stack.n_layers} layers x {stack.n_heads} heads, {stack.size_text()}"
+        f"{name}: {stack.n_layers} layers{_across(stack)}, {stack.size_text()}"
         for name, stack in capture.stacks.items()
     )
     return f"Attention of {capture.model}. {stacks}."
+
+
+def _across(stack: AttentionStack) -> str:
+    whole = stack.reading is not None and not stack.reading.per_head
+    return "" if whole else f" x {stack.n_heads} heads"

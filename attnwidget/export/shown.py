@@ -155,7 +155,13 @@ class Shown:
     @property
     def ranges(self) -> str:
         """What the range of the colours is of."""
-        return "these heads" if self.aggregate else "this head"
+        one = self.one
+        return f"these {one}s" if self.aggregate else f"this {one}"
+
+    @property
+    def one(self) -> str:
+        """What has a picture of its own."""
+        return "head" if self.reading is None or self.reading.per_head else "layer"
 
     @property
     def by_mass(self) -> bool:
@@ -232,12 +238,14 @@ class Shown:
     def head_words(self) -> str:
         """`layer 3 head 5`, with their numbers in the model where some were kept; or `mean of 12 heads, layer 3`."""
         many = self.aggregate
+        if many is None and self.one == "layer":
+            return self._layer_words
         if many is None:
             picked = self.attention.infos[self.layer].picked
             return f"{self._layer_words} {_kept('head', self.head, picked[self.head] if picked else None)}"
         whole = many.count == self.attention.n_layers * self.attention.n_heads
         every = "all " if whole and many.count > 1 else ""
-        words = f"{many.reduce} {'of' if many.reduce == 'mean' else 'over'} {every}" + counted(many.count, "head")
+        words = f"{many.reduce} {'of' if many.reduce == 'mean' else 'over'} {every}" + counted(many.count, self.one)
         return words if whole else f"{words}, {self._layer_words}"
 
     @property

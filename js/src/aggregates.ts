@@ -45,6 +45,6 @@ export function headWords(ref: HeadRef, { layers, heads, measure }: StackMeta): 
   if (!a) return measure?.whole ? `layer ${layer}` : `layer ${layer} head ${head}`;
   const n = headsOf(ref);
   const all = n === layers * heads;
-  const some = `${a.reduce} ${a.reduce === "mean" ? "of" : "over"} ${all && n > 1 ? "all " : ""}${count(n, "head")}`;
+  const some = `${a.reduce} ${a.reduce === "mean" ? "of" : "over"} ${all && n > 1 ? "all " : ""}${count(n, measure?.whole ? "layer" : "head")}`;
   return all ? some : `${some}, layer ${a.layers}`;
 }

@@ -89,7 +89,7 @@ export function legend(view: View): HTMLElement {
         kind === "lift"
           ? "lift over uniform, log scale: 1 = as much as by chance"
           : `${told?.words ?? "weight after softmax"}, ${scale} scale`,
-        `${fixed ? "fixed range" : `range of ${store.meta.value.compare ? "both" : many ? "these heads" : "this head"}`} ${formatEnd(of(low))} – ${formatEnd(of(high))}`,
+        `${fixed ? "fixed range" : `range of ${store.meta.value.compare ? "both" : `${many ? "these" : "this"} ${told?.whole ? "layer" : "head"}${many ? "s" : ""}`}`} ${formatEnd(of(low))} ${told?.signed ? "to" : "–"} ${formatEnd(of(high))}`,
         clipped ? `clipped above, up to ${formatEnd(of(head.max))}` : "",
         view.pooling.value,
       );

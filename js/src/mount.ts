@@ -107,7 +107,10 @@ function build(
   const panels = h("div", { className: "panels" });
   const said = computed(() => {
     const { who, value } = sentence(view);
-    return [view.headWords.value, who.replace(" → ", " to "), value].filter(Boolean).join(", ");
+    const { value: measure } = store.measure;
+    // Eyes read it in the legend.
+    const number = value && measure !== "weight" ? `${measure} ${value}` : value;
+    return [view.headWords.value, who.replace(" → ", " to "), number].filter(Boolean).join(", ");
   });
   root.append(
     toolbar(view, overlays, statusBadge(view)),

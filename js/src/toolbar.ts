@@ -86,9 +86,10 @@ export function toolbar(
       );
     }),
     effect(() => {
-      const { layers, heads, kept_layers, kept_heads } = store.shown.value.stack;
+      const { layers, heads, kept_layers, kept_heads, measure } = store.shown.value.stack;
       layer.update(store.lockedHead.value.layer, layers, kept_layers);
       head.update(store.lockedHead.value.head, heads, kept_heads);
+      head.element.hidden = Boolean(measure?.whole);
     }),
   );
   return h(

@@ -208,9 +208,28 @@ describe("what matters for it", () => {
     expect(part(".edge").textContent).toBe("Lock a query and a key to cut the edge between them.");
   });
 
+  it("is not asked of heads while a measure of layers is shown", async () => {
+    const { button, settle, part, store } = await show();
+    const measure = {
+      words: "attention rollout (Abnar and Zuidema 2020)",
+      caution: "",
+      unit: 1,
+      whole: true,
+    };
+    const { stacks, ...rest } = store.meta.value;
+    store.meta.value = { ...rest, stacks: [{ ...stacks[0]!, measure }] };
+    [store.query.value, store.key.value] = [4, 2];
+    await settle();
+    expect(button("ablate")).toBeUndefined();
+    expect(part(".changes").textContent).toContain(
+      "Heads are not told apart by attention rollout (Abnar and Zuidema 2020): choose a measure of heads to ablate one.",
+    );
+    expect(button("in every layer")).toBeDefined();
+  });
+
   it("is asked of every head in slices, with the share that is done, and can be stopped", async () => {
     const slices: ((reply: Reply) => void)[] = [];
-    const { button, of, settle, part, results } = await show((method) =>
+    const { button, of, settle, part, results, store } = await show((method) =>
       method === "ablate" ? new Promise((resolve) => slices.push(resolve)) : said(),
     );
     const next = async (reply: Reply) => {
@@ -222,8 +241,13 @@ describe("what matters for it", () => {
     await next({ done: 0.25 });
     expect(part(".job").textContent).toBe("Replacing heads …25 %cancel");
     expect(button("ablate every head").disabled).toBe(true);
+    store.colour_by.value = "output:ablation";
     await next({ done: 1 });
-    expect(results()).toEqual(["change of loss, each head replaced (zero): colours the grid"]);
+    const what = "change of loss, each head replaced (zero):";
+    expect(results()).toEqual([`${what} colours the grid`]);
+    store.colour_by.value = null;
+    await settle();
+    expect(results()).toEqual([`${what} in the grid's list of colours`]);
 
     button("ablate every head").click();
     await settle();

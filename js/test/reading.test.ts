@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { encode, type Tile } from "../src/codes";
 import { colourAt, lookup } from "../src/colour";
 import { formatCell, formatShare } from "../src/format";
-import { CODE_MAX_U16 } from "../src/protocol";
+import { CODE_MAX_U16, type MeasureMeta } from "../src/protocol";
 import { rampOf } from "../src/ramp";
 import { liftOf, readingOf, WEIGHTS } from "../src/reading";
 import { createStore } from "../src/state";
@@ -96,7 +96,7 @@ describe("a view of another measure", () => {
     vi.unstubAllGlobals();
   });
 
-  const shown = async (measure: typeof signed, traits = {}) => {
+  const shown = async (measure: MeasureMeta, traits = {}) => {
     const { share } = readingOf(measure);
     const picture = tile(NUMBERS, share);
     const source = {
@@ -119,7 +119,7 @@ describe("a view of another measure", () => {
   it("says what it is, who defined it, and what it can show", async () => {
     const { one, all, store } = await shown(signed, { query: 0, key: 3, measure: "gradient" });
     expect(one(".words").textContent).toBe(
-      "gradient x attention (Serrano and Smith 2019), linear scale · range of this head −2 – 2",
+      "gradient x attention (Serrano and Smith 2019), linear scale · range of this head −2 to 2",
     );
     expect(all(".ends span").map((each) => each.textContent)).toEqual(["−2", "0", "2"]);
     expect(one(".readout strong").textContent).toBe("−0.500");
@@ -130,6 +130,31 @@ describe("a view of another measure", () => {
     store.threshold.value = readingOf(signed).share(0.5);
     await frame();
     expect(one('[data-name="lines"] input[type="number"]')).toHaveProperty("value", "0.5");
+  });
+
+  it("is called a layer where it belongs to one, and has no numbers of heads", async () => {
+    const { one, all, store } = await shown(
+      { ...signed, whole: true },
+      { query: 0, key: 3, measure: "gradient" },
+    );
+    const { stacks, ...rest } = store.meta.value;
+    store.meta.value = { ...rest, stacks: [{ ...stacks[0]!, heads: 1 }] };
+    await frame();
+    expect(one(".words").textContent).toContain("range of this layer −2 to 2");
+    expect(all(".stepper").map((each) => each.hidden)).toEqual([false, true]);
+    expect(one(".heads").hidden).toBe(true);
+    store.aggregate.value = "mean";
+    store.over.value = "layers";
+    await frame();
+    expect(one(".words").textContent).toContain(`mean of all ${stacks[0]!.layers} layers`);
+    expect(one(".words").textContent).toContain("range of these layers");
+  });
+
+  it("is named with the number to those who cannot see the legend", async () => {
+    const { one } = await shown(signed, { query: 0, key: 3, measure: "gradient" });
+    await vi.waitFor(() =>
+      expect(one('.hidden[aria-live="polite"]').textContent).toMatch(/, gradient −0.500$/),
+    );
   });
 
   it("moves the ends of its range together", async () => {

@@ -120,6 +120,33 @@ def test_heads_are_told_apart_by_their_weights_whatever_is_shown(capture):
     assert first.buffers == second.buffers
 
 
+def test_the_detail_of_a_pair_is_that_of_its_weight_whatever_is_shown(capture):
+    shown = sent(capture.show(measure="gradient", layer=2), "detail", layer=2, head=3, query=7, key=2)
+    plain = sent(capture.show(layer=2), "detail", layer=2, head=3, query=7, key=2)
+    assert shown.content["ok"] == plain.content["ok"]
+    assert shown.buffers == plain.buffers
+    view = capture.show(measure="rollout", layer=2)
+    pair = {"stack": "self", "batch": 0, "layer": 2, "head": 0, "query": 7, "key": 2}
+    reply = view._answerer.answer({"id": 1, "method": "detail", "params": pair})
+    assert reply.content["error"]["message"] == (
+        "attention rollout belongs to layers; scores, q and k belong to one head"
+    )
+
+
+def test_figures_and_pages_call_a_layer_a_layer_and_nothing_nothing(capture, tmp_path):
+    signed = capture.show(measure="gradient", layer=2, head=3)
+    written = signed.to_svg(tmp_path / "signed.svg").read_text(encoding="utf-8")
+    assert ">0</text>" in written
+    assert " to " in written.partition("range of this head")[2][:30]
+    view = capture.show(measure="rollout", layer=2)
+    written = view.to_svg(tmp_path / "whole.svg").read_text(encoding="utf-8")
+    assert "· layer 2<" in written
+    assert "range of this layer 0 – " in written
+    page = view.static()
+    assert page.embedded.words.startswith("Stored in this page, of 4 layers: ")
+    assert "x 1 heads" not in page.summary
+
+
 def test_layers_as_a_whole_have_no_heads_to_tell_apart(capture):
     view = capture.show(
         colour_by="entropy", sort="previous", filter=("sink", 0.1), like=(1, 2), maps={"one": np.eye(4, 8)}

@@ -25,6 +25,9 @@ const DOING: Record<string, string> = {
   attribute: "Taking the logit apart",
   knockout: "Cutting the edge",
 };
+/** Under these the kernel adds a map of every head; a newer one takes the place of an older one. */
+const MAPS = { ablate: { map: "output:ablation" }, attribute: { map: "output:attribution" } };
+type MapName = (typeof MAPS)[keyof typeof MAPS];
 /** Results that stay in sight. */
 const KEPT = 6;
 
@@ -37,8 +40,8 @@ const NAMES: Record<Metric, string> = {
 /** A number of the output; null where the model overflowed. */
 const number = (value: number | null) => (value === null ? "not a number" : formatSigned(value));
 
-/** What was done, and what became of it; the second is the number. */
-type Result = readonly [string, string];
+/** What was done, and what became of it; the second is the number, or the map of the grid that it became. */
+type Result = readonly [string, string | MapName];
 
 /** A change in one line: `layer 1 head 2 replaced (zero): loss`, `3.21 → 3.45 (+0.240)`. */
 export function effectWords({ what, number: name, baseline, value }: Effect): Result {
@@ -112,7 +115,7 @@ export function changes(view: View, panel: Panel, asked: Outputs): HTMLElement {
     );
   };
   const onGrid = (kind: "ablate" | "attribute", params: object, what: string) =>
-    asked.start(kind, { ...about(), ...params }, () => note(kind, [`${what}:`, "colours the grid"]));
+    asked.start(kind, { ...about(), ...params }, () => note(kind, [`${what}:`, MAPS[kind]]));
 
   const replaced = () => `replaced (${store.ablation.value})`;
   const head = button(`Replaces the result of the locked head. ${CAUTION.ablate}`, () => {
@@ -150,6 +153,7 @@ export function changes(view: View, panel: Panel, asked: Outputs): HTMLElement {
   const here = cut(() => store.lockedHead.value.layer);
   const edge = h("span", { className: "edge" });
   const buttons = [head, heads, attribute, everywhere, here];
+  const layersOnly = h("span", { className: "apart" });
 
   panel.onDispose(
     effect(() => {
@@ -169,6 +173,12 @@ export function changes(view: View, panel: Panel, asked: Outputs): HTMLElement {
       METRICS.map((each) => [each, named(each)]),
       store.metric.value,
     );
+    const { measure } = store.shown.value.stack;
+    layersOnly.textContent = measure
+      ? `Heads are not told apart by ${measure.words}: choose a measure of heads to ablate one.`
+      : "";
+    layersOnly.hidden = !measure?.whole;
+    mode.element.hidden = head.hidden = heads.hidden = attribute.hidden = !layersOnly.hidden;
     head.textContent = `ablate layer ${layer} head ${number}`;
     heads.textContent = "ablate every head";
     attribute.textContent = chosen ? `attribute logit of ${tokenWords()}` : "attribute logit";
@@ -210,9 +220,21 @@ export function changes(view: View, panel: Panel, asked: Outputs): HTMLElement {
     hint.classList.toggle("failure", problem !== null);
     hint.hidden = !hint.textContent;
   });
+  /** What has become of a map. */
+  const drawn = (found: MapName, place: number) => {
+    if (results.value.findIndex(([, each]) => each === found) < place) return "replaced by the one above";
+    return store.colour_by.value === found.map ? "colours the grid" : "in the grid's list of colours";
+  };
   panel.painting(() => {
     log.replaceChildren(
-      ...results.value.map(([what, found]) => h("p", { dir: "auto" }, `${what} `, h("strong", {}, found))),
+      ...results.value.map(([what, found], i) =>
+        h(
+          "p",
+          { dir: "auto" },
+          `${what} `,
+          h("strong", {}, typeof found === "string" ? found : drawn(found, i)),
+        ),
+      ),
     );
     careful.textContent = caution.value;
     careful.hidden = !caution.value;
@@ -221,7 +243,7 @@ export function changes(view: View, panel: Panel, asked: Outputs): HTMLElement {
     "div",
     { className: "changes" },
     h("div", { className: "row" }, mode.element, metric.element),
-    h("div", { className: "row" }, head, heads, attribute),
+    h("div", { className: "row" }, layersOnly, head, heads, attribute),
     h("div", { className: "row" }, edge, everywhere, here),
     ...[hint, job, log, careful],
   );

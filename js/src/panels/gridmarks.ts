@@ -20,7 +20,7 @@ export function drawMargins(
 ): void {
   const { store } = view;
   const colours = palette(view.dark.value);
-  const { layers, heads } = store.shown.value.stack;
+  const { layers, heads, measure } = store.shown.value.stack;
   context.fillStyle = colours.page;
   context.fillRect(0, 0, g.left - 2, seen.height);
   context.fillRect(0, 0, seen.width, g.top - 2);
@@ -34,7 +34,8 @@ export function drawMargins(
   context.textAlign = "center";
   for (let n = 0, step = Math.ceil(19 / g.pitchX); n < heads; n++) {
     const x = g.left + n * g.pitchX - seen.x;
-    if (n % step === 0 && x + g.width / 2 > g.left) context.fillText(String(n), x + g.width / 2, g.top - 9);
+    if (!measure?.whole && n % step === 0 && x + g.width / 2 > g.left)
+      context.fillText(String(n), x + g.width / 2, g.top - 9);
     const [first, last] = groupAt(view, n)?.heads ?? [];
     const [left, right] = [Math.max(g.left, x) + 1, x + (last! - n) * g.pitchX + g.width - 1];
     if (n === first && right > left) stroke(1.5, [left, 6], [left, 2], [right, 2], [right, 6]);

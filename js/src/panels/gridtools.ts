@@ -71,7 +71,7 @@ export function gridTools(view: View, place: HTMLElement): () => void {
       turn.textContent = ascending.value ? "↑" : "↓";
       attr(turn, "aria-pressed", String(ascending.value));
       attr(alike, "aria-pressed", String(Boolean(like.value)));
-      alike.hidden = !meta.value.measures;
+      alike.hidden = (meta.value.measures?.length ?? 0) < 2;
       least.hidden = !filter.value;
       least.value = String(filter.value?.[1]);
       // Maps may be below 0.

@@ -68,17 +68,20 @@ export function headToggles(view: View, panel: Panel): HTMLElement[] {
     });
     stopAt(Math.min(stop, stack.heads - 1));
     const aggregate = store.aggregate.value;
+    // A layer as a whole is one head.
+    const whole = stack.measure?.whole;
     const which = { heads: "selected", layer: `layer ${layer}`, layers: "all layers" };
     asOne.update(
       [
-        ["each", "each head"],
-        ...OVER.flatMap((one) =>
+        ["each", whole ? "each layer" : "each head"],
+        ...OVER.slice(whole ? -1 : 0).flatMap((one) =>
           AGGREGATES.map((how) => [`${how} ${one}`, `${how}, ${which[one]}`] as const),
         ),
       ],
       aggregate ? `${aggregate} ${store.over.value}` : "each",
     );
-    squares.hidden = asOne.element.hidden = stack.heads * stack.layers < 2;
+    asOne.element.hidden = stack.heads * stack.layers < 2;
+    squares.hidden = stack.heads < 2;
   };
   panel.onDispose(effect(follow));
   return [squares, asOne.element];

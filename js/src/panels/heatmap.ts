@@ -93,7 +93,7 @@ export function heatmap(view: View, title = "Queries × keys"): Panel {
     empty.hidden = tile !== null;
     stage.classList.toggle("waiting", !tile);
     empty.textContent = !answers(source)
-      ? `${store.shownHead.value.aggregate ? view.headWords.value : "This head"} is not stored here: it needs a running kernel.`
+      ? `${store.shownHead.value.aggregate || store.shown.value.stack.measure?.whole ? view.headWords.value : "This head"} is not stored here: it needs a running kernel.`
       : source.problem.value
         ? "This head could not be loaded."
         : "Loading this head …";

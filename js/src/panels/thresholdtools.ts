@@ -9,7 +9,7 @@ import type { View } from "../view";
 import type { Panel } from "./panel";
 
 const NAMES: Record<ThresholdKind, [string, string]> = {
-  weight: ["weights ≥", "Weights under this number are not drawn"],
+  weight: ["weights ≥", "What is under this number is not drawn"],
   mass: [
     "mass ≥",
     "Of each query's whole row the fewest strongest keys whose weights add up to this number are drawn: at least one, of equal " +
