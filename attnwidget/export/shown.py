@@ -230,14 +230,22 @@ class Shown:
 
     @property
     def head_words(self) -> str:
-        """`layer 3 head 5`, with their numbers in the model where some were kept; or `mean of 12 heads, layer 3`."""
+        """`layer 3 head 5`, with their numbers in the model where some were kept; or `mean of 12 heads, layer 3`.
+
+        Of a measure that belongs to layers, `layer 3`; or `mean of 12 layers`.
+        """
         many = self.aggregate
+        of_layers = self.reading is not None and not self.reading.per_head
         if many is None:
+            if of_layers:
+                return self._layer_words
             picked = self.attention.infos[self.layer].picked
             return f"{self._layer_words} {_kept('head', self.head, picked[self.head] if picked else None)}"
         whole = many.count == self.attention.n_layers * self.attention.n_heads
         every = "all " if whole and many.count > 1 else ""
-        words = f"{many.reduce} {'of' if many.reduce == 'mean' else 'over'} {every}" + counted(many.count, "head")
+        words = f"{many.reduce} {'of' if many.reduce == 'mean' else 'over'} {every}" + counted(
+            many.count, "layer" if of_layers else "head"
+        )
         return words if whole else f"{words}, {self._layer_words}"
 
     @property
