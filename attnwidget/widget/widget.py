@@ -283,6 +283,9 @@ class AttentionWidget(Looking, Exporting, anywidget.AnyWidget):
         """What the panel "output" found of every head colours the grid."""
         with self.hold_sync():
             self.add_map(name, found)
+            why = next((each["why"] for each in self.maps if each["name"] == name and "why" in each), "")
+            if why:
+                raise ValueError(f"the numbers of all heads are there, and do not colour the grid: {why}")
             self.colour_by = name
 
     @t.observe("panels")
