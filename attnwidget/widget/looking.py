@@ -120,7 +120,8 @@ class Looking(MapTraits):
             if self.head != head:
                 self._head_before = head
             elif self._head_before is not None and (shown := self._shown()) and shown.n_heads > self._head_before:
-                self.head, self._head_before = self._head_before, None
+                # One that was chosen together with the measure stays.
+                self.head, self._head_before = head or self._head_before, None
 
     @t.observe("stack")
     def _measure_stack(self, _change: object) -> None:

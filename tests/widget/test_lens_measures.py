@@ -119,6 +119,9 @@ def test_a_measure_comes_and_goes_with_the_trait(capture):
     assert view.head == 3
     assert "measure" not in view.meta["stacks"][0]
     assert view.meta["capture"] == before + 3
+    view.measure = "rollout"
+    view.set_state({"measure": "weight", "head": 6})
+    assert view.head == 6, "one that is chosen together with the measure stays"
 
 
 def test_heads_are_told_apart_by_their_weights_whatever_is_shown(capture):
