@@ -115,6 +115,19 @@ def test_every_head_is_ablated_in_slices_between_which_others_are_answered_and_c
     np.testing.assert_allclose(found, expected.values, rtol=1e-3, atol=1e-5)
 
 
+def test_where_there_are_no_heads_to_colour_it_says_why_and_keeps_the_numbers(view):
+    view.measure = "rollout"
+    params = {"head": None, "mode": "zero", "metric": "loss"}
+    while "ok" in (told := ask(view, "ablate", **params)):
+        assert told["ok"]["done"] < 1
+    assert told["error"]["message"] == (
+        "the numbers of all heads are there, and do not colour the grid: what is shown belongs to layers, and has no "
+        "heads"
+    )
+    view.measure = "weight"
+    view.colour_by = "output:ablation"
+
+
 def test_what_was_begun_ends_with_a_cancel_and_with_another_text(view, monkeypatch):
     monkeypatch.setattr(output, "SLICE", 0.0)
     params = {"head": None, "mode": "zero", "metric": "loss", "token": None, "position": None}

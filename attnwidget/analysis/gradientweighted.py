@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import torch
 
+from attnwidget.analysis.valueweighted import finite
 from attnwidget.attention.blocks import of_example, plain_maths, torch_index
 from attnwidget.attention.limits import limits
 from attnwidget.attention.protocol import length_of, part_of, positions_of
@@ -18,9 +20,12 @@ _NUMBER_BYTES = 12
 
 
 def largest_product(carried: Carried, example: int) -> float:
-    """|dt/do[h, i]| |v[h, j]| at the most, over all heads, queries and keys: no w dt/dw is larger in size."""
-    gradient, values = carried.gradient[example], of_example(carried.values, example)
-    return float(gradient.float().norm(dim=-1).max()) * float(values.float().norm(dim=-1).max())
+    """|dt/do[h, i]| |v[h, j]| at the most, over all heads, queries and keys: no w dt/dw is larger in size.
+
+    What overflowed is passed over.
+    """
+    both = carried.gradient[example], of_example(carried.values, example)
+    return math.prod(float(finite(part.float().norm(dim=-1)).max()) for part in both)
 
 
 def gradient_times_weight(

@@ -100,9 +100,14 @@ class MeasuredAttention(Around):
 class _WaysAttention(MeasuredAttention):
     """A layer of rollout or flow: a pair is allowed if there is a way from the query down to the input token."""
 
+    @property
+    def window(self) -> None:
+        """None: ways lead further than one layer looks."""
+        return
+
     def allowed(self, example: int, heads: Index, queries: Index, keys: Index) -> Bools:
-        """Which pairs are above 0, (1, q, k)."""
-        found: Bools = self.weights(example, heads, queries, keys) > 0
+        """Which pairs are above 0, or not a number because the model overflowed, (1, q, k)."""
+        found: Bools = self.weights(example, heads, queries, keys) != 0
         return found
 
 
@@ -235,7 +240,7 @@ def _unit(stack: AttentionStack, measure: PairMeasure) -> float:
         for example in range(stack.n_examples)
     ]
     largest = max(bounds)
-    return largest if np.isfinite(largest) and largest > 0 else 1.0
+    return largest if 0 < largest < np.inf else 1.0
 
 
 def _bound(measure: PairMeasure, stack: AttentionStack, number: int, example: int) -> float:
@@ -247,4 +252,4 @@ def _bound(measure: PairMeasure, stack: AttentionStack, number: int, example: in
     from attnwidget.analysis.valueweighted import largest_norms
 
     norms = largest_norms(stack.layers[number], carried, example)
-    return float(norms.max() if measure.per == "head" else norms.sum())
+    return float(norms.max(initial=0) if measure.per == "head" else norms.sum())

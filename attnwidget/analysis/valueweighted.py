@@ -41,12 +41,20 @@ def head_norms(layer: Attention, carried: Carried, example: int, heads: Index, q
 
 
 def largest_norms(layer: Attention, carried: Carried, example: int) -> Floats:
-    """The largest |f_h(x_j)| of each head over all keys, (H,): nothing that a head adds is longer."""
+    """The largest |f_h(x_j)| of each head over all keys, (H,): nothing that a head adds is longer.
+
+    What overflowed is passed over.
+    """
     heads, keys = slice(0, layer.n_heads), slice(0, layer.n_keys)
     found = np.zeros(layer.n_heads, dtype=np.float32)
     for block in _projected(layer, carried, example, heads, keys):
-        np.maximum(found, block.norm(dim=-1).amax(dim=1).cpu().numpy(), out=found)
+        np.maximum(found, finite(block.norm(dim=-1)).amax(dim=1).cpu().numpy(), out=found)
     return found
+
+
+def finite(sizes: torch.Tensor) -> torch.Tensor:
+    """With 0 in the place of what is not a number, or infinite."""
+    return sizes.nan_to_num(nan=0, posinf=0)
 
 
 def layer_norms(layer: Attention, carried: Carried, example: int, queries: Index, keys: Index) -> Floats:

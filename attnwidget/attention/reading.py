@@ -19,6 +19,8 @@ _HALF = 16
 """Powers of two on either side of a share of 0."""
 
 _NOTHING = 1e-7
+_MOST = 1 + 1e-4
+"""Units; the bound that the unit is was worked out another way, and rounded."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,16 +56,20 @@ class Reading:
         return f"{self.title} ({self.source})"
 
     def shares(self, numbers: Any) -> Floats:  # noqa: ANN401 - any array of floats
-        """Numbers as shares, float32 of the same shape; NaN stays, what is infinite becomes infinity."""
+        """Numbers as shares, float32 of the same shape; NaN stays, what is infinite becomes infinity.
+
+        So does a signed number that is larger than it can be in a model that works.
+        """
         found: Floats
         numbers = np.asarray(numbers, dtype=np.float64)
         if not self.signed:
             found = (numbers / self.unit).astype(np.float32)
             return found
         with np.errstate(invalid="ignore"):
-            size = np.minimum(np.abs(numbers) / self.unit, 1)
+            size = np.abs(numbers) / self.unit
+            lost, size = size > _MOST, np.minimum(size, 1)
             steps = np.sign(numbers) * np.log2(1 + size * 2.0**BITS) / np.log2(1 + 2.0**BITS)
-            found = np.where(np.isinf(numbers), np.inf, np.exp2(_HALF * (steps - 1))).astype(np.float32)
+            found = np.where(lost, np.inf, np.exp2(_HALF * (steps - 1))).astype(np.float32)
         return found
 
     def numbers(self, shares: Any) -> NDArray[np.float64]:  # noqa: ANN401

@@ -236,7 +236,10 @@ class Shown:
 
     @property
     def head_words(self) -> str:
-        """`layer 3 head 5`, with their numbers in the model where some were kept; or `mean of 12 heads, layer 3`."""
+        """`layer 3 head 5`, with their numbers in the model where some were kept; or `mean of 12 heads, layer 3`.
+
+        Of a measure that belongs to layers, `layer 3`; or `mean of 12 layers`.
+        """
         many = self.aggregate
         if many is None and self.one == "layer":
             return self._layer_words

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from os import PathLike
     from pathlib import Path
 
-    from attnwidget.attention import AttentionCapture
+    from attnwidget.attention import AttentionCapture, AttentionStack
     from attnwidget.export import StaticView
     from attnwidget.widget.lenses import Lenses
 
@@ -217,10 +217,11 @@ class Exporting:
         if lenses is None:
             raise CaptureError("this view was closed: show the capture again")
         view: Any = self
-        keys = capture.stacks[view.stack].key_tokens[view.batch]
+        keys, shown = capture.stacks[view.stack].key_tokens[view.batch], self._through(lenses)
         hidden = [f'{key} "{label(keys.text[key], keys.pieces[key])}"' for key in view.hidden_keys if key < len(keys)]
         return Shown(
-            self._through(lenses), view.stack, view.batch, view.layer, view.head, tuple(view.heads), self._aggregate(),
+            shown, view.stack, view.batch, view.layer, view.head, tuple(view.heads),
+            self._aggregate(shown.stacks[view.stack]),
             query=view.query, key=view.key, window=view.window, direction=view.direction,
             threshold=view.threshold, threshold_kind=view.threshold_kind,
             measure=view.measure, scale=view.scale, domain=view.domain, colormap=view.colormap,
@@ -229,12 +230,11 @@ class Exporting:
             arranged=any((view.sort, view.like, view.filter, view.colour_by)),
         )  # fmt: skip
 
-    def _aggregate(self) -> Aggregate | None:
-        """The heads that are shown as one: `js/src/aggregates.ts` in Python."""
+    def _aggregate(self, stack: AttentionStack) -> Aggregate | None:
+        """The heads of a stack that are shown as one: `js/src/aggregates.ts` in Python."""
         view: Any = self
         if view.aggregate is None:
             return None
-        stack = self._open().stacks[view.stack]
         layers = range(stack.n_layers) if view.over == "layers" else [view.layer]
         heads = view.heads or [view.head] if view.over == "heads" else range(stack.n_heads)
         return Aggregate(view.stack, view.aggregate, tuple(layers), tuple(heads))

@@ -50,6 +50,7 @@ class Lenses:
         """What is shown: these weights, or another measure in their place where they have it."""
         weights = self.weights(stack, words=words, hidden=hidden)
         if measure not in LENSES or stack not in weights.stacks:
+            self._measured, self._seen = (self.capture, "", ""), self.capture  # rollout keeps T x T numbers a layer
             return weights
         if self._measured != (weights, stack, measure):
             lacking = why_not(weights.stacks[stack], measure)
@@ -94,14 +95,14 @@ class Prepared:
     Attributes:
         lenses: on it.
         hidden: keys hidden in it.
-        words: whether sub-words were merged in what was packed.
         packed: the `embed` trait.
+        looked: what was packed: the stack, whether sub-words were merged, and the measure.
     """
 
     lenses: Lenses
     hidden: list[int]
-    words: bool
     packed: bytes
+    looked: tuple[str, bool, str]
 
 
 def key_count(stack: AttentionStack) -> int:

@@ -86,6 +86,9 @@ class Looking(MapTraits):
         name = self.stack if self.stack in capture.stacks else next(iter(capture.stacks))
         batch = min(self.batch, capture.stacks[name].n_examples - 1)
         measure = "weight" if self.measure in LENSES else self.measure
+        reading = capture.stacks[name].reading
+        if reading is not None and reading.name == "value-weighted-layer":
+            haste *= reading.base.n_heads  # each number is made from the weights of all of them
         return embed.pack(
             capture, stack=name, batch=batch, layer=self.layer, head=self.head, measure=measure, haste=haste
         )
@@ -117,7 +120,8 @@ class Looking(MapTraits):
             if self.head != head:
                 self._head_before = head
             elif self._head_before is not None and (shown := self._shown()) and shown.n_heads > self._head_before:
-                self.head, self._head_before = self._head_before, None
+                # One that was chosen together with the measure stays.
+                self.head, self._head_before = head or self._head_before, None
 
     @t.observe("stack")
     def _measure_stack(self, _change: object) -> None:

@@ -309,7 +309,8 @@ def _pooled(capture: AttentionCapture, wanted: TileRequest) -> dict[str, Any]:
 def _as_sent(numbers: NDArray[np.float32], allowed: NDArray[np.bool_], reading: Reading | None) -> bytes:
     """Exact numbers as they travel: NaN where masked, `NOT_A_NUMBER` where an overflow left none."""
     shares = as_shares(np.where(np.isfinite(numbers), numbers, 0), reading)
-    return np.where(allowed, np.where(np.isfinite(numbers), shares, NOT_A_NUMBER), np.nan).astype("<f4").tobytes()
+    known = np.isfinite(numbers) & np.isfinite(shares)
+    return np.where(allowed, np.where(known, shares, NOT_A_NUMBER), np.nan).astype("<f4").tobytes()
 
 
 def _sinks(capture: AttentionCapture, wanted: MarginalsRequest) -> dict[str, Any]:

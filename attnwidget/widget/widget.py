@@ -218,6 +218,18 @@ class AttentionWidget(Looking, Exporting, anywidget.AnyWidget):
             found[0].update(self._preview())
         return found
 
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Take what the page has set: all of it, or none where something does not fit; then the page takes it back.
+
+        Raises:
+            traitlets.TraitError: something does not fit.
+        """
+        try:
+            super().set_state(sync_data)
+        except t.TraitError:
+            self.send_state([name for name in sync_data if name in self.keys])
+            raise
+
     def _on_message(self, content: object, _buffers: object) -> None:
         reply = self._answerer.answer(content)
         self.send(reply.content, reply.buffers)
@@ -229,8 +241,13 @@ class AttentionWidget(Looking, Exporting, anywidget.AnyWidget):
         capture = self._live.run(text, stop)
         hidden = follow_keys(self._lenses.capture, capture, self.stack, self.hidden_keys)
         lenses = Lenses(capture)
-        shown = lenses.shown(self.stack, words=self.words, hidden=hidden, measure=self.measure)
-        return Prepared(lenses, hidden, self.words, self._pack(shown))
+        looked = stack, words, measure = self._looked()
+        shown = lenses.shown(stack, words=words, hidden=hidden, measure=measure)
+        return Prepared(lenses, hidden, self._pack(shown), looked)
+
+    def _looked(self) -> tuple[str, bool, str]:
+        """How the view looks at its capture."""
+        return self.stack, self.words, self.measure
 
     def _show_text(self, text: Text, made: Prepared, seconds: float) -> None:
         before = self._shown()
@@ -248,7 +265,8 @@ class AttentionWidget(Looking, Exporting, anywidget.AnyWidget):
                         place = {name: getattr(self, name) for name in ("query", "key", "window")}
                         self.query, self.key, window = follow(before, after, self.batch, **place)
                         self.set_trait("window", window)
-                    self._show(made.packed if made.words == self.words else None)
+                    # Somebody may have looked another way since.
+                    self._show(made.packed if made.looked == self._looked() else None)
                     self.text = text
                     self.set_trait("run", {**self.run, "seconds": seconds})
             except Exception:
@@ -265,6 +283,9 @@ class AttentionWidget(Looking, Exporting, anywidget.AnyWidget):
         """What the panel "output" found of every head colours the grid."""
         with self.hold_sync():
             self.add_map(name, found)
+            why = next((each["why"] for each in self.maps if each["name"] == name and "why" in each), "")
+            if why:
+                raise ValueError(f"the numbers of all heads are there, and do not colour the grid: {why}")
             self.colour_by = name
 
     @t.observe("panels")

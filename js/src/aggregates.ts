@@ -42,9 +42,10 @@ export function aggregateOf(
 /** `layer 3 head 5`, `mean of 12 heads, layer 3`, `max over all 144 heads`. */
 export function headWords(ref: HeadRef, { layers, heads, measure }: StackMeta): string {
   const { layer, head, aggregate: a } = ref;
-  if (!a) return measure?.whole ? `layer ${layer}` : `layer ${layer} head ${head}`;
+  const whole = measure?.whole;
+  if (!a) return whole ? `layer ${layer}` : `layer ${layer} head ${head}`;
   const n = headsOf(ref);
   const all = n === layers * heads;
-  const some = `${a.reduce} ${a.reduce === "mean" ? "of" : "over"} ${all && n > 1 ? "all " : ""}${count(n, measure?.whole ? "layer" : "head")}`;
+  const some = `${a.reduce} ${a.reduce === "mean" ? "of" : "over"} ${all && n > 1 ? "all " : ""}${count(n, whole ? "layer" : "head")}`;
   return all ? some : `${some}, layer ${a.layers}`;
 }

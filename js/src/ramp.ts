@@ -19,7 +19,7 @@ export function aroundChance(lift: number): Range {
 export function asDomain({ reading }: Store, { range: [low, high], min, max }: Found): Range {
   const { kind, of } = reading.value;
   if (kind === "lift") return aroundChance(Math.max(LEAST_LIFT, of(high)));
-  if (kind === "signed") return aroundZero(Math.max(of(max), -of(min)));
+  if (kind === "signed") return aroundZero(max ? Math.max(of(max), -of(min)) : of(1));
   return [of(low), of(high)];
 }
 

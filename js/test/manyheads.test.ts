@@ -78,6 +78,10 @@ describe("many heads as one", () => {
     expect(headWords(one, stack)).toBe("max over 1 head, layer 1");
     const every = { ...mean, aggregate: { reduce: "max" as const, layers: all(3), heads: all(4) } };
     expect(headWords(every, stack)).toBe("max over all 12 heads");
+    const whole = { ...stack, heads: 1, measure: { words: "", caution: "", unit: 1, whole: true } };
+    expect(headWords(ref, whole)).toBe("layer 1");
+    const layers = { ...mean, aggregate: { reduce: "mean" as const, layers: all(3), heads: [0] } };
+    expect(headWords(layers, whole)).toBe("mean of all 3 layers");
   });
 
   it("are asked for in the place of a layer and a head", () => {

@@ -300,3 +300,19 @@ describe("a change in words", () => {
     expect(words(null, 2)).toBe("not a number → 2.00");
   });
 });
+
+describe("a measure that belongs to layers", () => {
+  it("has no heads to ablate, and says so", async () => {
+    const { store, button, part, settle } = await show();
+    const names = ["ablate every head", "ablate layer 1 head", "attribute logit"];
+    for (const name of names) expect(button(name)).toBeDefined();
+    const [stack] = store.meta.value.stacks;
+    const measure = { words: "attention rollout", caution: "", unit: 1, whole: true };
+    store.meta.value = { ...store.meta.value, stacks: [{ ...stack!, heads: 1, measure }] };
+    await settle();
+    for (const name of names) expect(button(name)).toBeUndefined();
+    expect(part(".hint").textContent).toBe(
+      "The measure shown belongs to layers. Choose another one to ablate heads.",
+    );
+  });
+});

@@ -64,6 +64,18 @@ describe("signed numbers", () => {
     return createStore({ ...made, meta } as never);
   };
 
+  it("have a range also where the model overflowed, or the mask forbids all of them", () => {
+    const { share, of } = readingOf(signed);
+    const none = tile(
+      NUMBERS.map(() => Number.NaN),
+      share,
+    );
+    expect(rampOf(store(), none, false).range.map(of)).toEqual([
+      expect.closeTo(-signed.unit, 3),
+      expect.closeTo(signed.unit, 3),
+    ]);
+  });
+
   it("have 0 in the middle of the colours, and are even on both sides of it", () => {
     const { share, of } = readingOf(signed);
     const ramp = rampOf(store(), tile(NUMBERS, share), false);

@@ -25,6 +25,7 @@ def test_what_is_no_number_stays_in_sight():
         assert np.isnan(one.numbers(np.nan))
         assert one.numbers(np.inf) == np.inf
     assert reading().shares(-np.inf) == np.inf
+    assert reading().shares([5.0, -1e30]).tolist() == [np.inf, np.inf], "a number over the unit is none that is known"
 
 
 @given(st.floats(-1, 1), st.floats(1e-3, 1e6))

@@ -148,6 +148,8 @@ def test_layers_with_a_window_are_told():
     cap = watch(transformers.Gemma2ForCausalLM._from_config(config).eval(), ids(1, 20))
     (stack,) = cap.show().meta["stacks"]
     assert (stack["windows"], stack["key_heads"]) == ([6, None], [2, 2])
+    ways = cap.show(measure="rollout").meta["stacks"][0]  # through several layers they lead further
+    assert not {"windows", "key_heads"} & set(ways)
     assert cap.allowed(0, 0)[15].sum() == 6
     assert cap.allowed(1, 0)[15].sum() == 16
 

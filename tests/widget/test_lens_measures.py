@@ -1,6 +1,9 @@
 """Other measures in the place of weights: what a view shows of them, and what the page is told and sent."""
 
+import dataclasses
+import gc
 import json
+import weakref
 import zlib
 
 import numpy as np
@@ -86,14 +89,19 @@ def test_of_several_signed_numbers_the_one_of_largest_size_is_drawn(capture):
     assert (numbers > 0).any()
 
 
-def test_what_a_saved_notebook_holds_is_the_measure(capture):
-    view = capture.show(measure="value-weighted", layer=1, head=1)
+def stored_codes(view, layer, head, tokens):
+    """The codes of a whole head that came with the view."""
     raw = zlib.decompress(view.embed)
     length = int.from_bytes(raw[:4], "little")
     tiles = json.loads(raw[4 : 4 + length])["tiles"]
-    tile = next(one for one in tiles if (one["layer"], one["head"], one["dtype"]) == (1, 1, "u16"))
+    tile = next(one for one in tiles if (one["layer"], one["head"], one["dtype"]) == (layer, head, "u16"))
     start = 4 + length + tile["offset"]
-    codes = np.frombuffer(raw, "<u2", TOKENS * TOKENS, start).reshape(TOKENS, TOKENS)
+    return np.frombuffer(raw, "<u2", tokens * tokens, start).reshape(tokens, tokens)
+
+
+def test_what_a_saved_notebook_holds_is_the_measure(capture):
+    view = capture.show(measure="value-weighted", layer=1, head=1)
+    codes = stored_codes(view, 1, 1, TOKENS)
     lower = np.tri(TOKENS, dtype=bool)
     numbers = view._shown().reading.numbers(np.where(codes == 2, 0, decode(codes)))
     np.testing.assert_allclose(numbers[lower], capture.measure("value-weighted", 1, 1)[lower], rtol=1e-3, atol=1e-7)
@@ -111,6 +119,9 @@ def test_a_measure_comes_and_goes_with_the_trait(capture):
     assert view.head == 3
     assert "measure" not in view.meta["stacks"][0]
     assert view.meta["capture"] == before + 3
+    view.measure = "rollout"
+    view.set_state({"measure": "weight", "head": 6})
+    assert view.head == 6, "one that is chosen together with the measure stays"
 
 
 def test_heads_are_told_apart_by_their_weights_whatever_is_shown(capture):
@@ -263,8 +274,92 @@ def test_closing_frees_what_was_worked_out(capture):
     assert view._lenses is None
 
 
+def test_a_measure_that_is_not_shown_any_more_is_let_go_of(capture):
+    view = capture.show(measure="rollout")
+    view.numbers()
+    shown = weakref.ref(view._shown())
+    view.measure = "weight"
+    gc.collect()
+    assert shown() is None
+
+
+def test_layers_as_one_are_those_of_the_measure(capture):
+    view = capture.show(measure="rollout", aggregate="mean", over="layers")
+    numbers = capture.measure("rollout")
+    lower = np.tri(TOKENS, dtype=bool)
+    np.testing.assert_allclose(view.numbers().values[lower], numbers.mean(axis=0)[lower], rtol=1e-6)
+    assert "mean of all 4 layers" in view.numbers().about
+    view.aggregate = None
+    assert "· self · layer 0 · queries" in view.numbers().about
+
+
+@pytest.mark.parametrize("lost", [float("nan"), float("inf")])
+@pytest.mark.parametrize("name", ["value-weighted", "gradient"])
+def test_what_overflowed_says_nothing_about_the_other_numbers(capture, name, lost):
+    stack = capture.example(0).stacks["self"]
+    values = stack.carried[0].values.clone()
+    values[0, 0, 4] = lost
+    whole = capture.show(measure=name)._shown().reading.unit
+    stack = stack.with_layers(stack.layers)
+    stack.carried = [
+        dataclasses.replace(capture.stacks["self"].carried[0], values=values),
+        *capture.stacks["self"].carried[1:],
+    ]
+    made = measured(aw.AttentionCapture([stack]), name, stack="self").stacks["self"]
+    assert 0.5 * whole < made.reading.unit <= whole
+    numbers = made.layers[0].weights(0, slice(0, 1), slice(0, TOKENS), slice(0, TOKENS))[0]
+    back = made.reading.numbers(made.reading.shares(numbers))
+    np.testing.assert_allclose(back[8, :4], capture.measure(name, 0, 0)[8, :4], rtol=1e-5)
+    assert not np.isfinite(back[8, 4])
+
+
+def test_rollout_of_a_model_that_overflowed_is_not_called_masked():
+    model = tiny.llama()
+    with torch.no_grad():
+        model.model.layers[1].self_attn.q_proj.weight *= 1e38
+    with pytest.warns(aw.AttentionWarning, match="not numbers"):
+        view = aw.AttentionModel(model).capture(torch.arange(1, 7)[None]).show(measure="rollout", layer=1)
+    block = {"layer": 1, "head": 0, "queries": [4, 5], "keys": [0, 5]}
+    assert (np.frombuffer(sent(view, "values", blocks=[block]).buffers[0], "<f4") == -1).all()
+
+
+def test_a_state_that_is_refused_is_taken_back_from_the_page(capture):
+    view = capture.show(head=3)
+    told = []
+    view.send_state = lambda key=None: told.append(key)
+    with pytest.raises(TraitError, match="head is 5: stack 'self' has heads 0 to 0"):
+        view.set_state({"measure": "rollout", "head": 5})
+    assert (view.measure, view.head) == ("weight", 3)
+    assert {"measure", "head"} in [set(keys) for keys in told if keys is not None]
+
+
 def test_a_live_view_measures_every_text():
     view = aw.demo().show("Mary gave the ball to", values=True, measure="value-weighted")
     view.text = "John took the drink"
     assert (view.run["state"], view.measure) == ("idle", "value-weighted")
     assert view.meta["stacks"][0]["measure"]["words"].startswith("length of the value-weighted vector")
+
+
+def test_a_text_that_ran_while_another_measure_was_chosen_is_shown_by_that_one():
+    model = aw.demo()
+    view = model.show("Mary gave the ball to", values=True)
+    made = view._made("John took the drink", lambda: False)  # of the page's run, in its thread
+    view.measure = "value-weighted"
+    view._show_text("John took the drink", made, 0.1)
+    tokens = len(view.capture.tokens)
+    numbers = view._shown().reading.numbers(decode(stored_codes(view, 0, 0, tokens)))
+    lower = np.tri(tokens, dtype=bool)
+    np.testing.assert_allclose(
+        numbers[lower], view.capture.measure("value-weighted", 0, 0)[lower], rtol=1e-3, atol=1e-7
+    )
+
+
+def test_a_text_that_has_no_such_measure_is_shown_by_its_weights():
+    view = aw.demo().show("Mary gave the ball to", measure="flow")
+    view.text = "Mary gave the ball to John . " * 12
+    assert (view.measure, view.run["state"]) == ("weight", "idle")
+    assert "measure" not in view.meta["stacks"][0]
+    tokens = len(view.capture.tokens)
+    assert len(view.meta["stacks"][0]["examples"][0]["queries"]["index"]) == tokens
+    lower = np.tri(tokens, dtype=bool)
+    np.testing.assert_allclose(view.numbers().values[lower], view.capture.weights(0, 0)[lower], rtol=1e-6)

@@ -208,6 +208,8 @@ export function changes(view: View, panel: Panel, asked: Outputs): HTMLElement {
         cancel.focus();
       }
     }
+    const whole = Boolean(store.shown.value.stack.measure?.whole);
+    for (const each of [head, heads, attribute]) each.hidden = whole;
     for (const each of buttons) each.disabled = running !== null || (each === attribute ? lacks : needs);
     if (!running && began) {
       if (cancel.matches(":focus")) began.focus();
@@ -215,8 +217,9 @@ export function changes(view: View, panel: Panel, asked: Outputs): HTMLElement {
     }
     job.hidden = !running;
     const problem = needs ? null : asked.problem.value;
+    const headless = whole ? "The measure shown belongs to layers. Choose another one to ablate heads." : "";
     hint.textContent =
-      problem ?? (needs ? `Choose a candidate to compare its ${NAMES[store.metric.value]}.` : "");
+      problem ?? (needs ? `Choose a candidate to compare its ${NAMES[store.metric.value]}.` : headless);
     hint.classList.toggle("failure", problem !== null);
     hint.hidden = !hint.textContent;
   });
