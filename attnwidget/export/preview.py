@@ -62,7 +62,9 @@ def preview_text(shown: Shown) -> str:
     tokens = shown.query_tokens
     named = " ".join(label(*each) for each in zip(tokens.text[:_NAMED], tokens.pieces[:_NAMED], strict=True))
     more = f" … ({counted(len(tokens), 'token')})" if len(tokens) > _NAMED else ""
-    place = f"{shown.stack}, layer {shown.layer} head {shown.head}"
+    place = f"{shown.stack}, layer {shown.layer}" + (f" head {shown.head}" if _has_heads(shown) else "")
+    if shown.reading is not None:
+        place += f", {shown.reading.words}"
     return f"{summary_of(shown.capture)}\n{named}{more}\nShown: {place}. Run the cell again for the view itself."
 
 
@@ -156,8 +158,13 @@ def _titles(shown: Shown, lacking: int) -> tuple[str, str]:
         measure = shown.reading.words
     # Pillow's own font knows Latin letters alone.
     title = visible(f"{name}{shown.capture.model}").encode("ascii", "replace").decode()
-    shape = f"{counted(stack.n_layers, 'layer')} down, {counted(stack.n_heads, 'head')} across, {stack.size_text()}"
+    across = f", {counted(stack.n_heads, 'head')} across" if _has_heads(shown) else ""
+    shape = f"{counted(stack.n_layers, 'layer')} down{across}, {stack.size_text()}"
     return title, f"{measure}: {shape}" + (f"; {counted(lacking, 'head')} not drawn" if lacking else "")
+
+
+def _has_heads(shown: Shown) -> bool:
+    return shown.reading is None or shown.reading.per_head
 
 
 def _spread(count: int, pitch: float, room: float) -> range:
