@@ -71,8 +71,12 @@ class MeasuredAttention(Around):
         return f"{self._measure.title} of {self.whole.detail}"
 
     def weights(self, example: int, heads: Index, queries: Index, keys: Index) -> Floats:
-        """The measure, (h, q, k)."""
-        return self._ask(example, heads, queries, keys)
+        """The measure, (h, q, k); 0 where the mask forbids."""
+        found = self._ask(example, heads, queries, keys)
+        if self._measure.name != "score":  # the others are 0 there of themselves
+            return found
+        kept: Floats = np.where(self.allowed(example, heads, queries, keys), found, np.float32(0))
+        return kept
 
     def scores(self, example: int, heads: Index, queries: Index, keys: Index) -> NoReturn:  # noqa: ARG002
         """Not defined: raises."""

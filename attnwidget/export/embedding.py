@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _LEVEL = 9
 _WEIGHTS = "the square root of each weight right to 1/256"
 _LIFT = "their lift over uniform right to 0.02 %"
-_MEASURE = "every number right to 0.06 %"
+_MEASURE = "numbers right to 0.06 %, but for those next to 0"
 _ROWS = 2
 """Queries looked at under each cell of the small picture of a long head."""
 _LONG = 2**22

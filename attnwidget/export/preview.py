@@ -63,6 +63,8 @@ def preview_text(shown: Shown) -> str:
     named = " ".join(label(*each) for each in zip(tokens.text[:_NAMED], tokens.pieces[:_NAMED], strict=True))
     more = f" … ({counted(len(tokens), 'token')})" if len(tokens) > _NAMED else ""
     place = f"{shown.stack}, {shown.head_words}"
+    if shown.reading is not None:
+        place += f", {shown.reading.words}"
     return f"{summary_of(shown.capture)}\n{named}{more}\nShown: {place}. Run the cell again for the view itself."
 
 

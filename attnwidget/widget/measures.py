@@ -40,7 +40,7 @@ def measured(capture: AttentionCapture, measure: str) -> AttentionCapture:
         The capture itself for weights; else one of the same tokens, that holds nothing of its own.
 
     Raises:
-        RequestError: the excess of a capture that compares nothing.
+        RequestError: the excess of a capture that compares nothing, or the lift of what is no weight.
     """
     if measure == "weight":
         return capture
@@ -48,6 +48,9 @@ def measured(capture: AttentionCapture, measure: str) -> AttentionCapture:
         if not isinstance(capture, Comparison):
             raise RequestError("invalid", "measure 'excess' is of two captures compared, and this view shows one")
         return capture.excess
+    other = next((stack.reading for stack in capture.stacks.values() if stack.reading is not None), None)
+    if other is not None:
+        raise RequestError("invalid", f"lift is of weights, and this view shows the {other.title}")
     stacks = [
         stack.with_layers([LiftAttention(layer, stack.key_spans) for layer in stack.layers])
         for stack in capture.stacks.values()

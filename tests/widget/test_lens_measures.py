@@ -363,3 +363,25 @@ def test_a_text_that_has_no_such_measure_is_shown_by_its_weights():
     assert len(view.meta["stacks"][0]["examples"][0]["queries"]["index"]) == tokens
     lower = np.tri(tokens, dtype=bool)
     np.testing.assert_allclose(view.numbers().values[lower], view.capture.weights(0, 0)[lower], rtol=1e-6)
+
+
+def test_lift_is_of_weights_alone(capture):
+    view = capture.show(measure="gradient")
+    block = {"layer": 0, "head": 0, "queries": [0, 1], "keys": [0, 1]}
+    params = {"stack": "self", "batch": 0, "measure": "lift", "blocks": [block]}
+    error = view._answerer.answer({"id": 1, "method": "values", "params": params}).content["error"]
+    assert error == {"code": "invalid", "message": "lift is of weights, and this view shows the gradient × attention"}
+
+
+def test_scores_of_pairs_that_the_mask_forbids_do_not_count_in_a_mean(capture):
+    made = measured(capture, "score", stack="self")
+    mean = made.aggregate("mean").weights(0, 0)
+    assert (mean[~np.tri(TOKENS, dtype=bool)] == 0).all()
+    allowed = np.tri(TOKENS, dtype=bool)
+    np.testing.assert_allclose(mean[allowed], capture.scores().mean(axis=(0, 1))[allowed], rtol=1e-4, atol=1e-5)
+
+
+def test_the_text_in_the_place_of_a_view_says_what_it_shows(capture):
+    view = capture.show(measure="rollout", layer=2)
+    told = view._preview()["text/plain"]
+    assert "Shown: self, layer 2, attention rollout (Abnar and Zuidema 2020). Run the cell again" in told
