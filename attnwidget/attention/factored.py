@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -82,7 +83,6 @@ class FactoredAttention:
         self._lock, self._writing = threading.Lock(), threading.Lock()
         self._lse = lse
         self._mask_words = "" if mask is None else mask.describe()
-        self._total: torch.Tensor | None = None  # of q and k: finite if all numbers are
         # (B, H): whose denominators are known; of heads where only some are, (Tq,): which. Read without a lock: an
         # entry turns true only after what it stands for is written.
         self._known = np.full((self.n_examples, self.n_heads), lse is not None)
@@ -292,21 +292,16 @@ class FactoredAttention:
         """(B, H, r), how far softmax(...) v is from the output of the run; None without a probe."""
         return None if self.probe is None else self.probe.errors(self)
 
-    def add_up(self) -> None:
-        """Do now what `has_nan` needs: where q and k have just been copied, reading them costs least."""
-        if self._lse is not None and self._total is None:
-            with plain_maths(self.q.device):
-                self._total = self.q.sum(dtype=torch.float32) + self.k.sum(dtype=torch.float32)
-
     def has_nan(self) -> bool:
         """Whether weights that the mask allows are not numbers: q or k hold NaN or infinity, or their product does."""
         if not (self.q.numel() and self.k.numel()):
             return False
-        self.add_up()
         with plain_maths(self.q.device):
             # Cheap, and nearly always enough: no NaN among factors with finite sums, no infinite score in a finite lse.
-            if self._total is not None and self._lse is not None and bool((self._total + self._lse.sum()).isfinite()):
-                return False
+            if self._lse is not None:
+                total = self.q.sum(dtype=torch.float32) + self.k.sum(dtype=torch.float32) + self._lse.sum()
+                if math.isfinite(total.item()):
+                    return False
             largest = [torch.stack(torch.aminmax(part)).abs().amax().double() for part in (self.q, self.k)]
             # What no score can exceed; NaN if there is one among the factors.
             if float(largest[0] * largest[1]) * abs(self.scale) * self.q.shape[-1] < torch.finfo(torch.float32).max:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import OrderedDict
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -60,6 +61,34 @@ def _weakly(tensor: Any) -> Any:  # noqa: ANN401 - torch's own type
     return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]
 
 
+class _Seen:
+    """The latest mask: mostly the next layer has the same tensor, which is told faster than by its memory.
+
+    Args:
+        mask: a torch tensor or None.
+        question: what else was asked.
+        found: the answer.
+    """
+
+    __slots__ = ("_mask", "_question", "_version", "found")
+
+    def __init__(self, mask: Any, question: tuple[Hashable, ...], found: Mask | None) -> None:  # noqa: ANN401
+        self._mask = None if mask is None else weakref.ref(mask)
+        self._question, self.found = question, found
+        self._version = None if mask is None or mask.is_inference() else _contents(mask)
+
+    def answers(self, mask: Any, question: tuple[Hashable, ...]) -> bool:  # noqa: ANN401
+        """Whether this mask is that one, and has not been written to since."""
+        if question != self._question or mask is None or self._mask is None:
+            return question == self._question and mask is None and self._mask is None
+        return self._mask() is mask and self._version is not None and self._version == _contents(mask)
+
+
+def _contents(mask: Any) -> tuple[int, int]:  # noqa: ANN401
+    """What changes if a tensor is written to, or given other memory."""
+    return mask._version, mask.data_ptr()  # noqa: SLF001 - torch offers no other name for it
+
+
 class MaskMemo:
     """Masks already recognised: layers that share a mask, or build one with the same values, share one `Mask`.
 
@@ -70,6 +99,7 @@ class MaskMemo:
     def __init__(self) -> None:
         self._tensors: TensorMemo[Mask | None] = TensorMemo()
         self._met: list[Mask] = []
+        self._last = _Seen(None, (), None)
 
     def recognise(
         self,
@@ -81,16 +111,21 @@ class MaskMemo:
         forbids: float | None = None,
     ) -> Mask | None:
         """As `recognise_mask`, for a torch tensor or None."""
-        key = None if mask is None else key_of(mask, n_queries, n_keys, is_causal, forbids)
+        question = n_queries, n_keys, is_causal, forbids
+        if self._last.answers(mask, question):
+            return self._last.found
+        key = None if mask is None else key_of(mask, *question)
         known = None if key is None else self._tensors.get(key)
-        if known is not None:
-            return known[0]
-        found = self.share(
-            recognise_mask(mask, n_queries=n_queries, n_keys=n_keys, is_causal=is_causal, forbids=forbids)
-        )
-        if key is not None:
-            self._tensors.put(key, mask, found)
-        return found
+        if known is None:
+            known = (
+                self.share(
+                    recognise_mask(mask, n_queries=n_queries, n_keys=n_keys, is_causal=is_causal, forbids=forbids)
+                ),
+            )
+            if key is not None:
+                self._tensors.put(key, mask, known[0])
+        self._last = _Seen(mask, question, known[0])
+        return known[0]
 
     def share(self, mask: Mask | None) -> Mask | None:
         """The mask met before that says the same, or this one."""

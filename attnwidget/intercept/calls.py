@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,11 +25,13 @@ if TYPE_CHECKING:
     from attnwidget.intercept.byhand.trails import SoftmaxCall
 
     Build = Callable[[Keeper], Attention]
+    Take = Callable[[Keeper], Build | None]
 
 
 def record_call(
     build: Build,
     *,
+    take: Take | None = None,
     module: nn.Module | None = None,
     implementation: str,
     extra_keys: tuple[str, ...] = (),
@@ -40,6 +43,7 @@ def record_call(
 
     Args:
         build: makes the attention; called only if somebody wants it, once for each way in which it is to be kept.
+        take: takes what may be written to later, and returns what builds the same from that alone, if it can.
         module: the caller, where it is known.
         implementation: what computed it.
         extra_keys: names of keys after the last token's, which stand for no token.
@@ -49,7 +53,27 @@ def record_call(
     """
     if in_backward():  # gradient checkpointing runs the forward again; it has been seen
         return
-    wanted: dict[tuple[Hashable, bool], list[tuple[Recorder, Place]]] = {}
+    wanted = _wanted(module)
+    if take is not None and len(wanted) == 1 and _put_off(take, *wanted[0], implementation):
+        return
+    aside = Aside(tuple(outputs), projection, with_graph=torch.is_grad_enabled())
+    groups: dict[tuple[Hashable, bool], list[tuple[Recorder, Place]]] = {}
+    for recorder, place in wanted:
+        recorder.catch_up()
+        groups.setdefault((recorder.keeper.key, place.thread is not None), []).append((recorder, place))
+    for (_, is_later), those in groups.items():
+        while those:
+            try:
+                _give(build, those, implementation, extra_keys, notes, aside, is_later=is_later)
+                break
+            except LimitError as error:  # nobody has got it yet: the others may have room
+                recorder, place = those.pop(0)
+                recorder.overrun(error, None if is_later else _lent_to(recorder, place, build))
+
+
+def _wanted(module: nn.Module | None) -> list[tuple[Recorder, Place]]:
+    """Who wants what the running module calls, and where it belongs there."""
+    wanted = []
     for recorder in ACTIVE.get():
         open_to_it = recorder.problem is None and not recorder.ended and not recorder.drafting
         if open_to_it and (caller := recorder.caller(module)) is not None:
@@ -59,16 +83,24 @@ def record_call(
                     place.run.number, recorder.ledger.forecast.n_all, generating=bool(recorder.loops)
                 )
             if recorder.problem is None and place.key not in place.top.left_out:
-                wanted.setdefault((recorder.keeper.key, place.thread is not None), []).append((recorder, place))
-    aside = Aside(tuple(outputs), projection, with_graph=torch.is_grad_enabled())
-    for (_, is_later), those in wanted.items():
-        while those:
-            try:
-                _give(build, those, implementation, extra_keys, notes, aside, is_later=is_later)
-                break
-            except LimitError as error:  # nobody has got it yet: the others may have room
-                recorder, place = those.pop(0)
-                recorder.overrun(error, None if is_later else _lent_to(recorder, place, build))
+                wanted.append((recorder, place))
+    return wanted
+
+
+def _put_off(take: Take, recorder: Recorder, place: Place, implementation: str) -> bool:
+    """Take what one recorder needs of a call, and have the rest done after the run; False if that cannot be."""
+    if not recorder.may_wait(place):
+        return False
+    try:
+        with torch.no_grad(), torch._C.DisableTorchFunction():  # noqa: SLF001 - as in `_give`
+            build = take(recorder.keeper)
+    except Exception:  # noqa: BLE001 - the usual way meets it again, and tells
+        return False
+    if build is not None:
+        recorder.waiting.append(
+            partial(_give, build, [(recorder, place)], implementation, (), (), Aside(), is_later=False)
+        )
+    return build is not None
 
 
 def _give(

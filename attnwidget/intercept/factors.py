@@ -17,9 +17,10 @@ from attnwidget.intercept.dropout import keep_dropped
 from attnwidget.intercept.flex import from_flex, mask_of
 from attnwidget.intercept.packing import is_packed, packed_masks
 from attnwidget.intercept.sdpa import as_kernel_saw, check_readable
+from attnwidget.intercept.taking import take
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from numpy.typing import NDArray
 
@@ -60,6 +61,22 @@ def from_interface(call: InterfaceCall, result: Any, keeper: Keeper) -> Attentio
     if len(call.flexes) == 1:
         return _from_flex(call, call.flexes[0], result, keeper)
     return _from_arguments(call, result, keeper)
+
+
+def take_interface(call: InterfaceCall, result: Any, keeper: Keeper) -> Callable[[Keeper], Attention] | None:  # noqa: ANN401
+    """As `take`, of a call in which one kernel ran over as many queries and keys as the call says."""
+    if len(call.kernels) != 1:
+        return None
+    kernel, query, key, output = call.kernels[0], call.query, call.key, result[0]
+    if query.ndim != _NDIM or key.ndim != _NDIM or kernel.query.shape != query.shape:
+        return None
+    batch, heads, n_queries, _ = query.shape
+    n_keys = kernel.key.shape[2]
+    if kernel.key.shape[1] not in (key.shape[1], heads) or not key.shape[2] == n_keys == call.value.shape[2]:
+        return None
+    if output.shape != (batch, n_queries, heads, call.value.shape[-1]):
+        return None
+    return take(kernel, key, call.value, output.transpose(1, 2), keeper)
 
 
 def _from_flex(call: InterfaceCall, flex: FlexCall, result: Any, keeper: Keeper) -> Attention:  # noqa: ANN401

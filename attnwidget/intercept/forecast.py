@@ -55,6 +55,10 @@ class Forecast:
         self._kinds[kind] = nbytes
         return True
 
+    def knows(self, path: str) -> bool:
+        """Whether layers of this kind were met, and count already."""
+        return bool(self._kinds.get(starred(path)))
+
     def most(self) -> int:
         """What cannot be exceeded by the kinds that were met, if every module is a layer: quickly told."""
         return sum(self._kinds.values()) * len(self._paths)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 _CALLS = {"_wrapped_call_impl", "_call_impl", "__call__", "forward"}
+_LOOP = "generate"
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def find_caller(tree: Mapping[int, str]) -> Caller | None:
             innermost, outermost = owner, (owner, frame)
         if frame.f_code.co_name in _CALLS:
             called = (owner, frame)
-        elif frame.f_code.co_name == "generate" and hasattr(owner, "prepare_inputs_for_generation"):
+        elif frame.f_code.co_name == _LOOP and hasattr(owner, "prepare_inputs_for_generation"):
             # transformers' loop: each call from it is a run, also where it is part of a larger module's forward. What
             # it calls and is not in the tree, as an assistant, is somebody else.
             if called is None:
@@ -58,6 +59,43 @@ def find_caller(tree: Mapping[int, str]) -> Caller | None:
         return None
     top, run = called or outermost
     return Caller(innermost, top, run)
+
+
+class Callers:
+    """Finds who is running, call after call: mostly in the run of the call before, which is told at a glance.
+
+    Args:
+        tree: paths by the `id` of each module of the watched tree.
+    """
+
+    def __init__(self, tree: Mapping[int, str]) -> None:
+        self._tree = tree
+        self._last: Caller | None = None
+
+    def find(self, module: nn.Module | None) -> Caller | None:
+        """Who is calling: the module that says so itself, or the innermost one running."""
+        sayer = module if module is not None and id(module) in self._tree else None
+        last = self._last
+        if sayer is not None and last is not None and _is_running(last.run):
+            return Caller(sayer, last.top, last.run)
+        found = find_caller(self._tree)
+        if found is not None and sayer is not None:
+            found = Caller(sayer, found.top, found.run)
+        # Within another method than a call, each call is a run.
+        self._last = found if found is not None and found.run.f_code.co_name in _CALLS else None
+        return found
+
+    def forget(self) -> None:
+        """Let go of the frame of the last run."""
+        self._last = None
+
+
+def _is_running(run: FrameType) -> bool:
+    """Whether what runs was called from a frame, and from no loop of transformers' within it."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to the running frames
+    while frame is not None and frame is not run and frame.f_code.co_name != _LOOP:
+        frame = frame.f_back
+    return frame is run
 
 
 def _owners(tree: Mapping[int, str]) -> Iterator[tuple[nn.Module, FrameType]]:

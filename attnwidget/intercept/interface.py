@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attnwidget.intercept.calls import record_call
 from attnwidget.intercept.changing import CHANGES, AttentionCall
-from attnwidget.intercept.factors import from_interface
+from attnwidget.intercept.factors import from_interface, take_interface
 from attnwidget.intercept.passes import generating
 from attnwidget.intercept.recorder import ACTIVE
 from attnwidget.intercept.records import InterfaceCall
@@ -67,10 +67,17 @@ def _wrap_method(kind: type, name: str) -> Undo:
 
 
 def _looking_up(lookup: Callable[..., AttentionFunction]) -> Callable[..., AttentionFunction]:
+    made: dict[int, AttentionFunction] = {}  # each holds the function that it is known by
+
     @functools.wraps(lookup)
     def look_up(*args: Any, **kwargs: Any) -> AttentionFunction:  # noqa: ANN401
         found = lookup(*args, **kwargs)
-        return watched(found) if (ACTIVE.get() or CHANGES.get()) and callable(found) else found
+        if not ((ACTIVE.get() or CHANGES.get()) and callable(found)):
+            return found
+        known = made.get(id(found))
+        if known is None:
+            known = made[id(found)] = watched(found)
+        return known
 
     return look_up
 
@@ -79,6 +86,7 @@ def watched(original: AttentionFunction) -> AttentionFunction:
     """An attention function that also records; without a capture in this thread it only calls the original."""
     if hasattr(original, "_attnwidget_original"):
         return original
+    name = _name(original)
 
     @functools.wraps(original)
     def attention(
@@ -93,7 +101,7 @@ def watched(original: AttentionFunction) -> AttentionFunction:
         changer = CHANGES.get()
         if not ACTIVE.get() and changer is None:
             return original(module, query, key, value, attention_mask, *args, **kwargs)
-        call = InterfaceCall(module, query, key, value, attention_mask, kwargs, _name(original))
+        call = InterfaceCall(module, query, key, value, attention_mask, kwargs, name)
         token = CURRENT.set(call)
         try:
             result = original(module, query, key, value, attention_mask, *args, **kwargs)
@@ -102,6 +110,7 @@ def watched(original: AttentionFunction) -> AttentionFunction:
         notes: list[str] = []
         record_call(
             lambda keeper: framed(from_interface(call, result, keeper), query, key, keeper.places, notes),
+            take=lambda keeper: take_interface(call, result, keeper),
             module=module,
             implementation=call.implementation,
             notes=notes,

@@ -7,8 +7,7 @@ kernel, and which of its options depend on whether gradients are wanted.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import torch
 from torch.nn import functional
@@ -22,8 +21,7 @@ MATH, FLASH, EFFICIENT, CUDNN = 0, 1, 2, 3  # torch.nn.attention.SDPBackend
 _FLASH_ALIGNMENT, _BIAS_ALIGNMENT = 8, 16
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """What decides whether a kernel can be called directly.
 
     Attributes:
@@ -78,7 +76,7 @@ def call_kernel(
     *,
     is_causal: bool,
     scale: float | None,
-    ops: Any = torch.ops.aten,  # noqa: ANN401 - where tests put others
+    ops: Any = None,  # noqa: ANN401 - where tests put others
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Call it as the public function does.
 
@@ -86,25 +84,27 @@ def call_kernel(
         The output (B, H, Tq, dv), and lse (B, H, Tq).
     """
     additive = None if mask is None else additive_mask(mask, query.dtype)
+    aten = ops or torch.ops.aten
     if kernel == "cpu flash":
-        output, lse = ops._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001
+        # By this name there is less of Python before the kernel than by that among torch.ops.
+        output, lse = (ops or torch)._scaled_dot_product_flash_attention_for_cpu(  # noqa: SLF001
             query, key, value, 0.0, is_causal, attn_mask=additive, scale=scale
         )
     elif kernel == "flash":
         size = query.shape[-1]
         padded = (_padded(part) for part in (query, key, value))
         own_scale = 1.0 / math.sqrt(size) if scale is None else scale  # before heads are padded
-        output, lse = ops._scaled_dot_product_flash_attention(  # noqa: SLF001
+        output, lse = aten._scaled_dot_product_flash_attention(  # noqa: SLF001
             *padded, 0.0, is_causal, False, scale=own_scale
         )[:2]
         output = output[..., :size] if output.shape[-1] != size else output
     elif kernel == "efficient":
         bias = None if additive is None else _aligned(additive, query, key)
-        output, lse = ops._scaled_dot_product_efficient_attention(  # noqa: SLF001
+        output, lse = aten._scaled_dot_product_efficient_attention(  # noqa: SLF001
             query, key, value, bias, True, 0.0, is_causal, scale=scale
         )[:2]
     else:
-        output, lse = ops._scaled_dot_product_cudnn_attention(  # noqa: SLF001
+        output, lse = aten._scaled_dot_product_cudnn_attention(  # noqa: SLF001
             query, key, value, additive, True, 0.0, is_causal, False, scale=scale
         )[:2]
     return output, plain_lse(lse, query)

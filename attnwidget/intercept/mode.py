@@ -34,6 +34,7 @@ BUSY: ContextVar[bool] = ContextVar("attnwidget_busy", default=False)
 _FUSED = {torch._native_multi_head_attention, torch._transformer_encoder_layer_fwd}  # noqa: SLF001
 _MULTIHEAD = torch.nn.MultiheadAttention.forward.__code__
 _PLAIN = {torch.Tensor, torch.nn.Parameter}
+_MAPS = {functional.linear, torch.addmm}
 
 
 class WatchCalls(TorchFunctionMode):
@@ -60,11 +61,12 @@ class WatchCalls(TorchFunctionMode):
         self.left = False
         self._follows = follows
         self._shadows = shadows()
+        self._trails = trails.trails()
         self._stop = ASKED.get()
 
     def __enter__(self) -> Self:
         trails.begin()
-        self._shadows = shadows()
+        self._shadows, self._trails = shadows(), trails.trails()
         self._shadows.captures += self._follows
         stack = _stack()
         others = _without_left(stack)
@@ -96,8 +98,16 @@ class WatchCalls(TorchFunctionMode):
             raise Stopped
         handler = _HANDLERS.get(func)
         casts = self._shadows.captures > 0 and func in casting.RULES
-        if handler is None:
-            if func in byhand.FOLLOWED and trails.trails():
+        if not (casts or self._trails.entries):
+            # Nothing is followed, as mostly, and most calls tell nothing. Each line costs here, since what runs between
+            # two products of matrices comes from memory anew.
+            if handler is None or (func in _MAPS and _is_plain_map(sys._getframe(1))):  # noqa: SLF001 - the documented way
+                return func(*args, **kwargs) if kwargs else func(*args)
+            tells = byhand.BEGINNINGS.get(func)
+            if tells is not None and args:
+                return _begun(tells, func, args, kwargs or {})
+        elif handler is None:
+            if func in byhand.FOLLOWED and self._trails.entries:
                 handler = _followed
             elif casts:
                 handler = _plain
@@ -113,6 +123,36 @@ class WatchCalls(TorchFunctionMode):
             return handler(func, types, args, options)
         finally:
             BUSY.reset(token)
+
+
+def _begun(
+    tells: Callable[[Any, Any], bool], func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> Any:  # noqa: ANN401
+    """Run a function that may tell something of its result where nothing is followed yet; mostly it does not."""
+    result = func(*args, **kwargs)
+    try:
+        told = tells(args[0], result)
+    except Exception:  # noqa: BLE001 - whatever kind of tensor it is, the run goes on
+        told = False
+    if told and not BUSY.get() and (ACTIVE.get() or CHANGES.get()):
+        byhand.begin(func, args[0], result)
+    return result
+
+
+def _is_plain_map(frame: FrameType) -> bool:
+    """Whether nothing is to be told of a linear map but that its module ran, which is told here.
+
+    Args:
+        frame: that called it.
+    """
+    recorders = ACTIVE.get()
+    for recorder in recorders:
+        if recorder.pending is not None:
+            return False
+    caller = owner_of(frame)
+    for recorder in recorders:
+        recorder.saw(caller)
+    return True
 
 
 def _stack() -> list[TorchFunctionMode]:
@@ -233,14 +273,13 @@ _HANDLERS: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys(sdpa.SDPA, _kernel),
     functional.multi_head_attention_forward: _multihead,
     **dict.fromkeys(_FUSED, _fused),
-    **dict.fromkeys((functional.linear, torch.addmm), _linear),
+    **dict.fromkeys(_MAPS, _linear),
 }
 _STOPS = {
     *byhand.PRODUCTS,
     *byhand.SOFTMAX,
     *sdpa.SDPA,
     functional.multi_head_attention_forward,
-    functional.linear,
-    torch.addmm,
+    *_MAPS,
 }
 """Where a run may be stopped: what layers compute with. The end of no_grad is seen too, and must come through."""

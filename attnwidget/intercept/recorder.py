@@ -7,13 +7,13 @@ from contextvars import ContextVar
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from attnwidget.attention import CaptureError, FactoredAttention
+from attnwidget.attention import CaptureError
 from attnwidget.attention.memory import not_on_disk
 from attnwidget.attention.stack import held_by, held_by_carried
 from attnwidget.intercept.budget import LimitError
-from attnwidget.intercept.frames import Caller, find_caller
+from attnwidget.intercept.frames import Callers
 from attnwidget.intercept.keeping import Keeper
-from attnwidget.intercept.layerchoice import LayerChoice, settle
+from attnwidget.intercept.layerchoice import LayerChoice
 from attnwidget.intercept.ledger import Ledger
 from attnwidget.intercept.narrowing import left_out
 from attnwidget.intercept.nothing import not_followed
@@ -22,19 +22,20 @@ from attnwidget.intercept.passes.outcome import Outcome, join_runs
 from attnwidget.intercept.passes.runs import AstrayError, Top
 from attnwidget.intercept.passes.threads import Thread
 from attnwidget.intercept.records import Record
-from attnwidget.intercept.spread import spread_over
+from attnwidget.intercept.settling import join_choice, join_portions
+from attnwidget.intercept.spread import has_ranks, spread_over
 from attnwidget.intercept.terms import Terms
-from attnwidget.intercept.windows.portions import consistent, joined
 from attnwidget.intercept.written import as_written, plain_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable
 
     import torch
     from torch import nn
 
     from attnwidget.intercept.byhand.trails import SoftmaxCall
     from attnwidget.intercept.carrying import Carrying
+    from attnwidget.intercept.frames import Caller
     from attnwidget.intercept.progress import Progress
 
 ACTIVE: ContextVar[tuple[Recorder, ...]] = ContextVar("attnwidget_recorders", default=())
@@ -76,15 +77,15 @@ class Recorder:
         self.seen: set[str] = set()  # paths of modules whose attention was seen, kept or not
         self.tops: dict[int, Top] = {}
         self.outcome: Outcome | None = None  # what generate() returned, once runs are joined
+        self.waiting: list[Callable[[], None]] = []  # what records calls of which only numbers were taken as yet
+        self._may_wait = self.terms.is_plain and not has_ranks()
         self.loops: list[object] = []  # the models whose decoding loops (of generate()) are running
         self._calls: Counter[int] = Counter()
+        self._callers = Callers(self._paths)
 
     def caller(self, module: nn.Module | None = None) -> Caller | None:
         """Who is calling attention: the module that says so itself, or the innermost one running."""
-        found = find_caller(self._paths)
-        if found is not None and module is not None and id(module) in self._paths:
-            return Caller(module, found.top, found.run)
-        return found
+        return self._callers.find(module)
 
     @property
     def drafting(self) -> bool:
@@ -116,17 +117,31 @@ class Recorder:
 
     def place(self, caller: Caller) -> Place:
         """Where a call belongs: in which run, and in which layer of the runs before, if they had it."""
-        top = self.tops.setdefault(id(caller.top), Top(caller.top))
+        top = self.tops.get(id(caller.top))
+        if top is None:
+            top = self.tops[id(caller.top)] = Top(caller.top)
         try:
             run = top.run_of(caller)
         except AstrayError as error:
             self.stray(caller.top, str(error))
             return Place(caller, top, top.runs[-1], (0, 0))
         if run.number and not run.calls:
+            self.catch_up()
             self.keeper.begin()
         number = run.calls[id(caller.module)]
         run.calls[id(caller.module)] += 1
         return Place(caller, top, run, (id(caller.module), number))
+
+    def may_wait(self, place: Place) -> bool:
+        """Whether nothing depends on a call's being recorded before the run has ended: no later run, no limit."""
+        path = self.path(place.caller.module)
+        return self._may_wait and not place.run.number and not self.loops and self.ledger.forecast.knows(path)
+
+    def catch_up(self) -> None:
+        """Record the calls that wait, in the order in which they were made."""
+        waiting, self.waiting = self.waiting, []
+        for record in waiting:
+            record()
 
     def add(self, offer: Offer, place: Place) -> None:
         """Keep one call: as a layer, or as what a run adds to a layer of the runs before it."""
@@ -153,9 +168,6 @@ class Recorder:
             place.top.left_out.add(place.key)
         else:
             place.top.threads[place.key] = Thread(record.attention, place.run, len(self.records))
-            # Elsewhere copies may still be on their way.
-            if self.terms.store == "device" and isinstance(record.attention, FactoredAttention):
-                record.attention.add_up()
         self.records.append(record)
         if self._choice is not None:
             for other in self._choice.surplus(record, in_loop=bool(self.loops)):
@@ -204,11 +216,13 @@ class Recorder:
             error: of the budget.
             layer: lent, what was about to be kept, where it was a layer.
         """
+        self.catch_up()
         self.fail(CaptureError(self.ledger.refusal(error, layer, self.records, self.tops.values())))
         self.release()
         self.keeper.clear()
 
     def _held(self, place: str | None) -> int:
+        self.catch_up()
         held = held_by(record.attention for record in self.records if not record.is_left_out)
         held.update(held_by_carried(record.carrying.so_far for record in self.records if record.carrying is not None))
         for top in self.tops.values():
@@ -230,6 +244,7 @@ class Recorder:
             else "Open one capture per call"
         )
         self.fail(CaptureError(text))
+        self.waiting.clear()
         self.records.clear()
 
     def fail(self, error: CaptureError) -> None:
@@ -246,7 +261,9 @@ class Recorder:
     def finish(self) -> None:
         """Record nothing more, let go of what was only needed while recording, note what could not be followed."""
         self.ended, self.pending = True, None
+        self._callers.forget()
         try:
+            self.catch_up()
             for top in self.tops.values():
                 self._finish(top)
             self._settle()
@@ -259,6 +276,8 @@ class Recorder:
 
     def release(self) -> None:
         """Let go of what was recorded: a context that outlives the block must not keep it."""
+        self._callers.forget()
+        self.waiting.clear()
         self.records.clear()
         self.tops.clear()
         self.softmaxes.clear()
@@ -269,11 +288,12 @@ class Recorder:
         self.seen = {record.path for record in self.records}
         try:
             if self.problem is None:
-                self._join_portions()
+                join_portions(self)
             if self.problem is None and self.terms.chooses:
-                self._join_choice()
+                join_choice(self)
             if self.problem is None:
-                self._join_runs()
+                self.keeper.settle()
+                self.outcome = join_runs(self)
         except LimitError as error:
             self.overrun(error)
         except CaptureError as error:
@@ -284,33 +304,3 @@ class Recorder:
             top.finish()
         except AstrayError as error:
             self.stray(top.module, str(error))
-
-    def _join_runs(self) -> None:
-        self.keeper.settle()
-        self.outcome = join_runs(self)
-
-    def _join_portions(self) -> None:
-        """Calls that look from portions of one sequence become one layer."""
-        old, self.records = self.records, list(consistent(joined(self.records, self.keeper)))
-        numbers = {id(record): number for number, record in enumerate(self.records)}
-        self._renumber([numbers.get(id(record)) for record in old])
-
-    def _join_choice(self) -> None:
-        """Layers get the numbers they have among all, and those that were not asked for go."""
-        for top in self.tops.values():
-            top.left_out.update(top.threads)
-        settled = settle(self.records, self.terms, in_loop=any(top.is_several for top in self.tops.values()))
-        self.notes.update(dict.fromkeys(settled.notes))
-        self.records = [record for record in settled.records if record is not None]
-        numbers = iter(range(len(self.records)))
-        self._renumber([None if record is None else next(numbers) for record in settled.records])
-
-    def _renumber(self, numbers: Sequence[int | None]) -> None:
-        """Tell who knows layers by number, by their old numbers; None for one that is no more."""
-        for top in self.tops.values():
-            for key, thread in list(top.threads.items()):
-                number = numbers[thread.record]
-                if number is None:
-                    del top.threads[key]
-                else:
-                    thread.record = number

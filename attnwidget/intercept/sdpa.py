@@ -14,6 +14,7 @@ from attnwidget.intercept.calls import dropout_is_asked_for, record_call
 from attnwidget.intercept.dropout import keep_dropped, run_showing_weights
 from attnwidget.intercept.kernels import MATH, PROBATION, Facts, additive_mask, call_kernel, kernel_of
 from attnwidget.intercept.records import InterfaceCall, KernelCall
+from attnwidget.intercept.taking import take
 from attnwidget.intercept.windows.framing import frame_shadows
 from attnwidget.intercept.windows.leading import in_four_axes
 
@@ -29,6 +30,7 @@ CURRENT: ContextVar[InterfaceCall | None] = ContextVar("attnwidget_interface_cal
 SDPA = {functional.scaled_dot_product_attention, torch._C._nn.scaled_dot_product_attention}  # noqa: SLF001
 _CHOOSING = {"cpu", "cuda"}  # where torch chooses among kernels
 _NDIM = 4
+_PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 def watched(func: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> torch.Tensor:  # noqa: ANN401
@@ -40,7 +42,11 @@ def watched(func: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> tor
     else:
         notes: list[str] = []
         record_call(
-            lambda keeper: _attention(call, keeper, notes), implementation="sdpa", notes=notes, outputs=(output,)
+            lambda keeper: _attention(call, keeper, notes),
+            take=lambda keeper: take(call, call.key, call.value, output, keeper),
+            implementation="sdpa",
+            notes=notes,
+            outputs=(output,),
         )
     return output
 
@@ -151,15 +157,8 @@ def _backend(
 ) -> int | None:
     """What the plain call would choose for these tensors; None if something else decides."""
     tensors = (query, key, value) if mask is None else (query, key, value, mask)
-    plain = all(
-        type(tensor) in (torch.Tensor, torch.nn.Parameter)
-        and tensor.device.type in _CHOOSING
-        and not tensor.is_nested
-        and tensor.layout == torch.strided
-        for tensor in tensors
-    )
     # Function transforms have no rule for the kernels.
-    if not plain or query.ndim != _NDIM or _in_transform():
+    if not all(map(_is_plain, tensors)) or query.ndim != _NDIM or _in_transform():
         return None
     try:
         options = {"enable_gqa": True} if grouped else {}  # torch 2.4 does not know the word
@@ -170,6 +169,15 @@ def _backend(
         )
     except (RuntimeError, TypeError):  # invalid arguments: the plain call has the better words
         return None
+
+
+def _is_plain(tensor: torch.Tensor) -> bool:
+    return (
+        type(tensor) in _PLAIN
+        and tensor.device.type in _CHOOSING
+        and not tensor.is_nested
+        and tensor.layout is torch.strided
+    )
 
 
 def _in_transform() -> bool:

@@ -17,6 +17,11 @@ SPREAD = "heads are spread over ranks"
 _HEADS = ("num_attention_heads", "n_head", "num_heads")
 
 
+def has_ranks() -> bool:
+    """Whether this process is one of several that share the work."""
+    return distributed.is_available() and distributed.is_initialized()
+
+
 def spread_over(module: nn.Module, n_heads: int) -> tuple[int, ...]:
     """The ranks that share the heads of a module, if it holds a part of them; else none.
 
@@ -30,7 +35,7 @@ def spread_over(module: nn.Module, n_heads: int) -> tuple[int, ...]:
     Returns:
         Global ranks, in the order of their heads.
     """
-    if not (distributed.is_available() and distributed.is_initialized()):
+    if not has_ranks():
         return ()
     for parameter in module.parameters():
         placements: Any = getattr(parameter, "placements", None)

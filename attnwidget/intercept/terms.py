@@ -77,6 +77,11 @@ class Terms:
         )
 
     @property
+    def is_plain(self) -> bool:
+        """Whether queries and keys of all layers are kept as they were computed, where they were, and nothing else."""
+        return self.store == "device" and not (self.narrows or self.dropout or self.values)
+
+    @property
     def chooses(self) -> bool:
         """Whether some layers or heads may be left out."""
         return self.layers is not None or self.heads is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from torch import nn
@@ -51,13 +52,15 @@ def unseen(root: nn.Module, seen: Collection[str], ran: Collection[int]) -> Unse
     running = {prefix for path, module in modules if id(module) in ran for prefix in _prefixes(path)}
     inside = {prefix for path in seen for prefix in _prefixes(path)}
     # Called attention, and holding attention that was seen: what is called its output is a part of that.
-    whole = {path for path, module in modules if path in inside and path and _ATTENTION.search(type(module).__name__)}
+    whole = {path for path, module in modules if path in inside and path and _speaks(_ATTENTION, type(module).__name__)}
     blind: dict[str, str] = {}
     for path, module in modules:
         kind = type(module).__name__
-        if _OUTPUT.search(kind) and not whole.isdisjoint(_prefixes(path)):
+        if _speaks(_OUTPUT, kind) and not whole.isdisjoint(_prefixes(path)):
             continue
-        attends = _ATTENTION.search(kind) and not _OTHER.search(kind) and not _OTHER.search(path.rpartition(".")[2])
+        attends = (
+            _speaks(_ATTENTION, kind) and not _speaks(_OTHER, kind) and not _speaks(_OTHER, path.rpartition(".")[2])
+        )
         if attends and path in running and not _covered(path, seen, inside):
             inner = [other for other in blind if path.startswith(f"{other}.")]
             for outer in inner:  # the innermost is the one that attends
@@ -71,6 +74,12 @@ def unseen(root: nn.Module, seen: Collection[str], ran: Collection[int]) -> Unse
     notes = [f"{place} hold no softmax attention and so no weights" for place in _places(others)]
     doubts = [f"{place} ran, and no attention of theirs was seen" for place in _places(blind)]
     return Unseen(notes, doubts)
+
+
+@lru_cache(maxsize=4096)
+def _speaks(words: re.Pattern[str], name: str) -> bool:
+    """Whether a name holds one of these words; a model has hundreds of modules with few names."""
+    return words.search(name) is not None
 
 
 def _prefixes(path: str) -> Iterator[str]:
@@ -95,7 +104,7 @@ def _others(
             parts = [
                 (f"{place}.{part}", type(child).__name__)
                 for part, child in written_modules(layer)
-                if part and (_OTHER.search(type(child).__name__) or _OTHER.search(part.rpartition(".")[2]))
+                if part and (_speaks(_OTHER, type(child).__name__) or _speaks(_OTHER, part.rpartition(".")[2]))
             ]
             yield parts[0] if parts else (place, type(as_written(layer)).__name__)
 

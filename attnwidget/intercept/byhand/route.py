@@ -85,12 +85,7 @@ def merge(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, 
     if not args or (known and known.get(args[0]) is not None):
         return follow(func, args, kwargs)
     result = func(*args, **kwargs)
-    with suppress(Exception):
-        before, after = args[0].shape, result.shape
-        if len(after) in {3, 4} and len(before) in {3, 4, 5} and before[:2] != after[:2] and 0 not in after:
-            axes = merged(args[0], result)
-            if axes is not None:
-                known.put(result, Layout(axes))
+    _begin(func, args[0], result)
     return result
 
 
@@ -100,11 +95,7 @@ def copy(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, A
     if known and known.get(args[0]) is not None:
         return follow(func, args, kwargs)
     result = func(*args, **kwargs)
-    if result is not args[0]:
-        with suppress(Exception):
-            axes = heads_first(args[0])
-            if axes is not None:
-                known.put(result, Layout(axes))
+    _begin(func, args[0], result)
     return result
 
 
@@ -113,9 +104,57 @@ def cast(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, A
     if not args or type(args[0]) is not torch.nn.Parameter:
         return follow(func, args, kwargs)
     result = func(*args, **kwargs)
-    if result is not args[0] and type(result) in _PLAIN:
-        trails().put(result, Learned())
+    _begin(func, args[0], result)
     return result
+
+
+def _begin(func: Callable[..., Any], before: Any, result: Any) -> None:  # noqa: ANN401
+    with suppress(Exception):  # see `follow`
+        if BEGINNINGS[func](before, result):
+            begin(func, before, result)
+
+
+def begin(func: Callable[..., Any], before: Any, result: Any) -> None:  # noqa: ANN401
+    """Write down what a reshape, a copy or a cast tells of its result, where what it was made from is not followed.
+
+    Args:
+        func: one of `BEGINNINGS`, which has been asked.
+        before: what went in.
+        result: what came out.
+    """
+    with suppress(Exception):
+        if func in CASTS:
+            trails().put(result, Learned())
+            return
+        axes = merged(before, result) if func in MERGES else heads_first(before)
+        if axes is not None:
+            trails().put(result, Layout(axes))
+
+
+def _may_merge(before: Any, result: Any) -> bool:  # noqa: ANN401
+    """Whether batch and heads may have become one axis. Asked of every reshape of a model."""
+    if result.ndim not in _MERGED or before.ndim not in _UNMERGED:
+        return False
+    old, new = before.shape, result.shape
+    return (new[0] != old[0] or new[1] != old[1]) and 0 not in new
+
+
+def _may_lose_order(before: Any, result: Any) -> bool:  # noqa: ANN401
+    return result is not before and before.ndim == _HEADED and before.shape[0] > 1
+
+
+def _may_be_learned(before: Any, result: Any) -> bool:  # noqa: ANN401
+    return type(before) is torch.nn.Parameter and result is not before and type(result) in _PLAIN
+
+
+_HEADED = 4
+_MERGED, _UNMERGED = (3, _HEADED), (3, _HEADED, 5)
+BEGINNINGS: dict[Any, Callable[[Any, Any], bool]] = {
+    **dict.fromkeys(MERGES, _may_merge),
+    **dict.fromkeys(COPIES, _may_lose_order),
+    **dict.fromkeys(CASTS, _may_be_learned),
+}
+"""What has something to tell also where nothing is followed yet, and whether it may, by what went in and came out."""
 
 
 def _note_softmax(

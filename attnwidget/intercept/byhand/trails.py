@@ -171,17 +171,21 @@ Trail: TypeAlias = Layout | Learned | Scores | Weights | Exponentials | Total
 
 
 class Trails:
-    """Trails by tensor, for one thread."""
+    """Trails by tensor, for one thread.
+
+    Attributes:
+        entries: a reference, a trail and a version, by `id` of the tensor; empty where nothing is followed.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[weakref.ref[torch.Tensor], Trail, int | None]] = {}
+        self.entries: dict[int, tuple[weakref.ref[torch.Tensor], Trail, int | None]] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._known)
+        return bool(self.entries)
 
     def get(self, tensor: object) -> Trail | None:
         """What is known of a tensor; less if it has been written to in a way that was not followed."""
-        entry = self._known.get(id(tensor))
+        entry = self.entries.get(id(tensor))
         if entry is None or entry[0]() is not tensor:
             return None
         _, trail, version = entry
@@ -197,19 +201,19 @@ class Trails:
         number = id(tensor)
 
         def forget(dead: weakref.ref[torch.Tensor]) -> None:
-            entry = self._known.get(number)
+            entry = self.entries.get(number)
             if entry is not None and entry[0] is dead:
-                del self._known[number]
+                del self.entries[number]
 
-        self._known[number] = (weakref.ref(tensor, forget), trail, version_of(tensor))
+        self.entries[number] = (weakref.ref(tensor, forget), trail, version_of(tensor))
 
     def drop(self, tensor: torch.Tensor) -> None:
         """Forget a tensor."""
-        self._known.pop(id(tensor), None)
+        self.entries.pop(id(tensor), None)
 
     def clear(self) -> None:
         """Forget all of them."""
-        self._known.clear()
+        self.entries.clear()
 
 
 class _PerThread(threading.local):
