@@ -110,7 +110,8 @@ def test_any_chain(drawn):
         with aw.capture(module) as cap:
             assert torch.equal(module(q, k, v), plain)
     to_frame = [module.order.index(axis) for axis in AXES]
-    np.testing.assert_allclose(whole(cap), module.seen.permute(*to_frame).numpy(), atol=3e-6)
+    # Both sides round, and scores of some tens make 1e-7 of a score 4e-6 of a weight.
+    np.testing.assert_allclose(whole(cap), module.seen.permute(*to_frame).numpy(), atol=1e-5)
     permitted = ~forbidden.permute(*to_frame).numpy()
     known = np.broadcast_to(allowed(cap), permitted.shape)
     assert (known | ~permitted).all(), "what is allowed is never shown as masked"
