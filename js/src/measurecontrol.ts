@@ -35,20 +35,21 @@ export function measureControl(view: View): HTMLElement {
     effect(() => {
       const all = store.meta.value.pair_measures ?? [];
       const now = store.measure.value;
-      const can = answers(source);
+      const alone = answers(source) ? "" : "Another measure needs a running kernel: run the cell again";
       element.hidden = !all.length;
       select.replaceChildren(
         ...all.map(([value, title, , why]) => {
-          // Another measure is worked out by the kernel.
-          const disabled = value !== now && (Boolean(why) || !can);
-          return h("option", { value, disabled, textContent: value, title: why || title });
+          const disabled = value !== now && Boolean(why || alone);
+          return h("option", { value, disabled, textContent: value, title: why || alone || title });
         }),
       );
       select.value = now;
+      select.title = alone;
       const shown = all.find(([value]) => value === now);
       ask.title = shown ? `${shown[1]}: ${shown[2]}` : "";
       said.replaceChildren(
         ...(shown ? [h("dt", {}, shown[1]), h("dd", {}, shown[2])] : []),
+        ...(alone ? [h("dt", {}, alone)] : []),
         ...all
           .filter(([, , , why]) => why)
           .flatMap(([, title, , why]) => [h("dt", {}, `${title}: not here`), h("dd", {}, why)]),
