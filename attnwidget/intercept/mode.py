@@ -16,6 +16,7 @@ from attnwidget.intercept.byhand import trails
 from attnwidget.intercept.calls import refuse_call
 from attnwidget.intercept.changing import CHANGES
 from attnwidget.intercept.frames import owner_of
+from attnwidget.intercept.plain import PLAIN
 from attnwidget.intercept.projecting import linear_map
 from attnwidget.intercept.recorder import ACTIVE
 from attnwidget.intercept.stopping import ASKED, Stopped
@@ -33,7 +34,6 @@ BUSY: ContextVar[bool] = ContextVar("attnwidget_busy", default=False)
 
 _FUSED = {torch._native_multi_head_attention, torch._transformer_encoder_layer_fwd}  # noqa: SLF001
 _MULTIHEAD = torch.nn.MultiheadAttention.forward.__code__
-_PLAIN = {torch.Tensor, torch.nn.Parameter}
 _MAPS = {functional.linear, torch.addmm}
 
 
@@ -203,7 +203,7 @@ def _by_hand(run: Callable[..., Any]) -> Callable[..., Any]:
 def _multihead(
     func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...], options: Mapping[str, Any]
 ) -> Any:  # noqa: ANN401
-    odd = [kind.__name__ for kind in types if kind not in _PLAIN]
+    odd = [kind.__name__ for kind in types if kind not in PLAIN]
     if odd:  # Its own rule for this function counts, and what runs inside then cannot be seen.
         refuse_call(f"{odd[0]} handles nn.MultiheadAttention by a rule of its own", implementation="multihead")
         return func(*args, **options)

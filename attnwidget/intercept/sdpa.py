@@ -13,6 +13,7 @@ from attnwidget.intercept.byhand.kernelaxes import with_four_axes
 from attnwidget.intercept.calls import dropout_is_asked_for, record_call
 from attnwidget.intercept.dropout import keep_dropped, run_showing_weights
 from attnwidget.intercept.kernels import MATH, PROBATION, Facts, additive_mask, call_kernel, kernel_of
+from attnwidget.intercept.plain import PLAIN
 from attnwidget.intercept.records import InterfaceCall, KernelCall
 from attnwidget.intercept.taking import take
 from attnwidget.intercept.windows.framing import frame_shadows
@@ -30,7 +31,6 @@ CURRENT: ContextVar[InterfaceCall | None] = ContextVar("attnwidget_interface_cal
 SDPA = {functional.scaled_dot_product_attention, torch._C._nn.scaled_dot_product_attention}  # noqa: SLF001
 _CHOOSING = {"cpu", "cuda"}  # where torch chooses among kernels
 _NDIM = 4
-_PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 def watched(func: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> torch.Tensor:  # noqa: ANN401
@@ -173,7 +173,7 @@ def _backend(
 
 def _is_plain(tensor: torch.Tensor) -> bool:
     return (
-        type(tensor) in _PLAIN
+        type(tensor) in PLAIN
         and tensor.device.type in _CHOOSING
         and not tensor.is_nested
         and tensor.layout is torch.strided

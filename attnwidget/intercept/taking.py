@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnwidget.attention import FactoredAttention
+from attnwidget.intercept.plain import PLAIN
 from attnwidget.intercept.windows.shadows import shadows
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from attnwidget.intercept.records import KernelCall
 
 _NDIM = 4
-_PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 def take(
@@ -47,7 +47,7 @@ def take(
     query, scale = call.query, call.scale
     if call.lse is None or call.dropout or shadows().captures:
         return None
-    if query.ndim != _NDIM or key.ndim != _NDIM or value.ndim != _NDIM or type(key) not in _PLAIN:
+    if query.ndim != _NDIM or key.ndim != _NDIM or value.ndim != _NDIM or type(key) not in PLAIN:
         return None
     if torch.is_autocast_enabled(query.device.type):
         return None

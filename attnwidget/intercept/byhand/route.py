@@ -22,6 +22,7 @@ from attnwidget.intercept.byhand.trails import Layout, Learned, Scores, Trail, T
 from attnwidget.intercept.calls import in_backward
 from attnwidget.intercept.changing import CHANGES
 from attnwidget.intercept.multiplying import note_product
+from attnwidget.intercept.plain import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -34,13 +35,12 @@ MERGES = {torch.reshape, torch.Tensor.reshape, torch.Tensor.view}
 CASTS = following.CASTS
 COPIES = {torch.Tensor.contiguous}
 FOLLOWED = {*following.RULES, *SHAPING, *SPLITTING} - MERGES - CASTS - COPIES
-_PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 def product(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
     """Run a product: it may make scores, or use weights."""
     result = func(*args, **kwargs)
-    if type(result) in _PLAIN:
+    if type(result) in PLAIN:
         call = None
         with suppress(Exception):  # see `follow`
             call = note_product(func, args, kwargs, result)
@@ -53,7 +53,7 @@ def softmax(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
     """Run a softmax: of scores it makes weights."""
     trail = trails().get(args[0] if args else kwargs.get("input"))
     result = func(*args, **kwargs)
-    if type(result) in _PLAIN:
+    if type(result) in PLAIN:
         with suppress(Exception):
             _note_softmax(func, args, kwargs, trail, result)
     return result
@@ -144,7 +144,7 @@ def _may_lose_order(before: Any, result: Any) -> bool:  # noqa: ANN401
 
 
 def _may_be_learned(before: Any, result: Any) -> bool:  # noqa: ANN401
-    return type(before) is torch.nn.Parameter and result is not before and type(result) in _PLAIN
+    return type(before) is torch.nn.Parameter and result is not before and type(result) in PLAIN
 
 
 _HEADED = 4

@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
+from attnwidget.intercept.plain import PLAIN
 from attnwidget.intercept.windows import movements
 from attnwidget.intercept.windows.movements import Call
 from attnwidget.intercept.windows.shadows import Base, Constant, Moved, Shadow, base_of, shadows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-
-_PLAIN = (torch.Tensor, torch.nn.Parameter)
 
 
 def watched(run: Callable[..., Any], func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
@@ -57,7 +56,7 @@ def _note(call: Call, result: Any) -> None:  # noqa: ANN401
     if isinstance(result, torch.Tensor):
         if call.args and result is call.args[0] and result.is_inference():
             known.overwritten(result, constants=True)
-        if type(result) not in _PLAIN or not isinstance(found, (Base, Constant, Moved)):
+        if type(result) not in PLAIN or not isinstance(found, (Base, Constant, Moved)):
             known.drop(result)
         else:
             known.put(result, found)
