@@ -52,6 +52,7 @@ class FactoredAttention:
         mask: which pairs are allowed, and what is added to their scores.
         probe: what to check the weights by.
         modifier: what is done to the scores after scale and soft cap, before the mask (flex attention's score_mod).
+        total: (), the sum of all numbers of q, k and lse, where it was taken already; if it is finite, so are they.
 
     Raises:
         ValueError: shapes that do not fit each other.
@@ -74,10 +75,11 @@ class FactoredAttention:
         mask: Mask | None = None,
         probe: Probe | None = None,
         modifier: ScoreModifier | None = None,
+        total: torch.Tensor | None = None,
     ) -> None:
         _check_shapes(q, k, lse, sinks, mask)
         self.q, self.k, self.sinks, self.mask, self.probe = q, k, sinks, mask, probe
-        self.modifier = modifier
+        self.modifier, self._total = modifier, total
         self.scale = float(q.shape[-1] ** -0.5 if scale is None else scale)
         self.softcap = softcap
         self._lock, self._writing = threading.Lock(), threading.Lock()
@@ -296,8 +298,10 @@ class FactoredAttention:
         """Whether weights that the mask allows are not numbers: q or k hold NaN or infinity, or their product does."""
         if not (self.q.numel() and self.k.numel()):
             return False
+        # Cheap, and nearly always enough: no NaN among factors with finite sums, no infinite score in a finite lse.
+        if self._total is not None and math.isfinite(self._total.item()):
+            return False
         with plain_maths(self.q.device):
-            # Cheap, and nearly always enough: no NaN among factors with finite sums, no infinite score in a finite lse.
             if self._lse is not None:
                 total = self.q.sum(dtype=torch.float32) + self.k.sum(dtype=torch.float32) + self._lse.sum()
                 if math.isfinite(total.item()):

@@ -122,7 +122,7 @@ def _apart(name: str, group: list[Record], first: list[Record]) -> str:
 
 
 def _tell_unseen(recorder: Recorder) -> None:
-    notes, doubts = unseen(recorder.root, recorder.seen, recorder.ran)
+    notes, doubts = unseen(recorder.modules, recorder.seen, recorder.ran)
     recorder.notes.update(dict.fromkeys(notes + doubts))
     if doubts:
         warnings.warn(

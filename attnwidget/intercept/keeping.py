@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from attnwidget.attention import Mask, MaskMemo, Probe, combine_masks, without_bias
 from attnwidget.attention.memo import TensorMemo, key_of
+from attnwidget.intercept.along import along, rows_of
 from attnwidget.intercept.narrowing import HeadsModifier, key_heads, mask_of_heads, picked
 from attnwidget.intercept.store import MEMORY, Store
 from attnwidget.intercept.terms import Terms
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
     from attnwidget.attention.modifier import ScoreModifier
 
-_SEED = 20170612
-_ROWS = 8
-"""Queries of each layer that can be checked against the output."""
 OVERFLOW = (
     "some queries or keys are larger than float16 holds (65504): those are kept as bfloat16, which is as small and "
     "rounds 8 times as coarsely"
@@ -156,9 +153,8 @@ class Keeper:
         if lse is None:
             return None
         lse = lse.detach().float()
-        nbytes = lse.numel() * lse.element_size()
-        if lse.untyped_storage().nbytes() == nbytes and self.store.leaves(lse):
-            self.store.count(nbytes, lse.device)
+        if is_alone(lse) and self.store.leaves(lse):
+            self.store.count(lse.nbytes, lse.device)
             return lse
         return self.store.keep(lse)
 
@@ -190,13 +186,12 @@ class Keeper:
         if not (value.numel() and output.numel()):
             return None
         value, output = value.detach(), output.detach()
-        step = max(1, -(-output.shape[2] // _ROWS))
-        rows = slice((output.shape[2] - 1) % step, None, step)  # the last query among them
+        rows = rows_of(output.shape[2])
         if torch.is_autocast_enabled(value.device.type):
             with torch.autocast(value.device.type, enabled=False):
-                values, outputs = _along(value), _along(output[:, :, rows])
+                values, outputs = along(value), along(output[:, :, rows])
         else:
-            values, outputs = _along(value), _along(output[:, :, rows])
+            values, outputs = along(value), along(output[:, :, rows])
         return Probe(self.store.aside(values), rows, self.store.aside(outputs), torch.finfo(output.dtype).eps)
 
 
@@ -271,13 +266,6 @@ def _overflows(tensor: torch.Tensor, small: torch.Tensor) -> bool:
     return not bool(finite.all()) and bool((tensor.isfinite() & ~finite).any())
 
 
-def _along(vectors: torch.Tensor) -> torch.Tensor:
-    """(..., d) -> (...) float32, the part of each vector along the direction of its size."""
-    return torch.matmul(vectors.float(), direction(vectors.shape[-1], vectors.device))
-
-
-@lru_cache(maxsize=16)
-def direction(size: int, device: torch.device) -> torch.Tensor:
-    """(size,), of unit length, always the same; the generators of the run are left alone."""
-    direction: torch.Tensor = torch.randn(size, generator=torch.Generator().manual_seed(_SEED), device="cpu")
-    return direction.div_(direction.norm()).to(device)
+def is_alone(tensor: torch.Tensor) -> bool:
+    """Whether a tensor keeps nothing else in memory."""
+    return bool(tensor.untyped_storage().nbytes() == tensor.nbytes)

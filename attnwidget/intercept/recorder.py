@@ -24,11 +24,10 @@ from attnwidget.intercept.passes.threads import Thread
 from attnwidget.intercept.records import Record
 from attnwidget.intercept.settling import join_choice, join_portions
 from attnwidget.intercept.spread import has_ranks, spread_over
-from attnwidget.intercept.terms import Terms
-from attnwidget.intercept.written import as_written, plain_path
+from attnwidget.intercept.written import as_written, is_wrapper, plain_path
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import torch
     from torch import nn
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from attnwidget.intercept.carrying import Carrying
     from attnwidget.intercept.frames import Caller
     from attnwidget.intercept.progress import Progress
+    from attnwidget.intercept.terms import Terms
 
 ACTIVE: ContextVar[tuple[Recorder, ...]] = ContextVar("attnwidget_recorders", default=())
 """The recorders of this thread or task, outermost first. What runs elsewhere sees none, and is left alone."""
@@ -49,17 +49,22 @@ class Recorder:
 
     Args:
         root: the module watched.
-        terms: what is kept of it; everything if None.
+        terms: what is kept of it.
         progress: told of what runs, where somebody wants to see it.
+        modules: its `named_modules`.
 
     Attributes:
+        modules: those of the tree as a person wrote them, with their paths.
         ended: the block is over. Tasks and threads that were started inside it may still hold this recorder.
         pending: what the last attention carries, whose output has yet to meet a linear map, where values are kept.
     """
 
-    def __init__(self, root: nn.Module, terms: Terms | None = None, progress: Progress | None = None) -> None:
+    def __init__(
+        self, root: nn.Module, terms: Terms, progress: Progress | None, modules: Sequence[tuple[str, nn.Module]]
+    ) -> None:
         self.root = root
-        self.terms = terms or Terms()
+        self.terms = terms
+        self.modules = [(plain_path(path), module) for path, module in modules if not is_wrapper(module)]
         self.progress = progress
         self.ended = False
         self.pending: Carrying | None = None
@@ -70,7 +75,7 @@ class Recorder:
         self.notes: dict[str, None] = {}  # kept in order, each once
         self.ran: set[int] = set()  # ids of modules of the tree in which a linear map ran
         self.softmaxes: list[tuple[SoftmaxCall, nn.Module]] = []  # written by hand, with their callers
-        self._paths: dict[int, str] = {id(module): plain_path(path) for path, module in root.named_modules()}
+        self._paths: dict[int, str] = {id(module): plain_path(path) for path, module in modules}
         self.ledger = Ledger(root, self._paths, self.terms, self._held)
         self.keeper.store.budget = self.ledger.budget
         self._choice = None if self.terms.layers is None else LayerChoice(self.terms.layers)

@@ -152,13 +152,13 @@ def watching(
     module: nn.Module, terms: Terms | None = None, *, model: str | None = None
 ) -> Iterator[tuple[AttentionCapture, Recorder]]:
     """Record a block; who opens it fills the capture from the recorder afterwards."""
-    check_watchable(module)
+    modules = check_watchable(module)
     terms = terms or Terms()
     name = model or type(as_written(module)).__name__
-    recorder = Recorder(module, terms, Progress.of(name, wanted=terms.progress))
+    recorder = Recorder(module, terms, Progress.of(name, wanted=terms.progress), modules)
     try:
         # An interrupt may come anywhere: what was begun is always ended.
-        with replacing(), _recording(recorder), WatchCalls(follows=may_cut(module)):
+        with replacing(), _recording(recorder), WatchCalls(follows=may_cut(part for _, part in modules)):
             yield AttentionCapture(model=name), recorder
     except BaseException as error:
         recorder.release()
@@ -201,8 +201,11 @@ def _still_open() -> tuple[Recorder, ...]:
     return tuple(recorder for recorder in ACTIVE.get() if not recorder.ended)
 
 
-def check_watchable(module: object) -> None:
+def check_watchable(module: object) -> list[tuple[str, nn.Module]]:
     """Raise if Python cannot see into a module.
+
+    Returns:
+        Its `named_modules`, which take a while to walk through.
 
     Raises:
         TypeError: it is none.
@@ -210,7 +213,8 @@ def check_watchable(module: object) -> None:
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"module is {type(module).__name__}; expected a torch.nn.Module")
-    for path, part in module.named_modules():
+    modules = list(module.named_modules())
+    for path, part in modules:
         name = path or type(module).__name__
         if (is_wrapper(part) or getattr(part, "_compiled_call_impl", None) is not None) and not can_run_eagerly():
             raise CaptureError(
@@ -223,3 +227,4 @@ def check_watchable(module: object) -> None:
                 f"{name} is a TorchScript module, whose attention Python cannot see: capture the module it was made "
                 "from"
             )
+    return modules

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnwidget.attention import FactoredAttention
+from attnwidget.attention import FactoredAttention, Probe
+from attnwidget.intercept.along import along, along_each, rows_of
+from attnwidget.intercept.keeping import is_alone
 from attnwidget.intercept.plain import PLAIN
 from attnwidget.intercept.windows.shadows import shadows
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from attnwidget.intercept.records import KernelCall
 
 _NDIM = 4
+_FLOAT32 = 4
 
 
 def take(
@@ -35,7 +38,7 @@ def take(
         key: (B, Hkv, Tk, d), as it is kept.
         value: (B, Hkv, Tk, dv), which leads to the output.
         output: (B, H, Tq, dv).
-        keeper: of the capture.
+        keeper: of a capture that keeps everything where it is.
 
     Returns:
         What builds the attention from what was taken, and needs nothing of the run; None where more has to be looked
@@ -44,13 +47,29 @@ def take(
     Raises:
         LimitError: it is more than may be held.
     """
-    query, scale = call.query, call.scale
-    if call.lse is None or call.dropout or shadows().captures:
+    query, lse, scale = call.query, call.lse, call.scale
+    if lse is None or call.dropout or shadows().captures:
         return None
     if query.ndim != _NDIM or key.ndim != _NDIM or value.ndim != _NDIM or type(key) not in PLAIN:
         return None
-    if torch.is_autocast_enabled(query.device.type):
+    if torch.is_autocast_enabled(query.device.type) or not (value.numel() and output.numel()):
         return None
     mask = keeper.masks.recognise(call.mask, n_queries=query.shape[2], n_keys=key.shape[2], is_causal=call.is_causal)
-    q, k, lse, probe = keeper.keep(query), keeper.keep(key), keeper.keep_lse(call.lse), keeper.probe(value, output)
-    return lambda _: FactoredAttention(q, k, lse, scale=scale, mask=mask, probe=probe)
+    rows = rows_of(output.shape[2])
+    checked = output[:, :, rows]
+    n_numbers = lse.numel() + value.shape[:3].numel() + checked.shape[:3].numel()
+    keeper.store.count(query.nbytes + key.nbytes + _FLOAT32 * n_numbers, query.device)
+    # Few operations, each of which is one: what torch does before it begins to count comes from memory anew too.
+    q = query.clone(memory_format=torch.contiguous_format)
+    k = key.clone(memory_format=torch.contiguous_format)
+    sums = q.sum(dtype=torch.float32), k.sum(dtype=torch.float32)  # while the caches hold them
+    values, checked = along_each(value), checked.clone()
+
+    def build(_: Keeper) -> Attention:
+        probe = Probe(values(), rows, along(checked), torch.finfo(checked.dtype).eps)
+        kept = lse.detach().float()
+        kept = kept if is_alone(kept) else kept.clone()
+        total = sums[0] + sums[1] + kept.sum()
+        return FactoredAttention(q, k, kept, scale=scale, mask=mask, probe=probe, total=total)
+
+    return build

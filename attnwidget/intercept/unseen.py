@@ -37,18 +37,17 @@ class Unseen(NamedTuple):
     doubts: list[str]
 
 
-def unseen(root: nn.Module, seen: Collection[str], ran: Collection[int]) -> Unseen:
+def unseen(modules: Sequence[tuple[str, nn.Module]], seen: Collection[str], ran: Collection[int]) -> Unseen:
     """Compare what ran with what was seen.
 
     Args:
-        root: the watched module.
+        modules: of the watched tree, with their paths.
         seen: paths of the modules whose attention was recorded.
         ran: ids of modules in which a linear map ran.
 
     Returns:
         Sentences for the capture.
     """
-    modules = list(written_modules(root))
     running = {prefix for path, module in modules if id(module) in ran for prefix in _prefixes(path)}
     inside = {prefix for path in seen for prefix in _prefixes(path)}
     # Called attention, and holding attention that was seen: what is called its output is a part of that.

@@ -52,6 +52,22 @@ def test_a_row_that_is_not_a_number_is_told_and_shown_as_not_known():
     np.testing.assert_array_equal(cap.weights(1, 0)[1], [np.nan, np.nan, 0, 0])
 
 
+@pytest.mark.parametrize("where", ["queries", "keys", "product"])
+def test_a_layer_whose_numbers_were_only_taken_as_it_ran_is_told_too(where):
+    """All layers of a kind but the first are made when the run is over."""
+    layers = nn.ModuleList(Look() for _ in range(4))
+    good = torch.randn(1, 2, 4, 8)
+    bad = good.clone()
+    bad[0, 1, 2] = 1e30 if where == "product" else torch.nan
+    told = pytest.warns(aw.AttentionWarning, match=r"1 of 4 layers of stack 'self' .* the first is layer 2 \(2\)")
+    with told, aw.capture(layers) as cap:
+        for number, layer in enumerate(layers):
+            broken = number == 2
+            layer(bad if broken and where != "keys" else good, bad if broken and where != "queries" else good)
+    assert not np.isfinite(cap.weights(2, 1)[2]).all()
+    assert np.isfinite(cap.weights(3)).all()
+
+
 @pytest.mark.parametrize("value", [1e30, torch.inf, torch.nan])
 def test_scores_that_overflow_are_told(value):
     look = Look()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from attnwidget.intercept.keeping import direction
+from attnwidget.intercept.along import direction
 
 if TYPE_CHECKING:
     from attnwidget.attention.protocol import Bools, Floats

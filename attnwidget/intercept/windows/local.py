@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 _HINT = re.compile(
     r"(?<!sliding_)window|partition|unfold|strided|^roll$|_roll|unroll|shift_size|seq_?lens|axial|temporal|num_frames"
@@ -21,12 +21,12 @@ _HINT = re.compile(
 _PLUMBING = ("torch.", "transformers.modeling_", "transformers.generation", "transformers.utils", "transformers.integ")
 
 
-def may_cut(root: nn.Module) -> bool:
-    """Whether the code of a module, or of one inside it, speaks of windows, chunks or blocks.
+def may_cut(modules: Iterable[nn.Module]) -> bool:
+    """Whether the code of one of these modules speaks of windows, chunks or blocks.
 
     Following costs some time for each operation, which other models need not spend.
     """
-    return any(_speaks(kind) for kind in set(map(type, root.modules())))
+    return any(_speaks(kind) for kind in set(map(type, modules)))
 
 
 @lru_cache(maxsize=4096)
