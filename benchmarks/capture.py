@@ -136,10 +136,10 @@ def memory(mode: str, case: Case) -> dict[str, float]:
 def measure(case: Case, runs: int, *, with_memory: bool) -> dict[str, Any]:
     """One row of the table."""
     usage = {}
-    plain = {name: value for name, value in os.environ.items() if name not in KEEPING}
+    usual = {name: value for name, value in os.environ.items() if name not in KEEPING}
     for mode in modes(case) if with_memory else ():
         command = [sys.executable, __file__, "--memory", mode, "--case", json.dumps(asdict(case))]
-        usage[mode] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=plain).stdout)
+        usage[mode] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=usual).stdout)
     return {**asdict(case), **times(case, runs), "megabytes": usage}
 
 

@@ -298,14 +298,13 @@ class FactoredAttention:
         """Whether weights that the mask allows are not numbers: q or k hold NaN or infinity, or their product does."""
         if not (self.q.numel() and self.k.numel()):
             return False
-        # Cheap, and nearly always enough: no NaN among factors with finite sums, no infinite score in a finite lse.
-        if self._total is not None and math.isfinite(self._total.item()):
-            return False
         with plain_maths(self.q.device):
-            if self._lse is not None:
+            # Cheap, and nearly always enough: no NaN among factors with finite sums, no infinite score in a finite lse.
+            total = self._total
+            if total is None and self._lse is not None:
                 total = self.q.sum(dtype=torch.float32) + self.k.sum(dtype=torch.float32) + self._lse.sum()
-                if math.isfinite(total.item()):
-                    return False
+            if total is not None and math.isfinite(total.item()):
+                return False
             largest = [torch.stack(torch.aminmax(part)).abs().amax().double() for part in (self.q, self.k)]
             # What no score can exceed; NaN if there is one among the factors.
             if float(largest[0] * largest[1]) * abs(self.scale) * self.q.shape[-1] < torch.finfo(torch.float32).max:
