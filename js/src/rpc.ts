@@ -44,6 +44,8 @@ export interface RpcOptions {
 
 const BUSY_AFTER = 400;
 const RECHECK = 1500;
+/** However long a cell runs, this many milliseconds after one look at how things are follows the next. */
+const PATIENCE = 60_000;
 /** An answer is on its way before the kernel is done with the question; hosts may hand it on a little later. */
 const GRACE = 1000;
 /** Kernels answer in order, or nearly: what so many later messages have overtaken is lost. */
@@ -71,8 +73,8 @@ export class Rpc {
   }
 
   /** Asks for nothing: any answer, or a host that throws, tells how things are. What went before is not waited for. */
-  probe(): void {
-    void this.request("tiles", { tiles: [] }, OVERTAKEN).catch(() => {});
+  probe(weight = OVERTAKEN): void {
+    void this.request("tiles", { tiles: [] }, weight).catch(() => {});
   }
 
   /** `weight`: as how many answers its answer counts for those that wait longer. */
@@ -139,14 +141,19 @@ export class Rpc {
     }, GRACE);
   }
 
-  /** Silence is not an error: a cell may run for an hour. Only the host can say that nobody will answer. */
+  /**
+   * Silence is not an error: a cell may run for an hour. Only the host can say that nobody will answer, and some say it
+   * to who asks: what a kernel was sent as it died is lost without a word. So it is asked again, ever less often.
+   */
   #watch(delay: number): void {
     this.#timer ??= setTimeout(() => {
       this.#timer = undefined;
       if (this.options.detached()) this.#lose("static");
       else {
+        const known = this.#link.peek() === "busy";
         this.#link.value = "busy";
-        this.#watch(RECHECK);
+        this.#watch(Math.min(PATIENCE, Math.max(RECHECK, 2 * delay)));
+        if (known) this.probe(1);
       }
     }, delay);
   }

@@ -34,9 +34,6 @@ import type { Window } from "./window";
 /** What a pair takes, about, or why there is none. */
 const PAIR_BYTES = 4096;
 
-/** A kernel that is mute for so long (ms) is asked for the kit again. */
-const AGAIN = 2000;
-
 /** What was asked for may come yet, or is of no use any more. */
 const PASSING = ["static", "gone", "lost", "superseded"];
 
@@ -245,19 +242,13 @@ export class TileSource implements DataSource {
 
   #fetch(rpc: Rpc): void {
     this.#fetched = true;
-    // Before the kit is here nothing else is sent: only another message finds out that the kernel has died meanwhile.
-    const again = setTimeout(() => {
-      this.#fetched = false;
-      this.schedule();
-    }, AGAIN);
     rpc
       .request("module", {})
       .then(({ ok }) => takeKit(ok.code as string))
       .catch((error: unknown) => {
         this.#fetched = this.complain(error) !== "";
         if (!this.#fetched) this.schedule();
-      })
-      .finally(() => clearTimeout(again));
+      });
   }
 
   /** Takes in what has come. */

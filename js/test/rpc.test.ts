@@ -36,14 +36,14 @@ describe("rpc", () => {
   });
 
   it("says busy after 400 ms, waits for as long as it takes, and is live again with the answer", async () => {
-    const { rpc } = setup();
+    const { rpc, sent } = setup();
     const answer = rpc.request("tiles", {});
     vi.advanceTimersByTime(399);
     expect(rpc.link.value).toBe("live");
     vi.advanceTimersByTime(1);
     expect(rpc.link.value).toBe("busy");
     vi.advanceTimersByTime(3_600_000);
-    rpc.receive({ id: 1, ok: {} }, []);
+    for (const { id } of sent) rpc.receive({ id, ok: {} }, []);
     await answer;
     expect(rpc.link.value).toBe("live");
     vi.advanceTimersByTime(10_000);
@@ -90,6 +90,31 @@ describe("rpc", () => {
     rpc.receive({ id: 2, ok: {} }, []);
     await answer;
     expect(rpc.link.value).toBe("live");
+  });
+
+  it("asks again while it is busy, ever less often, and says gone once the host refuses", async () => {
+    const host = { dead: false };
+    const at: number[] = [];
+    const start = performance.now();
+    const rpc = new Rpc({
+      send: () => {
+        at.push(Math.round(performance.now() - start));
+        return host.dead ? Promise.reject(new Error("Forbidden")) : Promise.resolve();
+      },
+      detached: () => false,
+    });
+    const lost = rpc.request("tiles", {});
+    vi.advanceTimersByTime(3_600_000);
+    expect(at.slice(0, 5)).toEqual([0, 1900, 4900, 10_900, 22_900]);
+    expect(at.length).toBeLessThan(70);
+    expect(rpc.link.value).toBe("busy");
+    host.dead = true;
+    vi.advanceTimersByTime(60_000);
+    await expect(lost).rejects.toMatchObject({ code: "gone" });
+    expect(rpc.link.value).toBe("gone");
+    const asked = at.length;
+    vi.advanceTimersByTime(3_600_000);
+    expect(at.length).toBe(asked);
   });
 
   it("says static when the host says that nobody is there, at once or while it waits", async () => {

@@ -197,7 +197,6 @@ def test_our_view_asked_nothing_of_the_network_and_raised_no_error(opened, alone
 def test_a_kernel_that_is_gone_is_said_in_the_view(document):
     view = document.ready(BIG)
     document.lose_kernel()
-    document.page.wait_for_timeout(1000)
     box = panel(view, "grid").locator("canvas").first.bounding_box()
     document.page.mouse.click(box["x"] + box["width"] * 0.9, box["y"] + box["height"] * 0.5)
     document.page.wait_for_function(
