@@ -359,9 +359,10 @@ def test_large_temporary_files_do_not_go_where_memory_is(monkeypatch, tmp_path):
 def test_from_a_gpu(store):
     model = llama().cuda()
     with torch.no_grad():
-        plain = model(IDS.cuda()).last_hidden_state
+        inputs = {"input_ids": IDS.cuda(), "attention_mask": PADDED.cuda()}
+        plain = model(**inputs).last_hidden_state
         with aw.capture(model, store=store) as cap:
-            seen = model(IDS.cuda()).last_hidden_state
+            seen = model(**inputs).last_hidden_state
     assert torch.equal(plain, seen)
     kept = cap.stacks["self"].layers[0].q
     assert kept.is_cuda is (store == "device")

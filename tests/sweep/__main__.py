@@ -25,11 +25,12 @@ def main() -> int:
     parser.add_argument("types", nargs="*", help="model types; all of them if none is named")
     parser.add_argument("--workers", type=int, default=2, help="processes at a time")
     parser.add_argument("--results", type=Path, default=ROOT / "test-results" / "sweep.json")
+    parser.add_argument("--device", default="cpu", help="where models run")
     parser.add_argument("--docs", type=Path, help="the page to write; only with every type")
     options = parser.parse_args()
     began = time.monotonic()
     known = json.loads(options.results.read_text()) if options.types and options.results.exists() else {}
-    for result in sweep(options.types or model_types(), workers=options.workers):
+    for result in sweep(options.types or model_types(), workers=options.workers, device=options.device):
         known[result["model_type"]] = result
         print(_line(result), flush=True)
     options.results.parent.mkdir(parents=True, exist_ok=True)

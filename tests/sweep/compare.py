@@ -84,7 +84,7 @@ class Layer:
 
     def look(self, given: torch.Tensor) -> Match | None:
         """Compare with weights that the model handed out; None if no shape fits."""
-        return best_match(self.weights, given.double().numpy(), self.skipped, _CLOSE)
+        return best_match(self.weights, given.double().cpu().numpy(), self.skipped, _CLOSE)
 
 
 @dataclass

@@ -32,12 +32,12 @@ class WildError(ValueError):
     """Activations grew so large that float32 cannot tell weights apart."""
 
 
-def judge(model_type: str) -> Result:
+def judge(model_type: str, device: str = "cpu") -> Result:
     """Everything about one model type; never raises."""
     began = time.perf_counter()
     result = Result(model_type)
     try:
-        subject = build(model_type)
+        subject = build(model_type).on(device)
         result.model = subject.kind.__name__
         result.implementation = str(getattr(subject.model.config, "_attn_implementation", ""))
         result.inputs = {name: list(getattr(value, "shape", ())) for name, value in subject.given.items()}

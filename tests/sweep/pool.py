@@ -19,42 +19,66 @@ if TYPE_CHECKING:
 _FAMILIAR = ("llama", "clip", "qwen2_vl", "wav2vec2", "whisper", "bart")
 
 
+_SHARE = {"cpu": 1}
+_USUAL_SHARE = 20
+"""Model types that a process judges: to begin with a GPU takes longer than to judge one."""
+
+
 @dataclass
 class _Child:
-    model_type: str
+    waiting: list[str]
     pid: int
     pipe: int
-    began: float
+    heard: float
     data: bytes = b""
 
+    def take(self) -> Iterator[dict[str, Any]]:
+        """Results that have come whole."""
+        *lines, self.data = self.data.split(b"\n")
+        for line in lines:
+            self.waiting.pop(0)
+            self.heard = time.monotonic()
+            yield json.loads(line)
 
-def sweep(types: Sequence[str], *, workers: int = 2, seconds: float = 120, memory: int = 6) -> Iterator[dict[str, Any]]:
+
+def sweep(
+    types: Sequence[str], *, workers: int = 2, seconds: float = 120, memory: int = 6, device: str = "cpu"
+) -> Iterator[dict[str, Any]]:
     """Judge model types, in whatever order they finish.
 
     Args:
         types: names.
         workers: processes at a time.
-        seconds: after which one is ended.
-        memory: GB of address space that one may take.
+        seconds: after which one type is given up.
+        memory: GB of address space that a process may take on a CPU. A GPU takes addresses without number.
+        device: where models run.
 
     Yields:
         Results as dictionaries.
     """
     _load()
-    waiting, running = list(types), {}
+    share = _SHARE.get(device, _USUAL_SHARE)
+    limit = (memory << 30, memory << 30) if device == "cpu" else None
+    waiting = [list(types[first : first + share]) for first in range(0, len(types), share)]
+    running: dict[int, _Child] = {}
     while waiting or running:
         while waiting and len(running) < workers:
-            child = _start(waiting.pop(0), seconds, memory)
+            child = _start(waiting.pop(0), seconds, limit, device)
             running[child.pipe] = child
         ready, _, _ = select.select(list(running), [], [], 1.0)
         for pipe in ready:
             child = running[pipe]
             part = os.read(pipe, 1 << 16)
             child.data += part
-            if not part:
-                yield _finish(running.pop(pipe))
+            yield from child.take()
+            if part:
+                continue
+            del running[pipe]
+            yield from _finish(child)
+            if child.waiting:
+                waiting.append(child.waiting)
         for child in list(running.values()):
-            if time.monotonic() - child.began > seconds + 10:
+            if time.monotonic() - child.heard > seconds + 10:
                 os.kill(child.pid, signal.SIGKILL)
 
 
@@ -68,44 +92,44 @@ def _load() -> None:
     del judge
 
 
-def _start(model_type: str, seconds: float, memory: int) -> _Child:
+def _start(types: list[str], seconds: float, limit: tuple[int, int] | None, device: str) -> _Child:
     reading, writing = os.pipe()
     sys.stdout.flush()
     pid = os.fork()
     if pid:
         os.close(writing)
-        return _Child(model_type, pid, reading, time.monotonic())
+        return _Child(types, pid, reading, time.monotonic())
     try:
         os.close(reading)
-        resource.setrlimit(resource.RLIMIT_AS, (memory << 30, memory << 30))
-        signal.alarm(int(seconds))
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_AS, limit)
         warnings.simplefilter("ignore")
         import torch
         import transformers
 
         transformers.logging.set_verbosity(transformers.logging.CRITICAL)
         torch.set_num_threads(1)
+        torch.backends.cudnn.allow_tf32 = False  # whose rounding would hide what is compared
         from sweep.judge import judge
 
-        text = json.dumps(judge(model_type).as_dict())
         with os.fdopen(writing, "w") as pipe:
-            pipe.write(text)
+            for model_type in types:
+                signal.alarm(int(seconds))
+                print(json.dumps(judge(model_type, device).as_dict()), file=pipe, flush=True)
     finally:
         os._exit(0)
 
 
-def _finish(child: _Child) -> dict[str, Any]:
+def _finish(child: _Child) -> Iterator[dict[str, Any]]:
+    """What came of the type at which a process ended; those after it are still to be judged."""
     os.close(child.pipe)
     _, status = os.waitpid(child.pid, 0)
-    try:
-        found: dict[str, Any] = json.loads(child.data)
-    except json.JSONDecodeError:
+    if child.waiting:
         how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"status {status}"
-        taken = time.monotonic() - child.began
-        return {
-            "model_type": child.model_type,
+        taken = time.monotonic() - child.heard
+        yield {
+            "model_type": child.waiting.pop(0),
             "category": "not built",
             "reason": f"ended by {how} after {taken:.0f} s",
             "seconds": taken,
         }
-    return found

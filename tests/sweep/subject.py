@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.utils import _pytree as pytree
 
 from sweep.inputs import make_inputs
 from sweep.kinds import model_class
@@ -45,7 +46,7 @@ class Subject:
     def padding(self) -> Any:
         """(B, T) of the tokens that are padding, where there are any."""
         mask = self.given.get("attention_mask")
-        return None if mask is None or mask.ndim != 2 else (mask == 0).numpy()
+        return None if mask is None or mask.ndim != 2 else (mask == 0).cpu().numpy()
 
     @property
     def is_text_alone(self) -> bool:
@@ -72,10 +73,16 @@ class Subject:
         }
         return twin
 
+    def on(self, device: str) -> Subject:
+        """The same on another device."""
+        given = pytree.tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), self.given)
+        return Subject(self.kind, self.config, self.model.to(device), given)
+
     def _twin(self, **options: str) -> Subject:
         model = self.kind._from_config(copy.deepcopy(self.config), **options).eval()
         model.load_state_dict(self.model.state_dict())
-        return Subject(self.kind, self.config, model.to(next(self.model.parameters()).dtype), self.given)
+        like = next(self.model.parameters())
+        return Subject(self.kind, self.config, model.to(like.device, like.dtype), self.given)
 
 
 def build(model_type: str) -> Subject:
