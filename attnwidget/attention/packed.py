@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
+
+    from attnwidget.attention.protocol import Bools
 
     Bytes = NDArray[np.uint8]
 
@@ -57,31 +60,56 @@ def lowest_of(mask: Any) -> float:  # noqa: ANN401 - NumPy or torch
     return float(np.finfo(kind).min) / 2
 
 
-@dataclass(frozen=True, eq=False)
-class Packed:
-    """A mask, eight pairs to a byte.
+class PackedMask:
+    """A mask in memory, eight pairs to a byte.
 
-    Attributes:
+    Args:
         bits: (B | 1, H | 1, Tq | 1, ceil(Tk / 8)).
+        n_keys: Tk.
         adds: something else than zero is added to the scores of allowed pairs.
     """
 
-    bits: Bytes
-    adds: bool
+    def __init__(self, bits: Bytes, n_keys: int, *, adds: bool = False) -> None:
+        self.bits, self.adds = bits, adds
+        self._n_keys = n_keys
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(B | 1, H | 1, Tq | 1)."""
+        batch, heads, n_rows, _ = self.bits.shape
+        return batch, heads, n_rows
+
+    @cached_property
+    def rows(self) -> RowSummary:
+        """What there is in each row, (B, H, Tq)."""
+        return summarise(self.bits)
+
+    def seen(self, spared: Bools | None = None) -> Bools:
+        """Which keys some row may look at, (B, Tk); `spared`: (B, H, Tq), rows that do not count."""
+        some = np.zeros((self.bits.shape[0], self.bits.shape[3]), dtype=np.uint8)
+        for example, head in np.ndindex(self.bits.shape[:2]):
+            bits = self.bits[example, head]
+            some[example] |= np.bitwise_or.reduce(bits if spared is None else bits[~spared[example, head]], axis=0)
+        return np.unpackbits(some, axis=-1, count=self._n_keys).view(np.bool_)
+
+    def without_equal_heads(self) -> PackedMask:
+        """With one head where all are alike: a bias per head often comes with one mask for all of them."""
+        bits = self.bits
+        if bits.shape[1] > 1 and all(np.array_equal(bits[:, 0], bits[:, head]) for head in range(1, bits.shape[1])):
+            return PackedMask(bits[:, :1].copy(), self._n_keys, adds=self.adds)
+        return self
 
 
-def pack(mask: Any, n_queries: int, n_keys: int, lowest: float, *, is_causal: bool = False) -> Packed:  # noqa: ANN401
+def pack(mask: Any, n_queries: int, n_keys: int, lowest: float, *, is_causal: bool = False) -> PackedMask:  # noqa: ANN401
     """Pack a mask of four dimensions.
 
     Args:
-        mask: from `four_dimensional`; on another device than the CPU it is packed there.
+        mask: from `four_dimensional`, in memory.
         n_queries: Tq.
         n_keys: Tk.
         lowest: additive values of this or less forbid.
         is_causal: forbid keys to the right of the diagonal too.
     """
-    if is_tensor(mask) and mask.device.type != "cpu":
-        return _pack_on_device(mask, n_queries, n_keys, lowest, is_causal=is_causal)
     array, boolean = to_numpy(mask), "bool" in str(mask.dtype)
     wide = np.broadcast_to(array, (*array.shape[:3], n_keys))
     if is_causal:
@@ -98,36 +126,12 @@ def pack(mask: Any, n_queries: int, n_keys: int, lowest: float, *, is_causal: bo
         bits[place][rows] = np.packbits(allowed, axis=-1)
         if not (boolean or adds):
             adds = bool((np.packbits(block != 0, axis=-1) & bits[place][rows]).any())
-    return Packed(bits, adds)
+    return PackedMask(bits, n_keys, adds=adds)
 
 
-def _pack_on_device(mask: Any, n_queries: int, n_keys: int, lowest: float, *, is_causal: bool) -> Packed:  # noqa: ANN401
-    """Only an eighth of the mask leaves the device."""
-    import torch
-
-    boolean = mask.dtype == torch.bool
-    shape = (*mask.shape[:2], n_queries if is_causal else mask.shape[2], n_keys)
-    wide = mask.expand(shape)
-    bits = np.empty((*shape[:3], -(-n_keys // _BYTE)), dtype=np.uint8)
-    values = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=mask.device)
-    adds = False
-    with torch.no_grad():
-        for place, rows in blocks_of(wide):
-            block = wide[place][rows]
-            allowed = block if boolean else ~(block <= lowest)
-            if is_causal:
-                allowed = allowed & torch.ones_like(allowed, dtype=torch.bool).tril(rows.start)
-            padded = torch.nn.functional.pad(allowed.to(torch.uint8), (0, -n_keys % _BYTE))
-            packed = (padded.reshape(len(padded), -1, _BYTE) * values).sum(-1, dtype=torch.uint8)
-            bits[place][rows] = packed.cpu().numpy()
-            if not (boolean or adds):
-                adds = bool(((block != 0) & allowed).any())
-    return Packed(bits, adds)
-
-
-def blocks_of(array: Any) -> Iterator[tuple[tuple[int, int], slice]]:  # noqa: ANN401 - NumPy or torch
-    """Examples and heads of a (B, H, Tq, Tk) array, and blocks of rows of each."""
-    step = max(1, BLOCK_BYTES // max(1, array.shape[3]))
+def blocks_of(array: Any, nbytes: int = BLOCK_BYTES) -> Iterator[tuple[tuple[int, int], slice]]:  # noqa: ANN401 - see above
+    """Examples and heads of a (B, H, Tq, Tk) array, and blocks of rows of each, of so many pairs at most."""
+    step = max(1, nbytes // max(1, array.shape[3]))
     for example in range(array.shape[0]):
         for head in range(array.shape[1]):
             for start in range(0, array.shape[2], step):

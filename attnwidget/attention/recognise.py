@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from attnwidget.attention.arrays import to_numpy
+from attnwidget.attention.arrays import is_tensor, to_numpy
 from attnwidget.attention.biases import compact_bias
 from attnwidget.attention.masks import Mask
-from attnwidget.attention.packed import four_dimensional, lowest_of, pack
+from attnwidget.attention.packed import PackedMask, four_dimensional, lowest_of, pack
 from attnwidget.attention.rules import find_rule
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from attnwidget.attention.devicemask import DeviceMask
 
 
 def recognise_mask(
@@ -45,15 +47,25 @@ def recognise_mask(
         return Mask.causal(n_queries, n_keys) if is_causal else None
     array = four_dimensional(mask, n_queries, n_keys)
     lowest = lowest_of(mask) if forbids is None else forbids
-    packed = pack(array, n_queries, n_keys, lowest, is_causal=is_causal)
-    if packed.adds:
+    read: PackedMask | DeviceMask
+    if is_tensor(array) and array.device.type != "cpu":
+        from attnwidget.attention.devicemask import DeviceMask
+
+        read = DeviceMask(array, n_queries, n_keys, lowest, is_causal=is_causal)
+    else:
+        read = pack(array, n_queries, n_keys, lowest, is_causal=is_causal)
+    if read.adds:
         bias, relative = compact_bias(to_numpy(array), lowest)
-        return replace(find_rule(packed.bits, n_queries, n_keys), bias=bias, relative=relative)
-    return recognise_bits(packed.bits, n_queries=n_queries, n_keys=n_keys)
+        return replace(find_rule(read, n_queries, n_keys), bias=bias, relative=relative)
+    return _unless_open(find_rule(read, n_queries, n_keys))
 
 
 def recognise_bits(bits: NDArray[np.uint8], *, n_queries: int, n_keys: int) -> Mask | None:
     """A compact mask from a packed one, (B | 1, H | 1, Tq | 1, ceil(Tk / 8)); None if everything is allowed."""
-    found = find_rule(bits, n_queries, n_keys)
+    return _unless_open(find_rule(PackedMask(bits, n_keys), n_queries, n_keys))
+
+
+def _unless_open(found: Mask) -> Mask | None:
+    """A mask, if there is something that it forbids."""
     open_everywhere = found.highest is None and found.lowest is None and found.nbytes == 0
     return None if open_everywhere else found

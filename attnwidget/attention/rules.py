@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attnwidget.attention.masks import CLOSED, OPEN, RULE, Mask
-from attnwidget.attention.packed import count_ones, edges, summarise
+from attnwidget.attention.packed import count_ones, edges
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from attnwidget.attention.packed import RowSummary
+    from attnwidget.attention.devicemask import DeviceMask
+    from attnwidget.attention.packed import PackedMask, RowSummary
     from attnwidget.attention.protocol import Bools
 
     Counts = NDArray[np.int32]
@@ -25,37 +26,38 @@ _BYTE = 8
 _RANGE_BYTES = 8
 
 
-def find_rule(bits: NDArray[np.uint8], n_queries: int, n_keys: int) -> Mask:
+def find_rule(mask: PackedMask | DeviceMask, n_queries: int, n_keys: int) -> Mask:
     """The simplest mask that is the same in every pair.
 
     A row is told by its first key, its last, and how many keys lie between: where that is as many as there are keys
     that are not padding, the row is that range and nothing else. So all comparisons are between a few numbers per row.
 
     Args:
-        bits: (B | 1, H | 1, Tq | 1, ceil(Tk / 8)), packed.
+        mask: (B | 1, H | 1, Tq | 1) rows of keys.
         n_queries: Tq.
         n_keys: Tk.
 
     Returns:
         Padding alone, or a band with it, or ranges of keys per query; the packed mask itself where nothing fits.
     """
-    bits = _without_equal_heads(bits)
-    if bits.shape[2] == 1 or n_queries == 1:
-        if bits.shape[1] == 1:  # one row for all queries
-            keys = np.unpackbits(bits[:, 0, 0], axis=-1, count=n_keys).view(np.bool_)
+    mask = mask.without_equal_heads()
+    _, n_heads, n_rows = mask.shape
+    if n_rows == 1 or n_queries == 1:
+        if n_heads == 1:  # one row for all queries
+            keys = mask.seen()
             return Mask(n_queries, n_keys, keys=None if keys.all() else _once(keys))
-        return Mask(n_queries, n_keys, bits=bits)
-    rows = summarise(bits)
-    readings = list(_readings(bits, rows, n_keys))
+        return Mask(n_queries, n_keys, bits=mask.bits)
+    rows = mask.rows
+    readings = list(_readings(mask, n_keys))
     for reading in readings:
-        found = _band(reading, rows, n_queries, n_keys) if bits.shape[1] == 1 else None
+        found = _band(reading, rows, n_queries, n_keys) if n_heads == 1 else None
         if found is not None:
             return found
     for reading in readings:
         found = _one_range(reading, rows, n_queries, n_keys)
         if found is not None:
             return found
-    return _several_ranges(bits, n_queries, n_keys) or Mask(n_queries, n_keys, bits=bits)
+    return _several_ranges(mask.bits, n_queries, n_keys) or Mask(n_queries, n_keys, bits=mask.bits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,18 +75,14 @@ class _Reading:
     spared: Bools
 
 
-def _readings(bits: NDArray[np.uint8], rows: RowSummary, n_keys: int) -> Iterator[_Reading]:
+def _readings(mask: PackedMask | DeviceMask, n_keys: int) -> Iterator[_Reading]:
     """All rows follow the rule; or some models open rows that would see nothing, and these do not."""
-    whole = rows.count == n_keys
+    count = mask.rows.count
+    whole = count == n_keys
     for spared in (np.zeros_like(whole), whole):
-        if spared is whole and (not whole.any() or not (rows.count[~whole] > 0).any()):
+        if spared is whole and (not whole.any() or not (count[~whole] > 0).any()):
             return
-        some = np.zeros((bits.shape[0], bits.shape[3]), dtype=np.uint8)
-        for example in range(bits.shape[0]):
-            for head in range(bits.shape[1]):
-                picked = bits[example, head][~spared[example, head]] if spared is whole else bits[example, head]
-                some[example] |= np.bitwise_or.reduce(picked, axis=0)
-        keys = np.unpackbits(some, axis=-1, count=n_keys).view(np.bool_)
+        keys = mask.seen(spared if spared is whole else None)
         ranks = np.zeros((len(keys), n_keys + 1), dtype=np.int32)
         np.cumsum(keys, axis=1, out=ranks[:, 1:])
         yield _Reading(keys, ranks, spared)
@@ -166,10 +164,3 @@ def _once(part: NDArray[Any]) -> NDArray[Any]:
     if part.shape[0] > 1 and (part == part[:1]).all():
         part = part[:1]
     return part.copy() if part.base is not None else part
-
-
-def _without_equal_heads(bits: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A bias per head often comes with one mask for all of them."""
-    if bits.shape[1] > 1 and all(np.array_equal(bits[:, 0], bits[:, head]) for head in range(1, bits.shape[1])):
-        return bits[:, :1].copy()
-    return bits

@@ -8,7 +8,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnwidget.attention import Mask, packed, recognise_mask
+from attnwidget.attention import Mask, devicemask, packed, recognise_mask
+from attnwidget.attention.devicemask import DeviceMask
+from attnwidget.attention.rules import find_rule
 
 PREFIX = np.arange(64) < 5
 
@@ -177,17 +179,32 @@ def test_any_composition_is_reproduced_exactly(array, repeated):
     np.testing.assert_array_equal(np.broadcast_to(part, (1, 5, 7))[0], expected)
 
 
-@settings(max_examples=100, deadline=None)
-@given(compositions(), st.booleans(), st.booleans())
-def test_packing_on_a_device_is_packing(array, additive, is_causal):
+@settings(max_examples=150, deadline=None)
+@given(compositions(), st.booleans(), st.booleans(), st.sampled_from([1, 100, 1 << 20]))
+def test_a_mask_is_read_on_a_device_as_it_is_in_memory(array, additive, is_causal, pairs):
     mask = torch.from_numpy(array.copy())
     if additive:
         mask = torch.rand(mask.shape).masked_fill(~mask, -torch.inf) * (array.shape[3] % 2)
     options = {"n_queries": array.shape[2], "n_keys": array.shape[3], "is_causal": is_causal}
     options["lowest"] = packed.lowest_of(mask)
-    here, there = packed.pack(mask, **options), packed._pack_on_device(mask, **options)
+    here = packed.pack(mask, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(devicemask, "_BLOCK_PAIRS", pairs)
+        check_same(here, DeviceMask(mask, **options), array.shape)
+
+
+def check_same(here, there, shape):
+    assert (here.shape, here.adds) == (there.shape, there.adds)
+    for part in ("first", "stop", "count"):
+        np.testing.assert_array_equal(getattr(here.rows, part), getattr(there.rows, part))
+    whole_rows = here.rows.count == shape[3]
+    for spared in (None, whole_rows):
+        np.testing.assert_array_equal(here.seen(spared), there.seen(spared))
+    assert here.without_equal_heads().shape == there.without_equal_heads().shape
+    one, other = (find_rule(mask, shape[2], shape[3]) for mask in (here, there))
+    assert (one.describe(), one.nbytes) == (other.describe(), other.nbytes)
+    np.testing.assert_array_equal(whole(one, shape), whole(other, shape))
     np.testing.assert_array_equal(here.bits, there.bits)
-    assert here.adds == there.adds
 
 
 def test_bits_are_counted_with_and_without_the_instruction_of_numpy_2(monkeypatch):
