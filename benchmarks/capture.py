@@ -1,8 +1,9 @@
 """What capturing costs: a forward with capture against the plain forward and against eager with output_attentions=True.
 
 Shapes of GPT-2-small, of a Llama with grouped queries and of BERT-base, random weights, with and without a padding
-mask. The modes run in turn in one process, so that the ratios hold on a busy machine; peak memory is taken in a process
-of its own for each. Eager is left out where its weights alone would take more than a third of the free memory.
+mask. Each row has a process of its own, so that none inherits the memory of the one before, and the modes run in turn
+in it, so that the ratios hold on a busy machine; peak memory is taken in a process of its own for each. Eager is left
+out where its weights alone would take more than a third of the free memory.
 
 glibc gives the top of its heap back to the system when there is much of it, and asks for it again, which costs about a
 microsecond a page. Whether it does so depends on what happens to lie above: no page or 85,000 of them in a forward of
@@ -24,6 +25,7 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -34,7 +36,7 @@ from subjects import at_peak, config
 import attnwidget as aw
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 MODES = ("plain", "capture", "eager")
 LENGTHS = (256, 512, 1024, 2048, 4096)
@@ -60,10 +62,10 @@ def runner(mode: str, case: Case) -> Callable[[], tuple[Any, Any]]:
     """A function that runs one forward; what it returns holds what the run left behind: its output, and the capture."""
     torch.manual_seed(0)
     implementation = "eager" if mode == "eager" else "sdpa"
-    model = tf.AutoModel.from_config(
-        config(case.shape, case.length), attn_implementation=implementation, dtype=getattr(torch, case.dtype)
-    )
-    model = model.eval().to(case.device)
+    with torch.device(case.device):
+        model = tf.AutoModel.from_config(
+            config(case.shape, case.length), attn_implementation=implementation, dtype=getattr(torch, case.dtype)
+        ).eval()
     ids = torch.randint(0, 30000, (1, case.length), generator=torch.Generator().manual_seed(0))
     inputs = {"input_ids": ids.to(case.device)}
     if case.padded:
@@ -94,7 +96,7 @@ def modes(case: Case) -> tuple[str, ...]:
 
 
 def times(case: Case, runs: int) -> dict[str, Any]:
-    """Seconds of each mode, run in turn, and the ratios taken run by run."""
+    """Seconds of the plain runs, and the ratios of each mode, run in turn and taken run by run."""
     runners = {mode: runner(mode, case) for mode in modes(case)}
     seconds: dict[str, list[float]] = {mode: [] for mode in runners}
     for turn in range(runs + 1):
@@ -133,14 +135,20 @@ def memory(mode: str, case: Case) -> dict[str, float]:
     return result
 
 
-def measure(case: Case, runs: int, *, with_memory: bool) -> dict[str, Any]:
-    """One row of the table."""
-    usage = {}
+def measure(case: Case, runs: int, *, with_memory: bool, keeps: bool) -> dict[str, Any]:
+    """One row of the table; `keeps`: glibc is told to give nothing back while times are taken."""
+    timed = in_process(case, "--timed", str(runs), environment=KEEPING if keeps else {})
+    usage = {mode: in_process(case, "--memory", mode) for mode in (modes(case) if with_memory else ())}
+    return {**asdict(case), **timed, "megabytes": usage}
+
+
+def in_process(case: Case, *options: str, environment: Mapping[str, str] = MappingProxyType({})) -> dict[str, Any]:
+    """What this program prints of a case in a process of its own."""
+    command = [sys.executable, __file__, "--case", json.dumps(asdict(case)), *options]
     usual = {name: value for name, value in os.environ.items() if name not in KEEPING}
-    for mode in modes(case) if with_memory else ():
-        command = [sys.executable, __file__, "--memory", mode, "--case", json.dumps(asdict(case))]
-        usage[mode] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True, env=usual).stdout)
-    return {**asdict(case), **times(case, runs), "megabytes": usage}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env={**usual, **environment})
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
 
 
 def show(row: dict[str, Any]) -> str:
@@ -174,13 +182,13 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--memory", choices=MODES, help=argparse.SUPPRESS)
+    parser.add_argument("--timed", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--case", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.memory:
-        print(json.dumps(memory(options.memory, Case(**options.case))))
+    if options.case:
+        case = Case(**options.case)
+        print(json.dumps(memory(options.memory, case) if options.memory else times(case, options.timed)))
         return
-    if options.heap == "kept" and not KEEPING.keys() <= os.environ.keys():
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **KEEPING})  # noqa: S606 - this program
     print("                          plain   capture  eager   peak MB                     held MB  bytes per    over")
     print("shape  tokens padding        s   / plain /plain     plain capture   eager   capture  token, layer q+k+lse")
     rows = []
@@ -188,11 +196,9 @@ def main() -> None:
         for length in options.lengths:
             for padded in options.padding:
                 case = Case(shape, length, padded == "yes", options.device, options.dtype)
-                rows.append(
-                    measure(
-                        case, max(3, options.runs // (3 if length >= LONG else 1)), with_memory=not options.times_only
-                    )
-                )
+                runs = max(3, options.runs // (3 if length >= LONG else 1))
+                keeps = options.heap == "kept"
+                rows.append(measure(case, runs, with_memory=not options.times_only, keeps=keeps))
                 print(show(rows[-1]), flush=True)
     ratios = [row["ratios"]["capture"] for row in rows]
     print(f"capture / plain: median {statistics.median(ratios):.3f}, worst {max(ratios):.3f}")

@@ -17,7 +17,7 @@ from attnwidget.attention.memory import MEMORY, not_on_disk
 from attnwidget.attention.protocol import Bools, Floats, Index, positions_of, shape_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -52,7 +52,8 @@ class FactoredAttention:
         mask: which pairs are allowed, and what is added to their scores.
         probe: what to check the weights by.
         modifier: what is done to the scores after scale and soft cap, before the mask (flex attention's score_mod).
-        total: (), the sum of all numbers of q, k and lse, where it was taken already; if it is finite, so are they.
+        totals: sums () in float32, of all numbers of q, k and lse, or of lse alone if the kernel that gave it is known
+            to tell by it that a score is no number; empty where they were not taken.
 
     Raises:
         ValueError: shapes that do not fit each other.
@@ -75,11 +76,11 @@ class FactoredAttention:
         mask: Mask | None = None,
         probe: Probe | None = None,
         modifier: ScoreModifier | None = None,
-        total: torch.Tensor | None = None,
+        totals: tuple[torch.Tensor, ...] = (),
     ) -> None:
         _check_shapes(q, k, lse, sinks, mask)
         self.q, self.k, self.sinks, self.mask, self.probe = q, k, sinks, mask, probe
-        self.modifier, self._total = modifier, total
+        self.modifier, self._totals = modifier, totals
         self.scale = float(q.shape[-1] ** -0.5 if scale is None else scale)
         self.softcap = softcap
         self._lock, self._writing = threading.Lock(), threading.Lock()
@@ -294,20 +295,36 @@ class FactoredAttention:
         """(B, H, r), how far softmax(...) v is from the output of the run; None without a probe."""
         return None if self.probe is None else self.probe.errors(self)
 
+    @property
+    def telling(self) -> tuple[torch.Tensor, ...]:
+        """Elsewhere than on the CPU, what `is_told` wants the largest sizes of: q, k, and lse where it is known."""
+        if self.q.is_cpu or not (self.q.numel() and self.k.numel()):
+            return ()
+        return (self.q, self.k) if self._lse is None else (self.q, self.k, self._lse)
+
+    def is_told(self, sizes: Sequence[float]) -> bool:
+        """Whether the largest sizes of q, k and lse alone tell that all weights are numbers."""
+        finite = all(map(math.isfinite, sizes))
+        return finite and (len(sizes) > len("qk") or self._holds(sizes[0] * sizes[1]))
+
+    def _holds(self, largest: float) -> bool:
+        """Whether no score can be infinite where no product of a number of q and one of k is larger than this."""
+        return largest * abs(self.scale) * self.q.shape[-1] < torch.finfo(torch.float32).max
+
     def has_nan(self) -> bool:
         """Whether weights that the mask allows are not numbers: q or k hold NaN or infinity, or their product does."""
         if not (self.q.numel() and self.k.numel()):
             return False
+        # Cheap, and nearly always enough: no NaN among factors with finite sums, no infinite score in a finite lse.
+        totals = self._totals
+        if not totals and self._lse is not None:
+            with plain_maths(self.q.device):
+                totals = self.q.sum(dtype=torch.float32), self.k.sum(dtype=torch.float32), self._lse.sum()
+        if totals and math.isfinite(sum(total.item() for total in totals)):
+            return False
         with plain_maths(self.q.device):
-            # Cheap, and nearly always enough: no NaN among factors with finite sums, no infinite score in a finite lse.
-            total = self._total
-            if total is None and self._lse is not None:
-                total = self.q.sum(dtype=torch.float32) + self.k.sum(dtype=torch.float32) + self._lse.sum()
-            if total is not None and math.isfinite(total.item()):
-                return False
             largest = [torch.stack(torch.aminmax(part)).abs().amax().double() for part in (self.q, self.k)]
-            # What no score can exceed; NaN if there is one among the factors.
-            if float(largest[0] * largest[1]) * abs(self.scale) * self.q.shape[-1] < torch.finfo(torch.float32).max:
+            if self._holds(float(largest[0] * largest[1])):  # NaN does not, if there is one among the factors
                 return False
         # Only a suspicion: the numbers may belong to masked keys. Kernels disagree on the lse of such rows.
         again = FactoredAttention(

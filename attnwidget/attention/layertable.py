@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def _place(alike: Sequence[LayerInfo]) -> str:
     return f"{path} ({kind})" if path and kind else path or kind
 
 
+@lru_cache(maxsize=1 << 14)
 def starred(path: str) -> str:
     """A path without the numbers of layers: those of one list of layers are alike."""
     return NUMBER.sub("*", path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeAlias
 
 from attnwidget.attention.pieces import decode_pieces
@@ -72,7 +73,7 @@ class Tokens:
     @classmethod
     def numbered(cls, count: int) -> Tokens:
         """Tokens nobody has named: "0", "1" ..."""
-        return cls.from_pieces([str(index) for index in range(count)])
+        return _numbered(count)
 
     def followed_by(self, names: Sequence[str]) -> Tokens:
         """These, and after them special tokens that stand for nothing in the text."""
@@ -104,6 +105,13 @@ class Tokens:
 
     def __repr__(self) -> str:
         return f"Tokens({self.running_text!r}, {len(self)} tokens)"
+
+
+@lru_cache(maxsize=4)
+def _numbered(count: int) -> Tokens:
+    """Every stack of a capture without names asks for these."""
+    names = tuple(map(str, range(count)))
+    return Tokens(names, names, ("", *(" ",) * (count - 1))[:count], (False,) * count, (0,) * count)
 
 
 def as_tokens(names: TokenNames) -> Tokens:

@@ -23,7 +23,7 @@ def rows_of(n_queries: int) -> slice:
 
 def along(vectors: torch.Tensor) -> torch.Tensor:
     """(..., d) -> (...) float32, the part of each vector along the direction of its size."""
-    return (vectors.float() * direction(vectors.shape[-1], vectors.device)).sum(-1)
+    return (vectors * direction(vectors.shape[-1], vectors.device)).sum(-1, dtype=torch.float32)
 
 
 def along_each(value: torch.Tensor) -> Callable[[], torch.Tensor]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from attnwidget.attention import AttentionStack, AttentionWarning, CaptureError, LayerInfo, Tokens
+from attnwidget.attention.finite import with_nan
 from attnwidget.attention.tokens import TokenNames, each_tokens
 from attnwidget.intercept.losses import settle_losses
 from attnwidget.intercept.nothing import nothing_seen
@@ -107,8 +108,8 @@ def assemble(recorder: Recorder, naming: Naming | Callable[[Outcome | None], Nam
             if number:
                 recorder.notes[_apart(name, group, shaped[0])] = None
             stacks.append(_stack(name, role, group, naming, aside=len(groups) > 1 or number > 0))
-    _tell_broken(stacks)
     _tell_unseen(recorder)
+    _tell_broken(stacks)  # last: a device is waited for, which meanwhile works on
     return stacks
 
 
@@ -135,7 +136,7 @@ def _tell_unseen(recorder: Recorder) -> None:
 
 def _tell_broken(stacks: Sequence[AttentionStack]) -> None:
     for stack in stacks:
-        broken = [number for number, layer in enumerate(stack.layers) if layer.has_nan()]
+        broken = with_nan(stack.layers)
         if broken:
             path = stack.infos[broken[0]].path
             warnings.warn(

@@ -80,8 +80,12 @@ def half_of_free(device: torch.device) -> int:
     """Half of the bytes that are free on a device, or in memory; whatever there is where the system does not say."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
-        # What torch holds in reserve is free too.
-        return (free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)) // 2
+        # What torch holds in reserve is free too. Asked for as a whole: for a single number torch lays out hundreds.
+        stats: dict[str, dict[str, dict[str, int]]] = torch.cuda.memory_stats_as_nested_dict(device)
+        reserved, allocated = (
+            stats.get(name, {}).get("all", {}).get("current", 0) for name in ("reserved_bytes", "allocated_bytes")
+        )
+        return (free + reserved - allocated) // 2
     found = free_bytes()
     return sys.maxsize if found is None else found // 2
 

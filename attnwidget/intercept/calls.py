@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
     Build = Callable[[Keeper], Attention]
     Take = Callable[[Keeper], Build | None]
+
+_AS_IT_IS = nullcontext()
+_NOTHING_ASIDE = Aside()
 
 
 def record_call(
@@ -71,18 +75,24 @@ def record_call(
                 recorder.overrun(error, None if is_later else _lent_to(recorder, place, build))
 
 
+def _unfollowed() -> AbstractContextManager[Any]:
+    """Within it no gradients are recorded; mostly none are anyway, which is quicker to see than to see to."""
+    return torch.no_grad() if torch.is_grad_enabled() else _AS_IT_IS
+
+
 def _wanted(module: nn.Module | None) -> list[tuple[Recorder, Place]]:
     """Who wants what the running module calls, and where it belongs there."""
     wanted = []
     for recorder in ACTIVE.get():
-        open_to_it = recorder.problem is None and not recorder.ended and not recorder.drafting
-        if open_to_it and (caller := recorder.caller(module)) is not None:
+        if recorder.problem is not None or recorder.ended or (recorder.loops and recorder.drafting):
+            continue
+        if (caller := recorder.caller(module)) is not None:
             place = recorder.place(caller)
             if recorder.progress is not None:
                 recorder.progress.tick(
                     place.run.number, recorder.ledger.forecast.n_all, generating=bool(recorder.loops)
                 )
-            if recorder.problem is None and place.key not in place.top.left_out:
+            if recorder.problem is None and not (place.top.left_out and place.key in place.top.left_out):
                 wanted.append((recorder, place))
     return wanted
 
@@ -92,13 +102,13 @@ def _put_off(take: Take, recorder: Recorder, place: Place, implementation: str) 
     if not recorder.may_wait(place):
         return False
     try:
-        with torch.no_grad(), torch._C.DisableTorchFunction():  # noqa: SLF001 - as in `_give`
+        with _unfollowed(), torch._C.DisableTorchFunction():  # noqa: SLF001 - as in `_give`
             build = take(recorder.keeper)
     except Exception:  # noqa: BLE001 - the usual way meets it again, and tells
         return False
     if build is not None:
         recorder.waiting.append(
-            partial(_give, build, [(recorder, place)], implementation, (), (), Aside(), is_later=False)
+            partial(_give, build, [(recorder, place)], implementation, (), (), _NOTHING_ASIDE, is_later=False)
         )
     return build is not None
 
@@ -125,11 +135,12 @@ def _give(
     try:
         # What is done here is nobody else's business, and no part of what is trained: gradient checkpointing counts
         # what is saved for the backward pass.
-        with torch.no_grad(), torch._C.DisableTorchFunction():  # noqa: SLF001
+        with _unfollowed(), torch._C.DisableTorchFunction():  # noqa: SLF001
             builder = lender or keeper
             attention, met = _built(build, builder)
             nbytes = keeper.store.taken - before
-            offer = Offer(attention, keeper, lender, implementation, extra_keys, nbytes, replace(aside, met=met))
+            aside = aside if met is None else replace(aside, met=met)
+            offer = Offer(attention, keeper, lender, implementation, extra_keys, nbytes, aside)
             for recorder, place in those:
                 _add(recorder, offer, place, is_later=is_later)
                 recorder.notes.update(dict.fromkeys(notes))
@@ -168,7 +179,7 @@ def _add(recorder: Recorder, offer: Offer, place: Place, *, is_later: bool) -> N
 def _lent_to(recorder: Recorder, place: Place, build: Build) -> Record | None:
     """What a layer would be that was too large to keep; None if that cannot be told."""
     try:
-        with torch.no_grad(), torch._C.DisableTorchFunction():  # noqa: SLF001
+        with _unfollowed(), torch._C.DisableTorchFunction():  # noqa: SLF001
             attention = build(Lender(recorder.keeper, probes=True))
     except Exception:  # noqa: BLE001 - it is for the words of an error, and the run goes on
         return None

@@ -93,36 +93,44 @@ class WatchCalls(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401 - whatever the function returns
+        handler = _HANDLERS.get(func)
+        # Nothing is followed, as mostly, and most calls tell nothing. Each line costs here, since what runs between two
+        # products of matrices comes from memory anew.
+        if handler is None and not (self._shadows.captures or self._trails.entries):
+            return func(*args, **kwargs) if kwargs else func(*args)
         if self._stop is not None and func in _STOPS and self._stop():
             self._stop = None  # what is put back on the way out must not be stopped
             raise Stopped
-        handler = _HANDLERS.get(func)
         casts = self._shadows.captures > 0 and func in casting.RULES
-        if not (casts or self._trails.entries):
-            # Nothing is followed, as mostly, and most calls tell nothing. Each line costs here, since what runs between
-            # two products of matrices comes from memory anew.
-            if handler is None or (func in _MAPS and _is_plain_map(sys._getframe(1))):  # noqa: SLF001 - the documented way
-                return func(*args, **kwargs) if kwargs else func(*args)
-            tells = byhand.BEGINNINGS.get(func)
-            if tells is not None and args:
-                return _begun(tells, func, args, kwargs or {})
-        elif handler is None:
-            if func in byhand.FOLLOWED and self._trails.entries:
-                handler = _followed
-            elif casts:
-                handler = _plain
-            else:
-                return func(*args, **kwargs) if kwargs else func(*args)
-        options = kwargs or {}
-        if BUSY.get() or not (ACTIVE.get() or CHANGES.get()):
-            return func(*args, **options)
-        token = BUSY.set(True)
-        try:
-            if casts:
-                return casting.watched(lambda: handler(func, types, args, options), func, args, options)
-            return handler(func, types, args, options)
-        finally:
-            BUSY.reset(token)
+        follows = casts or bool(self._trails.entries)
+        if not follows and (handler is None or (func in _MAPS and _is_plain_map(sys._getframe(1)))):  # noqa: SLF001
+            return func(*args, **kwargs) if kwargs else func(*args)
+        if not follows and args and (tells := byhand.BEGINNINGS.get(func)) is not None:
+            return _begun(tells, func, args, kwargs or {})
+        if handler is None:
+            handler = _followed if self._trails.entries and func in byhand.FOLLOWED else _plain
+        return _handled(handler, func, types, args, kwargs or {}, casts=casts)
+
+
+def _handled(
+    handler: Callable[..., Any],
+    func: Callable[..., Any],
+    types: Iterable[type],
+    args: tuple[Any, ...],
+    options: Mapping[str, Any],
+    *,
+    casts: bool,
+) -> Any:  # noqa: ANN401
+    """Run a function by its handler, if anybody listens."""
+    if BUSY.get() or not (ACTIVE.get() or CHANGES.get()):
+        return func(*args, **options)
+    token = BUSY.set(True)
+    try:
+        if casts:
+            return casting.watched(lambda: handler(func, types, args, options), func, args, options)
+        return handler(func, types, args, options)
+    finally:
+        BUSY.reset(token)
 
 
 def _begun(
@@ -145,13 +153,11 @@ def _is_plain_map(frame: FrameType) -> bool:
     Args:
         frame: that called it.
     """
-    recorders = ACTIVE.get()
-    for recorder in recorders:
+    caller = id(owner_of(frame))
+    for recorder in ACTIVE.get():
         if recorder.pending is not None:
             return False
-    caller = owner_of(frame)
-    for recorder in recorders:
-        recorder.saw(caller)
+        recorder.ran.add(caller)
     return True
 
 
@@ -251,7 +257,7 @@ def _linear(
         frame = frame.f_back
     caller = None if frame is None or frame.f_back is None else owner_of(frame.f_back)  # whose weights these are
     for recorder in ACTIVE.get():
-        recorder.saw(caller)
+        recorder.ran.add(id(caller))
     # Nested captures that keep the same share what is pending.
     pending = {id(recorder.pending): recorder for recorder in ACTIVE.get() if recorder.pending is not None}
     if pending and (found := linear_map(func, args, options)) is not None:

@@ -64,7 +64,8 @@ class Recorder:
     ) -> None:
         self.root = root
         self.terms = terms
-        self.modules = [(plain_path(path), module) for path, module in modules if not is_wrapper(module)]
+        paths = [plain_path(path) for path, _ in modules]
+        self.modules = [(path, part) for path, (_, part) in zip(paths, modules, strict=True) if not is_wrapper(part)]
         self.progress = progress
         self.ended = False
         self.pending: Carrying | None = None
@@ -73,9 +74,9 @@ class Recorder:
         self.problem: CaptureError | None = None
         self.losses: dict[str, CaptureError] = {}  # calls that could not be recorded, by the path of their module
         self.notes: dict[str, None] = {}  # kept in order, each once
-        self.ran: set[int] = set()  # ids of modules of the tree in which a linear map ran
+        self.ran: set[int] = set()  # ids of modules in which a linear map ran, of the tree or not
         self.softmaxes: list[tuple[SoftmaxCall, nn.Module]] = []  # written by hand, with their callers
-        self._paths: dict[int, str] = {id(module): plain_path(path) for path, module in modules}
+        self._paths: dict[int, str] = {id(part): path for path, (_, part) in zip(paths, modules, strict=True)}
         self.ledger = Ledger(root, self._paths, self.terms, self._held)
         self.keeper.store.budget = self.ledger.budget
         self._choice = None if self.terms.layers is None else LayerChoice(self.terms.layers)
@@ -100,11 +101,6 @@ class Recorder:
     def watches(self, module: nn.Module) -> bool:
         """Whether a module is watched, or what is watched is a part of it."""
         return id(module) in self._paths or any(part is self.root for part in module.modules())
-
-    def saw(self, module: object) -> None:
-        """A module ran."""
-        if id(module) in self._paths:
-            self.ran.add(id(module))
 
     def multiplies(self, taken: torch.Tensor, weight: torch.Tensor) -> None:
         """A linear map (D', D) runs on a tensor (..., D')."""

@@ -32,6 +32,8 @@ class KernelCall:
         output: (B, H, Tq, dv).
         dropout: probability with which weights were dropped, after the softmax.
         dropped: (B, H, Tq, Tk) the weights after that, where somebody asked for them and they were to be seen.
+        is_usual: torch chose one of its kernels for tensors of its own kinds that have numbers, four axes each, and
+            nothing was dropped or cast.
     """
 
     query: torch.Tensor
@@ -44,6 +46,7 @@ class KernelCall:
     output: torch.Tensor
     dropout: float = 0.0
     dropped: torch.Tensor | None = None
+    is_usual: bool = False
 
 
 @dataclass

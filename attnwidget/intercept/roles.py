@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ def name_roles(records: Sequence[Record]) -> list[str]:
         "decoder", "cross") where there are two, both where one side has several towers, and "self" where there is
         nothing to tell.
     """
-    paths = [record.path.lower().split(".") for record in records]
+    paths = [tuple(record.path.lower().split(".")) for record in records]
     beside = {(*path[:-1], _TORCH_CROSS) for path in paths if path[-1] == _TORCH_SELF}
-    cross = [_is_cross(record, path) or tuple(path) in beside for record, path in zip(records, paths, strict=True)]
+    cross = [_is_cross(record, path) or path in beside for record, path in zip(records, paths, strict=True)]
     towers = [_tower(path) for path in paths]
     decoding = [_is_in(path, "decoder") for path in paths]
     # Vision towers, and BERT, keep their layers in a module called encoder: that word means something only beside a
@@ -64,10 +65,13 @@ def name_roles(records: Sequence[Record]) -> list[str]:
     return ["-".join(filter(None, names)) or "self" for names in zip(towers, sides, strict=True)]
 
 
-def _is_cross(record: Record, path: Iterable[str]) -> bool:
+def _is_cross(record: Record, path: tuple[str, ...]) -> bool:
     told = getattr(record.module, "is_cross_attention", None)
-    if isinstance(told, bool) and told:
-        return True
+    return told is True or _is_called_cross(path)
+
+
+@lru_cache(maxsize=4096)
+def _is_called_cross(path: tuple[str, ...]) -> bool:
     return any(_CROSS.search(part) for part in path)
 
 
@@ -76,7 +80,8 @@ def _is_in(path: Iterable[str], side: str) -> bool:
     return any(part == side or part.endswith(f"_{side}") for part in path)
 
 
-def _tower(path: Sequence[str]) -> str:
+@lru_cache(maxsize=4096)
+def _tower(path: tuple[str, ...]) -> str:
     # Attention from tokens to an image is no part of a vision tower.
     places = [part for part in path if not _ATTENTION.search(part)]
     for tower, words in _TOWERS:

@@ -29,7 +29,7 @@ CURRENT: ContextVar[InterfaceCall | None] = ContextVar("attnwidget_interface_cal
 """The interface call this thread or task is in: kernel calls inside belong to it and are not layers of their own."""
 
 SDPA = {functional.scaled_dot_product_attention, torch._C._nn.scaled_dot_product_attention}  # noqa: SLF001
-_CHOOSING = {"cpu", "cuda"}  # where torch chooses among kernels
+_HIP = torch.version.hip is not None
 _NDIM = 4
 
 
@@ -64,13 +64,16 @@ def run_kernel(
     """Run a call as it would have run, keeping the kernel's lse where it gives one."""
     scale = options.get("scale")
     lse = dropped = None
+    is_usual = False
     if dropout_p and dropout_is_asked_for():
         output, dropped = _showing_weights(
             func, query, key, value, attn_mask, dropout_p, is_causal=is_causal, options=options
         )
     else:
-        output, lse = _with_lse(func, query, key, value, attn_mask, dropout_p, is_causal=is_causal, options=options)
-    return output, KernelCall(query, key, value, attn_mask, is_causal, scale, lse, output, dropout_p, dropped)
+        output, lse, is_usual = _with_lse(
+            func, query, key, value, attn_mask, dropout_p, is_causal=is_causal, options=options
+        )
+    return output, KernelCall(query, key, value, attn_mask, is_causal, scale, lse, output, dropout_p, dropped, is_usual)
 
 
 def _showing_weights(
@@ -113,35 +116,39 @@ def _with_lse(
     *,
     is_causal: bool,
     options: dict[str, Any],
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """Run a call as it would have run; lse too, where the kernel that it would end in also returns that."""
+) -> tuple[torch.Tensor, torch.Tensor | None, bool]:
+    """Run a call as it would have run; lse too, where the kernel that it would end in also returns that.
+
+    Returns:
+        The output, lse or None, and whether the call is a usual one, see `KernelCall`.
+    """
     scale, grouped = options.get("scale"), options.get("enable_gqa", False)
+    choice = _backend(query, key, value, mask, dropout, is_causal=is_causal, scale=scale, grouped=grouped)
+    if choice is None:
+        return func(query, key, value, mask, dropout, is_causal, **options), None, False
     device = query.device
     facts = Facts(
-        device=device.type,
-        choice=_backend(query, key, value, mask, dropout, is_causal=is_causal, scale=scale, grouped=grouped),
-        dropout=dropout != 0,
-        autocast=torch.is_autocast_enabled(device.type) if device.type in _CHOOSING else False,
-        empty=not (query.numel() and key.numel() and value.numel()),
-        mask=None if mask is None else mask.dtype,
-        needs_grad=torch.is_grad_enabled() and any(part.requires_grad for part in (query, key, value)),
-        hip=torch.version.hip is not None,
+        device.type,
+        choice,
+        dropout != 0,
+        torch.is_autocast_enabled(device.type),
+        not (query.numel() and key.numel() and value.numel()),
+        None if mask is None else mask.dtype,
+        torch.is_grad_enabled() and (query.requires_grad or key.requires_grad or value.requires_grad),
+        _HIP,
     )
     kernel = kernel_of(facts)
-
-    def plain() -> torch.Tensor:
-        return func(query, key, value, mask, dropout, is_causal, **options)
-
-    def direct() -> tuple[torch.Tensor, torch.Tensor]:
-        assert kernel is not None  # noqa: S101 - looked at below; this is for the type checker
-        return call_kernel(kernel, query, key, value, mask, is_causal=is_causal, scale=scale)
-
     if kernel is None:
-        return plain(), None
+        output = func(query, key, value, mask, dropout, is_causal, **options)
+        return output, None, not (facts.dropout or facts.autocast or facts.empty)
     if kernel == "cpu flash":  # tested wherever the tests run
-        return direct()
-    kind = (kernel, device, query.dtype, query.shape[-1], value.shape[-1], facts, is_causal, grouped)
-    return PROBATION.run(kind, plain, direct)
+        return *call_kernel(kernel, query, key, value, mask, is_causal=is_causal, scale=scale), True
+    output, lse = PROBATION.run(
+        (kernel, device, query.dtype, query.shape[-1], value.shape[-1], facts, is_causal, grouped),
+        lambda: func(query, key, value, mask, dropout, is_causal, **options),
+        lambda: call_kernel(kernel, query, key, value, mask, is_causal=is_causal, scale=scale),
+    )
+    return output, lse, True
 
 
 def _backend(
@@ -156,9 +163,10 @@ def _backend(
     grouped: bool,
 ) -> int | None:
     """What the plain call would choose for these tensors; None if something else decides."""
-    tensors = (query, key, value) if mask is None else (query, key, value, mask)
+    if not (_is_plain(query) and _is_plain(key) and _is_plain(value) and (mask is None or _is_plain(mask))):
+        return None
     # Function transforms have no rule for the kernels.
-    if not all(map(_is_plain, tensors)) or query.ndim != _NDIM or _in_transform():
+    if query.ndim != _NDIM or _in_transform():
         return None
     try:
         options = {"enable_gqa": True} if grouped else {}  # torch 2.4 does not know the word
@@ -172,12 +180,9 @@ def _backend(
 
 
 def _is_plain(tensor: torch.Tensor) -> bool:
-    return (
-        type(tensor) in PLAIN
-        and tensor.device.type in _CHOOSING
-        and not tensor.is_nested
-        and tensor.layout is torch.strided
-    )
+    # Where torch chooses among kernels.
+    is_there = type(tensor) in PLAIN and (tensor.is_cpu or tensor.is_cuda)
+    return is_there and not tensor.is_nested and tensor.layout is torch.strided
 
 
 def _in_transform() -> bool:

@@ -214,17 +214,25 @@ def check_watchable(module: object) -> list[tuple[str, nn.Module]]:
     if not isinstance(module, nn.Module):
         raise TypeError(f"module is {type(module).__name__}; expected a torch.nn.Module")
     modules = list(module.named_modules())
-    for path, part in modules:
-        name = path or type(module).__name__
-        if (is_wrapper(part) or getattr(part, "_compiled_call_impl", None) is not None) and not can_run_eagerly():
+    if not can_run_eagerly():
+        compiled = _first(
+            modules, lambda part: is_wrapper(part) or getattr(part, "_compiled_call_impl", None) is not None
+        )
+        if compiled is not None:
             raise CaptureError(
-                f"{name} is compiled by torch.compile, whose attention Python cannot see, and this torch "
+                f"{compiled} is compiled by torch.compile, whose attention Python cannot see, and this torch "
                 f"({torch.__version__}) cannot be asked to run it uncompiled, as 2.6 and later can: capture the module "
                 "it was made from (`compiled._orig_mod`, or the model before `.compile()`)"
             )
-        if isinstance(part, torch.jit.ScriptModule):
-            raise CaptureError(
-                f"{name} is a TorchScript module, whose attention Python cannot see: capture the module it was made "
-                "from"
-            )
+    scripted = _first(modules, lambda part: isinstance(part, torch.jit.ScriptModule))
+    if scripted is not None:
+        raise CaptureError(
+            f"{scripted} is a TorchScript module, whose attention Python cannot see: capture the module it was made "
+            "from"
+        )
     return modules
+
+
+def _first(modules: Sequence[tuple[str, nn.Module]], is_odd: Callable[[nn.Module], bool]) -> str | None:
+    """The name of the first module of a kind, if there is one."""
+    return next((path or type(part).__name__ for path, part in modules if is_odd(part)), None)

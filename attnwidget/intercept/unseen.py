@@ -13,7 +13,7 @@ from attnwidget.attention.layertable import NUMBER, ranges, starred
 from attnwidget.intercept.written import as_written, written_modules
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
 _ATTENTION = re.compile(r"attention|attn|multihead", re.IGNORECASE)
 # What mixes tokens without a softmax over them, as modules are called: there are no weights to see.
@@ -48,19 +48,20 @@ def unseen(modules: Sequence[tuple[str, nn.Module]], seen: Collection[str], ran:
     Returns:
         Sentences for the capture.
     """
-    running = {prefix for path, module in modules if id(module) in ran for prefix in _prefixes(path)}
-    inside = {prefix for path in seen for prefix in _prefixes(path)}
+    running = _with_outer(path for path, module in modules if id(module) in ran)
+    inside = _with_outer(seen)
+    # A model has hundreds of modules, of few classes.
+    attending = {kind for kind in {type(module) for _, module in modules} if _speaks(_ATTENTION, kind.__name__)}
+    called = [(path, type(module).__name__) for path, module in modules if type(module) in attending]
     # Called attention, and holding attention that was seen: what is called its output is a part of that.
-    whole = {path for path, module in modules if path in inside and path and _speaks(_ATTENTION, type(module).__name__)}
+    whole = {path for path, _ in called if path and path in inside}
     blind: dict[str, str] = {}
-    for path, module in modules:
-        kind = type(module).__name__
+    for path, kind in called:
+        if path not in running or path in inside or _speaks(_OTHER, kind):
+            continue
         if _speaks(_OUTPUT, kind) and not whole.isdisjoint(_prefixes(path)):
             continue
-        attends = (
-            _speaks(_ATTENTION, kind) and not _speaks(_OTHER, kind) and not _speaks(_OTHER, path.rpartition(".")[2])
-        )
-        if attends and path in running and not _covered(path, seen, inside):
+        if not _speaks(_OTHER, path.rpartition(".")[2]) and not _covered(path, seen, inside):
             inner = [other for other in blind if path.startswith(f"{other}.")]
             for outer in inner:  # the innermost is the one that attends
                 del blind[outer]
@@ -77,8 +78,19 @@ def unseen(modules: Sequence[tuple[str, nn.Module]], seen: Collection[str], ran:
 
 @lru_cache(maxsize=4096)
 def _speaks(words: re.Pattern[str], name: str) -> bool:
-    """Whether a name holds one of these words; a model has hundreds of modules with few names."""
+    """Whether a name holds one of these words."""
     return words.search(name) is not None
+
+
+def _with_outer(paths: Iterable[str]) -> set[str]:
+    """Paths, and those of the modules they are in, down to the root's."""
+    found: set[str] = set()
+    for path in paths:
+        for prefix in _prefixes(path):
+            if prefix in found:
+                break
+            found.add(prefix)
+    return found
 
 
 def _prefixes(path: str) -> Iterator[str]:

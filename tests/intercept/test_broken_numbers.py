@@ -5,11 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional
 
 import attnwidget as aw
-from attnwidget.attention import DenseAttention, Mask
+from attnwidget.attention import DenseAttention, FactoredAttention, Mask
+from attnwidget.attention.finite import with_nan
+from attnwidget.intercept import taking, telling
+from attnwidget.intercept.kernels import call_kernel
+from attnwidget.intercept.telling import FEWEST, lse_tells
 from attnwidget.widget.codes import CODE_MASKED, CODE_MISSING
 from attnwidget.widget.requests import Answerer
 
@@ -53,10 +59,13 @@ def test_a_row_that_is_not_a_number_is_told_and_shown_as_not_known():
 
 
 @pytest.mark.parametrize("where", ["queries", "keys", "product"])
-def test_a_layer_whose_numbers_were_only_taken_as_it_ran_is_told_too(where):
+@pytest.mark.parametrize("tokens", [4, 3 * FEWEST])
+@pytest.mark.parametrize("believed", [True, False])
+def test_a_layer_whose_numbers_were_only_taken_as_it_ran_is_told_too(monkeypatch, believed, tokens, where):
     """All layers of a kind but the first are made when the run is over."""
+    monkeypatch.setattr(taking, "lse_tells", lambda dtype: believed and lse_tells(dtype))
     layers = nn.ModuleList(Look() for _ in range(4))
-    good = torch.randn(1, 2, 4, 8)
+    good = torch.randn(1, 2, tokens, 8)
     bad = good.clone()
     bad[0, 1, 2] = 1e30 if where == "product" else torch.nan
     told = pytest.warns(aw.AttentionWarning, match=r"1 of 4 layers of stack 'self' .* the first is layer 2 \(2\)")
@@ -66,6 +75,35 @@ def test_a_layer_whose_numbers_were_only_taken_as_it_ran_is_told_too(where):
             layer(bad if broken and where != "keys" else good, bad if broken and where != "queries" else good)
     assert not np.isfinite(cap.weights(2, 1)[2]).all()
     assert np.isfinite(cap.weights(3)).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+def test_a_kernel_that_loses_what_is_no_number_is_not_believed(monkeypatch, dtype):
+    assert lse_tells(dtype), "or the sums are taken, which costs some time and is as right"
+
+    def losing(*args, **options):
+        output, lse = call_kernel(*args, **options)
+        return output, lse.nan_to_num(posinf=0.0)
+
+    monkeypatch.setattr(telling, "call_kernel", losing)
+    lse_tells.cache_clear()
+    assert not lse_tells(dtype)
+    lse_tells.cache_clear()
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(FEWEST, 600), st.integers(FEWEST, 600), st.integers(0, 10**6), st.booleans(), st.booleans())
+def test_what_the_kernel_of_the_cpu_tells(n_queries, n_keys, seed, in_keys, is_causal):
+    generator = torch.Generator().manual_seed(seed)
+    q, k = (torch.randn(1, 1, tokens, 8, generator=generator) for tokens in (n_queries, n_keys))
+    part = k if in_keys else q
+    part[0, 0, seed % part.shape[2], seed % 8] = [torch.nan, torch.inf, -torch.inf][seed % 3]
+    _, lse = call_kernel("cpu flash", q, k, k, None, is_causal=is_causal, scale=None)
+    scores = q @ k.mT * 8**-0.5
+    if is_causal:
+        scores = scores.masked_fill(torch.ones(n_queries, n_keys, dtype=torch.bool).triu(1), -torch.inf)
+    broken = ~(scores < torch.inf).all(-1)  # with nothing but -inf a row looks at nothing
+    assert not (broken & lse.isfinite()).any()
 
 
 @pytest.mark.parametrize("value", [1e30, torch.inf, torch.nan])
@@ -87,6 +125,35 @@ def test_padding_that_is_not_a_number_and_rows_that_see_nothing_are_no_reason_to
         look(torch.randn(1, 2, 4, 8), k, mask)
     np.testing.assert_allclose(cap.weights(0).sum(-1)[:, 1:], 1, atol=1e-5)
     assert not cap.weights(0)[:, 0].any()
+
+
+@pytest.mark.parametrize("where", ["q", "k", "product", "lse", "nowhere"])
+@pytest.mark.parametrize("known", [False, True])
+def test_layers_on_a_device_are_told_together(monkeypatch, known, where):
+    """As on a device, which is asked once."""
+    asked = []
+    monkeypatch.setattr(
+        FactoredAttention,
+        "telling",
+        property(lambda layer: asked.append(1) or (layer.q, layer.k, *([] if layer._lse is None else [layer._lse]))),
+    )
+    layers = []
+    for number in range(4):
+        q, k = torch.randn(1, 2, 4, 8), torch.randn(1, 2, 5, 8)
+        broken = number == 2
+        if broken and where == "q":
+            q[0, 1, 2, 3] = torch.nan
+        if broken and where == "k":
+            k[0, 0, 1, 7] = torch.nan
+        if broken and where == "product":
+            q[0, 0, 1, 3] = k[0, 0, 1, 3] = 1e30
+        lse = torch.logsumexp(q @ k.mT * 8**-0.5, -1) if known else None
+        if broken and known and where == "lse":
+            lse[0, 0, 0] = -torch.inf  # only a suspicion: the row may look at nothing
+        dtype = torch.bfloat16 if number % 2 else torch.float32
+        layers.append(FactoredAttention(q.to(dtype), k.to(dtype), lse))
+    assert with_nan(layers) == ([2] if where in {"q", "k", "product"} else [])
+    assert len(asked) == len(layers)
 
 
 def test_weights_a_model_returned():

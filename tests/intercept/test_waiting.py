@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from transformers import AttentionInterface, LlamaConfig, LlamaModel
 
 import attnwidget as aw
@@ -44,12 +45,15 @@ class Model(nn.Module):
         return x
 
 
+@pytest.mark.parametrize("kernel", [SDPBackend.FLASH_ATTENTION, SDPBackend.MATH], ids=["with lse", "without"])
 @pytest.mark.parametrize("inference", [False, True])
-def test_what_is_overwritten_afterwards_was_taken_before(inference):
+def test_what_is_overwritten_afterwards_was_taken_before(inference, kernel):
     model = Model(*(Overwriting(number) for number in range(LAYERS)))
     x = torch.randn(3, HEADS, TOKENS, SIZE, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode(inference), aw.capture(model) as cap:
+    with torch.inference_mode(inference), sdpa_kernel([kernel]), aw.capture(model) as cap:
         model(x)
+    layers = cap.stacks["self"].layers
+    assert [layer.known_lse is not None for layer in layers] == [kernel == SDPBackend.FLASH_ATTENTION] * LAYERS
     for number, layer in enumerate(model.layers):
         for example in range(3):
             found = cap.weights(layer=number, batch=example)
