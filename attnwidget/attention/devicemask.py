@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from attnwidget.attention.packed import Bytes
     from attnwidget.attention.protocol import Bools
 
-_BLOCK_PAIRS = 64 << 20
-"""Of a block that is looked at in one go: few, for each costs a wait; a byte a pair, and as much again beside it."""
+_BLOCK_PAIRS = 16 << 20
+"""Of a block that is looked at in one go, at most: about ten bytes a pair while it is."""
 _BYTE = 8
 
 
@@ -102,9 +102,9 @@ class DeviceMask:
         for example, head, rows, allowed in self._blocks():
             found[example] |= allowed.any(0)
             count = allowed.sum(-1, dtype=torch.int32)
-            ones = allowed.view(torch.uint8)  # the first of equal numbers is told
+            ones = allowed.to(torch.int32)  # of equal ones the first is told; else the count would not fit
             first, past = ones.argmax(-1), n_keys - ones.flip(-1).argmax(-1)
-            parts.append(torch.stack([first, past, count]) * (count > 0))
+            parts.append(torch.stack([first, past, count.to(first.dtype)]) * (count > 0))
             if not self._boolean:
                 adds |= ((wide[example, head, rows] != 0) & allowed).any()
         told = _in_memory(torch.cat(parts, dim=1).to(torch.int32)).reshape(3, *self.shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,6 @@ from attnwidget.attention.rules import find_rule
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-    from attnwidget.attention.devicemask import DeviceMask
 
 
 def recognise_mask(
@@ -47,17 +46,25 @@ def recognise_mask(
         return Mask.causal(n_queries, n_keys) if is_causal else None
     array = four_dimensional(mask, n_queries, n_keys)
     lowest = lowest_of(mask) if forbids is None else forbids
-    read: PackedMask | DeviceMask
-    if is_tensor(array) and array.device.type != "cpu":
+    adds: bool | None = None
+    if _is_elsewhere(array):
         from attnwidget.attention.devicemask import DeviceMask
 
-        read = DeviceMask(array, n_queries, n_keys, lowest, is_causal=is_causal)
-    else:
-        read = pack(array, n_queries, n_keys, lowest, is_causal=is_causal)
-    if read.adds:
+        # A device may lack one of the operations, or the memory for them: then the mask comes here.
+        with suppress(RuntimeError):
+            there = DeviceMask(array, n_queries, n_keys, lowest, is_causal=is_causal)
+            found, adds = find_rule(there, n_queries, n_keys), there.adds
+    if adds is None:
+        here = pack(array, n_queries, n_keys, lowest, is_causal=is_causal)
+        found, adds = find_rule(here, n_queries, n_keys), here.adds
+    if adds:
         bias, relative = compact_bias(to_numpy(array), lowest)
-        return replace(find_rule(read, n_queries, n_keys), bias=bias, relative=relative)
-    return _unless_open(find_rule(read, n_queries, n_keys))
+        return replace(found, bias=bias, relative=relative)
+    return _unless_open(found)
+
+
+def _is_elsewhere(array: Any) -> bool:  # noqa: ANN401 - NumPy or torch
+    return is_tensor(array) and array.device.type != "cpu"
 
 
 def recognise_bits(bits: NDArray[np.uint8], *, n_queries: int, n_keys: int) -> Mask | None:

@@ -81,7 +81,7 @@ def half_of_free(device: torch.device) -> int:
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         # What torch holds in reserve is free too. Asked for as a whole: for a single number torch lays out hundreds.
-        stats: dict[str, dict[str, dict[str, int]]] = torch.cuda.memory_stats_as_nested_dict(device)
+        stats: dict[str, dict[str, dict[str, int]]] = torch.cuda.memory.memory_stats_as_nested_dict(device)
         reserved, allocated = (
             stats.get(name, {}).get("all", {}).get("current", 0) for name in ("reserved_bytes", "allocated_bytes")
         )

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from attnwidget.attention import Mask, devicemask, packed, recognise_mask
+from attnwidget.attention import Mask, devicemask, packed, recognise, recognise_mask
 from attnwidget.attention.devicemask import DeviceMask
 from attnwidget.attention.rules import find_rule
 
@@ -205,6 +205,32 @@ def check_same(here, there, shape):
     assert (one.describe(), one.nbytes) == (other.describe(), other.nbytes)
     np.testing.assert_array_equal(whole(one, shape), whole(other, shape))
     np.testing.assert_array_equal(here.bits, there.bits)
+
+
+@pytest.mark.parametrize("works", [True, False])
+@pytest.mark.parametrize("additive", [True, False])
+def test_a_mask_on_a_device_is_recognised_there_or_else_here(monkeypatch, additive, works):
+    array = padded(causal(48), left=5)[None, None]
+    mask = torch.from_numpy(array)
+    mask = torch.where(mask, torch.arange(48.0), -torch.inf) if additive else mask
+    wanted = recognise_mask(mask, n_queries=48, n_keys=48)
+    asked = []
+    monkeypatch.setattr(recognise, "_is_elsewhere", lambda _: True)
+    monkeypatch.setattr(DeviceMask, "_allowed", asking(DeviceMask._allowed, asked, works=works))
+    found = recognise_mask(mask, n_queries=48, n_keys=48)
+    assert asked
+    assert (found.describe(), found.nbytes) == (wanted.describe(), wanted.nbytes)
+    np.testing.assert_array_equal(whole(found, array.shape), array)
+
+
+def asking(original, asked, *, works):
+    def allowed(*args):
+        asked.append(args)
+        if not works:
+            raise NotImplementedError("the operator 'aten::tril' is not implemented for this device")
+        return original(*args)
+
+    return allowed
 
 
 def test_bits_are_counted_with_and_without_the_instruction_of_numpy_2(monkeypatch):

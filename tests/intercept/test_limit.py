@@ -258,3 +258,12 @@ def test_limits_that_are_none(limit, error, text):
     with pytest.raises(error) as caught:
         run(tiny.llama(), limit=limit)
     assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(
+    "stats", [{"reserved_bytes": {"all": {"current": 70}}, "allocated_bytes": {"all": {"current": 30}}}, {}]
+)
+def test_what_torch_holds_in_reserve_on_a_device_is_free_too(monkeypatch, stats):
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (100, 500))
+    monkeypatch.setattr(torch.cuda.memory, "memory_stats_as_nested_dict", lambda device: stats)
+    assert budget.half_of_free(torch.device("cuda:0")) == (70 if stats else 50)
