@@ -84,15 +84,14 @@ def _wanted(module: nn.Module | None) -> list[tuple[Recorder, Place]]:
     """Who wants what the running module calls, and where it belongs there."""
     wanted = []
     for recorder in ACTIVE.get():
-        if recorder.problem is not None or recorder.ended or (recorder.loops and recorder.drafting):
-            continue
-        if (caller := recorder.caller(module)) is not None:
+        open_to_it = recorder.problem is None and not recorder.ended and not recorder.drafting
+        if open_to_it and (caller := recorder.caller(module)) is not None:
             place = recorder.place(caller)
             if recorder.progress is not None:
                 recorder.progress.tick(
                     place.run.number, recorder.ledger.forecast.n_all, generating=bool(recorder.loops)
                 )
-            if recorder.problem is None and not (place.top.left_out and place.key in place.top.left_out):
+            if recorder.problem is None and place.key not in place.top.left_out:
                 wanted.append((recorder, place))
     return wanted
 

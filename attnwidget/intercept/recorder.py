@@ -96,7 +96,7 @@ class Recorder:
     @property
     def drafting(self) -> bool:
         """Whether a model drafts for itself: a loop of its own within its loop, as `assistant_early_exit` makes it."""
-        return any(self.loops[-1] is outer for outer in self.loops[:-1])
+        return len(self.loops) > 1 and any(self.loops[-1] is outer for outer in self.loops[:-1])
 
     def watches(self, module: nn.Module) -> bool:
         """Whether a module is watched, or what is watched is a part of it."""

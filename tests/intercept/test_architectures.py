@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from importlib.util import find_spec
 
+import families
 import numpy as np
 import pytest
 import torch
 import transformers as tf
+from families import eager_twin, gradients, tensors
 
 import attnwidget as aw
 
@@ -78,17 +79,7 @@ def need(name, implementation="eager"):
 
 
 def build(name, implementation):
-    torch.manual_seed(0)
-    model = tf.AutoModel.from_config(CONFIGS[name](), attn_implementation=implementation).eval()
-    for parameter in model.parameters():  # freshly made models look everywhere alike
-        parameter.data.mul_(2) if parameter.ndim > 1 else parameter.data.add_(torch.randn_like(parameter) * 0.1)
-    return model
-
-
-def eager_twin(model):
-    twin = tf.AutoModel.from_config(copy.deepcopy(model.config), attn_implementation="eager")
-    twin.load_state_dict(model.state_dict())
-    return twin.to(model.dtype).eval()
+    return families.build(CONFIGS[name](), implementation)
 
 
 def make_inputs(name, padding="right"):
@@ -102,10 +93,6 @@ def make_inputs(name, padding="right"):
     if name in {"bart", "t5"}:
         inputs["decoder_input_ids"] = torch.randint(5, 60, (2, 7))
     return inputs
-
-
-def tensors(output):
-    return [value for value in output.values() if isinstance(value, torch.Tensor)]
 
 
 @pytest.mark.parametrize(("name", "implementation", "padding"), CASES)
@@ -253,16 +240,10 @@ def test_other_precisions(name, dtype):
 
 def test_with_gradients_the_gradients_are_the_same():
     model, inputs = build("llama", "sdpa"), make_inputs("llama")
-    grads = []
-    for watch in (False, True):
-        model.zero_grad()
-        if watch:
-            with aw.capture(model) as cap:
-                model(**inputs)[0].square().sum().backward()
-        else:
-            model(**inputs)[0].square().sum().backward()
-        grads.append([parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None])
-    assert all(torch.equal(one, other) for one, other in zip(*grads, strict=True))
+    plain = gradients(model, inputs)
+    with aw.capture(model) as cap:
+        seen = gradients(model, inputs)
+    assert all(torch.equal(one, other) for one, other in zip(plain, seen, strict=True))
     assert not cap.stacks["self"].layers[0].q.requires_grad
 
 

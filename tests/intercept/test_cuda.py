@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 
+import families
 import numpy as np
 import pytest
 import tiny
 import torch
 import transformers as tf
+from families import eager_twin, gradients, tensors
 from torch import nn
 
 import attnwidget as aw
@@ -41,19 +43,9 @@ CONFIGS = {
 }
 
 
-def build(name, dtype=torch.float32, implementation=None):
-    torch.manual_seed(0)
-    make, usual = CONFIGS[name]
-    model = tf.AutoModel.from_config(make(), attn_implementation=implementation or usual).eval()
-    for parameter in model.parameters():  # freshly made models look everywhere alike
-        parameter.data.mul_(2) if parameter.ndim > 1 else parameter.data.add_(torch.randn_like(parameter) * 0.1)
-    return model.to(DEVICE, dtype)
-
-
-def eager_twin(model):
-    twin = tf.AutoModel.from_config(copy.deepcopy(model.config), attn_implementation="eager")
-    twin.load_state_dict(model.state_dict())
-    return twin.to(DEVICE, next(model.parameters()).dtype).eval()
+def build(name, dtype=torch.float32):
+    make, implementation = CONFIGS[name]
+    return families.build(make(), implementation).to(DEVICE, dtype)
 
 
 def given(name, padding="left"):
@@ -64,10 +56,6 @@ def given(name, padding="left"):
     if name == "t5":
         inputs["decoder_input_ids"] = inputs["input_ids"][:, :7]
     return inputs
-
-
-def tensors(output):
-    return [value for value in output.values() if isinstance(value, torch.Tensor)]
 
 
 @pytest.mark.parametrize("padding", ["none", "left"])
@@ -180,16 +168,10 @@ def test_under_autocast_what_the_kernel_saw_is_kept():
 
 def test_gradients_are_the_same():
     model, inputs = build("llama"), given("llama")
-    grads = []
-    for watch in (False, True):
-        model.zero_grad()
-        if watch:
-            with aw.capture(model):
-                model(**inputs)[0].square().sum().backward()
-        else:
-            model(**inputs)[0].square().sum().backward()
-        grads.append([parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None])
-    assert all(torch.allclose(one, other, rtol=1e-4, atol=1e-6) for one, other in zip(*grads, strict=True))
+    plain = gradients(model, inputs)
+    with aw.capture(model):
+        seen = gradients(model, inputs)
+    assert all(torch.allclose(one, other, rtol=1e-4, atol=1e-6) for one, other in zip(plain, seen, strict=True))
 
 
 def test_dropout_takes_the_same_random_numbers():
