@@ -4,6 +4,7 @@ import module from "../../attnwidget/widget/static/kernel.js";
 import type { Model } from "../src/bridge";
 import factory from "../src/index";
 import { PROTOCOL_VERSION } from "../src/protocol";
+import type { Traits } from "../src/state";
 import { tokens } from "./heads";
 import { fakeKernel } from "./kernel";
 import { MEASURES } from "./measures";
@@ -16,7 +17,7 @@ const kind = query.get("kind") ?? "plain";
 const link = query.get("link") ?? "live";
 const kernel = fakeKernel(n, keys, query.has("causal"), undefined, [layers, heads]);
 
-const traits: Record<string, unknown> = {
+const traits: Record<keyof Traits, unknown> & Record<string, unknown> = {
   meta: {
     version: number("version", PROTOCOL_VERSION),
     measures: MEASURES,
@@ -53,6 +54,7 @@ const traits: Record<string, unknown> = {
   threshold_kind: query.get("kept") ?? "weight",
   text: query.get("text") ?? "",
   run: {},
+  maps: [],
   sort: query.get("sort"),
   ascending: query.has("ascending"),
   like: query.get("like")?.split(",").map(Number) ?? null,
@@ -65,6 +67,9 @@ const traits: Record<string, unknown> = {
   heads: query.get("drawn")?.split(",").filter(Boolean).map(Number) ?? [],
   aggregate: query.get("aggregate"),
   over: query.get("over") ?? "layer",
+  ablation: query.get("ablation") ?? "zero",
+  metric: query.get("metric") ?? "loss",
+  token: query.has("token") ? number("token", 0) : null,
 };
 
 const listeners = new Map<string, Set<(...args: unknown[]) => void>>();
