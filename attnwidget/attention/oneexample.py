@@ -91,9 +91,12 @@ class OneExample(Around):
         return self.whole.allowed(self._example, heads, queries, keys)
 
     def probe_errors(self) -> Floats | None:
-        """(1, H, r), how far softmax(...) v is from the output of the run; None without a probe."""
+        """(1 or windows, H, r), how far softmax(...) v is from the output of the run; None without a probe."""
         errors = self.whole.probe_errors()
-        return None if errors is None else errors[self._example : self._example + 1]
+        if errors is None:
+            return None
+        count = len(errors) // self.whole.n_examples  # of windows, each checked on its own
+        return errors[self._example * count : (self._example + 1) * count]
 
     def entropies(self, example: int, head: int, rows: NDArray[np.intp]) -> Floats:  # noqa: ARG002
         """Entropy of whole rows in bits, (q,)."""

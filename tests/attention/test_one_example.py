@@ -7,6 +7,8 @@ from importlib.resources import files
 import numpy as np
 import pytest
 import tiny
+import torch
+import transformers as tf
 from captures import make_capture
 
 import attnwidget as aw
@@ -53,7 +55,7 @@ def test_it_answers_as_the_batch_does_of_it(batch, example):
     questions = QUESTIONS | (OF_FACTORS if stack.carried else {})
     for name, ask in questions.items():
         # Without keys, the batch makes its rows under another mask, and the example scales those that there are.
-        np.testing.assert_allclose(ask(one), ask(batch, batch=example), rtol=1e-6, atol=2e-6, err_msg=name)
+        np.testing.assert_allclose(ask(one), ask(batch, batch=example), rtol=1e-5, atol=1e-5, err_msg=name)
     np.testing.assert_array_equal(one.weights(), batch.weights(batch=example))
     for name, values in batch.patterns(batch=example).columns.items():
         np.testing.assert_array_equal(one.patterns()[name], values, err_msg=name)
@@ -71,6 +73,23 @@ def test_it_can_be_checked_and_has_its_own_gradients():
         np.testing.assert_array_equal(one.measure("gradient"), cap.measure("gradient", batch=example))
         alone = model.capture(ids[example : example + 1], target=lambda output: output.logits[:, -1, 3].sum())
         np.testing.assert_allclose(one.measure("gradient"), alone.measure("gradient"), atol=1e-5)
+
+
+def test_it_can_be_checked_where_factors_were_narrowed_and_where_windows_were_seen():
+    model = aw.AttentionModel(tiny.llama())
+    narrowed = model.capture(tiny.ids(2, 6), dtype="float16").example(1).verify()
+    assert narrowed.ok
+    assert not narrowed.unchecked
+    config = tf.SwinConfig(image_size=16, patch_size=2, embed_dim=8, depths=[2], num_heads=[2], window_size=4)
+    swin = tf.SwinModel(config).eval()
+    with torch.no_grad(), aw.capture(swin) as cap:
+        swin(torch.rand(2, 3, 16, 16))
+    (stack,) = cap.stacks
+    cap.stacks[stack].layers[1].windows.k[4:].mul_(-9)  # the four windows of the second image
+    cap.stacks[stack].layers[1].windows._lse = None
+    cap.stacks[stack].layers[1].windows._known[:] = False
+    assert cap.example(0).verify().ok
+    assert [check.layer for check in cap.example(1).verify().wrong] == [1]
 
 
 def test_each_stack_has_the_example_and_what_was_written_goes_along():

@@ -24,6 +24,18 @@ def bert(**options):
     return model
 
 
+class Attends(torch.nn.Module):
+    """Products of matrices in float32, whose scores are summed in another order than ours."""
+
+    def __init__(self, q, k, v):
+        super().__init__()
+        self.given = q, k, v
+
+    def forward(self):
+        q, k, v = self.given
+        return torch.softmax(q @ k.transpose(-1, -2), -1) @ v
+
+
 IDS = torch.arange(5, 25).reshape(2, 10)
 
 
@@ -36,6 +48,23 @@ def test_a_right_capture_is_right(dtype, implementation):
     assert not found.unchecked
     assert 0 <= found.largest < {torch.float32: 1e-5, torch.bfloat16: 3e-2, torch.float16: 5e-3}[dtype]
     assert repr(found).startswith("Verification: 3 of 3 layers checked against the output of the run, largest error ")
+
+
+def test_scores_of_ten_thousands_are_rounded_and_not_wrong():
+    torch.manual_seed(0)
+    q, k, v = 80 * torch.randn(1, 4, 64, 16), 80 * torch.randn(1, 4, 64, 16), torch.randn(1, 4, 64, 16)
+    k[:, :, 1::2] = k[:, :, ::2] + 1e-4 * torch.randn(1, 4, 32, 16)  # pairs that only the last digits tell apart
+    layer = Attends(q, k, v)
+    with aw.capture(layer) as cap:
+        layer()
+    (check,) = cap.verify().layers
+    assert check.ok
+    assert check.error > 1e-4
+    assert check.tolerance < 0.1
+    with aw.capture(layer) as cap:
+        layer()
+    cap.stacks["self"].layers[0].k[0, 2].mul_(-1)
+    assert cap.verify().wrong
 
 
 def test_a_wrong_one_is_found_out():

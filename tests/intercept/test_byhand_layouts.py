@@ -271,5 +271,5 @@ def test_windows_are_recorded_as_they_ran():
 
     module = Windows()
     cap = watch(module, torch.randn(B * 4, T, H * D))
-    np.testing.assert_allclose(whole(cap), module.seen.numpy(), atol=1e-6)
+    np.testing.assert_allclose(whole(cap), module.seen.numpy(), atol=1e-5)
     assert is_factored(cap)

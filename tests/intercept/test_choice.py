@@ -74,7 +74,8 @@ def test_heads_with_the_key_heads_they_look_at(heads, wanted, n_key_heads):
     info = cap.stacks["self"].infos[0]
     assert info.picked == (tuple(wanted) if len(wanted) < 8 else ())
     assert cap.verify().ok
-    assert [check.tolerance for check in cap.verify().layers] == [check.tolerance for check in full.verify().layers]
+    checks = zip(cap.verify().layers, full.verify().layers, strict=True)
+    assert all(check.tolerance <= whole.tolerance for check, whole in checks), "the most over the heads that there are"
 
 
 def test_the_table_shows_the_numbers_in_the_model():

@@ -1,4 +1,4 @@
-"""A capture comes back from its file as it was: numbers to the bit, tokens, layers, notes."""
+"""A capture comes back from its file as it was: what is kept to the bit, tokens, layers, notes."""
 
 from __future__ import annotations
 
@@ -27,6 +27,32 @@ def captured(model, *args, **kwargs):
     with torch.no_grad(), aw.capture(model) as cap:
         model(*args, **kwargs)
     return cap
+
+
+def assert_same(found, wanted):
+    """Numbers computed from the same factors, which some processors round by where in memory these lie."""
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def assert_kept(found, wanted):
+    """What a layer holds came back to the bit."""
+    back, held = kept(found), kept(wanted)
+    assert back.keys() == held.keys()
+    assert held
+    for name, tensor in held.items():
+        assert back[name].dtype == tensor.dtype
+        assert torch.equal(back[name], tensor), name
+
+
+def kept(layer):
+    """The numbers of each part of a layer, by name."""
+    inner = getattr(layer, "windows", layer)
+    return {
+        f"{number} {name}": torch.as_tensor(getattr(part, name))
+        for number, part in enumerate(getattr(inner, "parts", (inner,)))
+        for name in ("q", "k", "_lse", "sinks", "_weights")
+        if getattr(part, name, None) is not None
+    }
 
 
 def swin():
@@ -98,14 +124,17 @@ def test_a_capture_comes_back_as_it_was(name, tmp_path):
         other = back.stacks[key]
         assert (other.query_tokens, other.key_tokens) == (stack.query_tokens, stack.key_tokens)
         assert (other.query_spans, other.key_spans, other.infos) == (stack.query_spans, stack.key_spans, stack.infos)
+        for layer, saved in zip(other.layers, stack.layers, strict=True):
+            assert_kept(layer, saved)
         for example in range(stack.n_examples):
             where = {"batch": example, "stack": key}
-            np.testing.assert_array_equal(back.weights(**where), cap.weights(**where))
+            assert_same(back.weights(**where), cap.weights(**where))
             np.testing.assert_array_equal(back.allowed(**where), cap.allowed(**where))
             if "dense" not in name and name != "bert, eager":
-                np.testing.assert_array_equal(back.scores(**where), cap.scores(**where))
-                np.testing.assert_array_equal(back.sink_share(**where), cap.sink_share(**where))
-    assert repr(back.verify()) == repr(cap.verify())
+                assert_same(back.scores(**where), cap.scores(**where))
+                assert_same(back.sink_share(**where), cap.sink_share(**where))
+    checks = zip(back.verify().layers, cap.verify().layers, strict=True)
+    assert all((check.error is None, check.ok) == (other.error is None, other.ok) for check, other in checks)
 
 
 def test_layers_of_every_kind_were_among_them():
@@ -132,7 +161,8 @@ def test_what_is_looked_at_is_read_from_the_file(tmp_path):
     cap = captured(llama(), IDS)
     back = aw.load(cap.save(tmp_path / "run"))
     (tmp_path / "run").unlink()  # the mapping stays while somebody holds it
-    np.testing.assert_array_equal(back.weights(layer=1), cap.weights(layer=1))
+    assert_kept(back.stacks["self"].layers[1], cap.stacks["self"].layers[1])
+    assert_same(back.weights(layer=1), cap.weights(layer=1))
     back.close()
 
 
@@ -140,7 +170,7 @@ def test_a_capture_in_files_of_its_own_is_saved_too(tmp_path):
     model = llama()
     with torch.no_grad(), aw.capture(model, store="disk") as cap:
         model(IDS)
-    np.testing.assert_array_equal(aw.load(cap.save(tmp_path / "run")).weights(), cap.weights())
+    assert_same(aw.load(cap.save(tmp_path / "run")).weights(), cap.weights())
 
 
 def test_the_file_is_plain_safetensors_with_a_readable_header(tmp_path):
