@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Made = TypeVar("Made")
 _REMEMBERED = 64
 _SAMPLE = 256
+_MANY = 1024
 
 
 class TensorMemo(Generic[Made]):
@@ -47,11 +48,48 @@ class TensorMemo(Generic[Made]):
             self._known.popitem(last=False)
 
 
+class Storages:
+    """Memory of tensors, by where it is and while it is in use.
+
+    Attributes:
+        count: how often some was added.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._known: dict[int, Any] = {}
+
+    def add(self, tensor: Any) -> None:  # noqa: ANN401 - a torch tensor
+        """Its memory is one of these from now on."""
+        if len(self._known) > _MANY:
+            self._known = {place: one for place, one in self._known.items() if not one.expired()}
+        storage = _weakly(tensor)
+        self._known[storage.cdata] = storage
+        self.count += 1
+
+    def holds(self, storage: Any) -> bool:  # noqa: ANN401 - torch's weak reference to one
+        """Whether it is one of these."""
+        known = self._known.get(storage.cdata)
+        return known is not None and not known.expired()
+
+
+EXPOSED = Storages()
+"""What somebody got at by `tensor.data` or `tensor.numpy()` while a capture ran: writes there count no versions."""
+_READ = Storages()
+"""What was torch's own when it was read here, and is NumPy's too since."""
+
+
 def key_of(tensor: Any, *more: Hashable) -> Key | None:  # noqa: ANN401 - a torch tensor
-    """What identifies the contents of a tensor; None for inference tensors, which count no versions."""
+    """What identifies the contents of a tensor; None where writes may count no versions.
+
+    That is so in inference mode, where memory was exposed, and where it is not torch's own, as an array of NumPy's.
+    """
     if tensor.is_inference():
         return None
-    place = (_weakly(tensor).cdata, tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
+    storage = _weakly(tensor)
+    if EXPOSED.holds(storage) or not (tensor.untyped_storage().resizable() or _READ.holds(storage)):
+        return None
+    place = (storage.cdata, tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), tensor.dtype)
     return (*place, tensor._version, *more)  # noqa: SLF001 - torch offers no other name for it
 
 
@@ -75,7 +113,7 @@ class _Seen:
     def __init__(self, mask: Any, question: tuple[Hashable, ...], found: Mask | None) -> None:  # noqa: ANN401
         self._mask = None if mask is None else weakref.ref(mask)
         self._question, self.found = question, found
-        self._version = None if mask is None or mask.is_inference() else _contents(mask)
+        self._version = None if mask is None or key_of(mask) is None else _contents(mask)
 
     def answers(self, mask: Any, question: tuple[Hashable, ...]) -> bool:  # noqa: ANN401
         """Whether this mask is that one, and has not been written to since."""
@@ -84,9 +122,9 @@ class _Seen:
         return self._mask() is mask and self._version is not None and self._version == _contents(mask)
 
 
-def _contents(mask: Any) -> tuple[int, int]:  # noqa: ANN401
-    """What changes if a tensor is written to, or given other memory."""
-    return mask._version, mask.data_ptr()  # noqa: SLF001 - torch offers no other name for it
+def _contents(mask: Any) -> tuple[int, int, int]:  # noqa: ANN401
+    """What changes if a tensor is written to, given other memory, or if some memory is exposed."""
+    return mask._version, mask.data_ptr(), EXPOSED.count  # noqa: SLF001 - torch offers no other name for it
 
 
 class MaskMemo:
@@ -117,6 +155,8 @@ class MaskMemo:
         key = None if mask is None else key_of(mask, *question)
         known = None if key is None else self._tensors.get(key)
         if known is None:
+            if key is not None:
+                _READ.add(mask)
             known = (
                 self.share(
                     recognise_mask(mask, n_queries=n_queries, n_keys=n_keys, is_causal=is_causal, forbids=forbids)

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 
+from attnwidget.attention.memo import EXPOSED
 from attnwidget.intercept import multihead, sdpa
 from attnwidget.intercept.byhand import route as byhand
 from attnwidget.intercept.byhand import trails
@@ -35,6 +36,7 @@ BUSY: ContextVar[bool] = ContextVar("attnwidget_busy", default=False)
 _FUSED = {torch._native_multi_head_attention, torch._transformer_encoder_layer_fwd}  # noqa: SLF001
 _MULTIHEAD = torch.nn.MultiheadAttention.forward.__code__
 _MAPS = {functional.linear, torch.addmm}
+_DATA = torch.Tensor.data.__get__  # type: ignore[attr-defined]
 
 
 class WatchCalls(TorchFunctionMode):
@@ -206,6 +208,16 @@ def _by_hand(run: Callable[..., Any]) -> Callable[..., Any]:
     return handler
 
 
+def _exposing(
+    func: Callable[..., Any],
+    types: Iterable[type],  # noqa: ARG001 - one signature for all of them
+    args: tuple[Any, ...],
+    options: Mapping[str, Any],
+) -> Any:  # noqa: ANN401
+    EXPOSED.add(args[0])
+    return func(*args, **options)
+
+
 def _multihead(
     func: Callable[..., Any], types: Iterable[type], args: tuple[Any, ...], options: Mapping[str, Any]
 ) -> Any:  # noqa: ANN401
@@ -280,6 +292,7 @@ _HANDLERS: dict[Any, Callable[..., Any]] = {
     functional.multi_head_attention_forward: _multihead,
     **dict.fromkeys(_FUSED, _fused),
     **dict.fromkeys(_MAPS, _linear),
+    **dict.fromkeys((_DATA, torch.Tensor.numpy, torch.Tensor.__array__), _exposing),
 }
 _STOPS = {
     *byhand.PRODUCTS,
