@@ -202,6 +202,13 @@ class FactoredAttention:
 
         Keys in `without` are forbidden too: rows are what they are when those scores are -infinity.
         """
+        result: Floats = self.whole_rows(example, heads, queries, without=without)[0].cpu().numpy()
+        return result
+
+    def whole_rows(
+        self, example: int, heads: Index, queries: Index, *, without: NDArray[np.intp] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `rows`, where the factors are; and (h, q, 1), which rows may look at nothing."""
         with plain_maths(self.q.device):
             logits, forbidden = self._logits(example, heads, queries, slice(0, self.n_keys))
             if without is not None:
@@ -213,8 +220,7 @@ class FactoredAttention:
             weights = torch.exp_(logits.sub_(lse[:, :, None])).clamp_(max=1).masked_fill_(empty, 0)
             if forbidden is not None:
                 weights.masked_fill_(forbidden, 0)
-        result: Floats = weights.cpu().numpy()
-        return result
+        return weights, empty
 
     def allowed(self, example: int, heads: Index, queries: Index, keys: Index) -> Bools:
         """Which pairs the mask and the modifier allow, broadcastable to (h, q, k)."""

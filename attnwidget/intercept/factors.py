@@ -6,14 +6,13 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 
 from attnwidget.attention import DenseAttention, FactoredAttention, Mask
-from attnwidget.attention.arrays import to_numpy
 from attnwidget.attention.protocol import shape_text
 from attnwidget.intercept.byhand.handmade import from_hand
 from attnwidget.intercept.dropout import keep_dropped
+from attnwidget.intercept.explaining import gives_output, gives_survivors, gives_weights
 from attnwidget.intercept.flex import from_flex, mask_of
 from attnwidget.intercept.packing import is_packed, packed_masks
 from attnwidget.intercept.sdpa import as_kernel_saw, check_readable
@@ -21,8 +20,6 @@ from attnwidget.intercept.taking import take
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    from numpy.typing import NDArray
 
     from attnwidget.attention import Attention, Probe
     from attnwidget.intercept.keeping import Keeper
@@ -64,8 +61,8 @@ def from_interface(call: InterfaceCall, result: Any, keeper: Keeper) -> Attentio
 
 
 def take_interface(call: InterfaceCall, result: Any, keeper: Keeper) -> Callable[[Keeper], Attention] | None:  # noqa: ANN401
-    """As `take`, of a call in which one kernel ran over as many queries and keys as the call says."""
-    if len(call.kernels) != 1:
+    """As `take`, of a call in which one kernel ran over the queries, keys and values that the call says."""
+    if len(call.kernels) != 1 or not call.passes_on:
         return None
     kernel, query, key, output = call.kernels[0], call.query, call.key, result[0]
     if query.ndim != _NDIM or key.ndim != _NDIM or kernel.query.shape != query.shape:
@@ -85,38 +82,52 @@ def _from_flex(call: InterfaceCall, flex: FlexCall, result: Any, keeper: Keeper)
         # The score_mod reads whole matrices, which are kept smaller as masks.
         with suppress(ValueError):
             return _from_arguments(call, result, keeper)
-    probe = _probe(call, result, call.key.shape[2], keeper)
-    return from_flex(replace(flex, key=call.key), keeper, sinks=call.options.get("s_aux"), probe=probe)
+    key = _key(call, flex)
+    probe = _probe(call, result, key.shape[2], keeper)
+    return from_flex(replace(flex, key=key), keeper, sinks=call.options.get("s_aux"), probe=probe)
 
 
 def _from_kernel(call: InterfaceCall, kernel: KernelCall, result: Any, keeper: Keeper) -> Attention:  # noqa: ANN401
-    """SDPA ran inside: its mask, causality and scale are what counts, the keys those before heads were repeated."""
-    query, key, lse, mask, dropped = call.query, call.key, kernel.lse, kernel.mask, kernel.dropped
-    n_keys = kernel.key.shape[2]
-    if kernel.query.shape == query.shape and kernel.key.shape[1] in (key.shape[1], query.shape[1]):
-        query, key = kernel.query, key[:, :, :n_keys]  # a static cache is longer than what the kernel saw of it
-    elif kernel.query.shape[2] * kernel.query.shape[1] == query.shape[1] and query.shape[2] == 1:
+    """SDPA ran inside: what it saw counts, and of its keys those before heads were repeated."""
+    query, key, lse, mask, dropped = kernel.query, _key(call, kernel), kernel.lse, kernel.mask, kernel.dropped
+    shape, n_keys = call.query.shape, key.shape[2]
+    if query.shape[1] * query.shape[2] == shape[1] and shape[2] == 1 < query.shape[2]:
         # One query with grouped heads, packed as (B, Hkv, group, d): unpack what came with it.
-        lse = None if lse is None else lse.reshape(*query.shape[:3])
-        dropped = None if dropped is None else dropped.reshape(*query.shape[:3], n_keys)
+        query = query.reshape(shape)
+        lse = None if lse is None else lse.reshape(*shape[:3])
+        dropped = None if dropped is None else dropped.reshape(*shape[:3], n_keys)
         if mask is not None and mask.ndim == _NDIM and mask.shape[1] > 1:
-            mask = mask.reshape(mask.shape[0], query.shape[1], 1, mask.shape[3])
-    else:
+            mask = mask.reshape(mask.shape[0], shape[1], 1, mask.shape[3])
+    elif query.shape != shape or key.shape[1] not in (call.key.shape[1], shape[1]):
         raise ValueError(
-            f"queries have shape {shape_text(query)} and the kernel saw {shape_text(kernel.query)}; expected the same"
+            f"queries have shape {shape_text(call.query)} and the kernel saw {shape_text(query)}; expected the same"
         )
     query, key = as_kernel_saw(query), as_kernel_saw(key)
-    found = keeper.masks.recognise(mask, n_queries=query.shape[2], n_keys=key.shape[2], is_causal=kernel.is_causal)
+    found = keeper.masks.recognise(mask, n_queries=query.shape[2], n_keys=n_keys, is_causal=kernel.is_causal)
+    # A function of somebody's own may change values too, and what comes out of the kernel.
+    own = not call.passes_on and kernel.query.shape == shape
+    probe = keeper.probe(kernel.value, kernel.output) if own else _probe(call, result, n_keys, keeper)
     if kernel.dropout and keeper.dropout:
-        return keep_dropped(dropped, found, keeper, _probe(call, result, n_keys, keeper))
+        return keep_dropped(dropped, found, keeper, probe)
     return FactoredAttention(
         keeper.keep(query),
         keeper.keep(key),
         keeper.keep_lse(lse),
         scale=kernel.scale,
         mask=found,
-        probe=None if kernel.dropout else _probe(call, result, n_keys, keeper),
+        probe=None if kernel.dropout else probe,
     )
+
+
+def _key(call: InterfaceCall, kernel: KernelCall | FlexCall) -> torch.Tensor:
+    """(B, Hkv, Tk, d): what a kernel saw, each head once where they were only repeated for groups of query heads."""
+    seen, given = kernel.key, call.key[:, :, : kernel.key.shape[2]]  # a static cache is longer than what is seen of it
+    if seen.shape[1] == given.shape[1] or seen.shape[1] % given.shape[1] or seen.shape[2:] != given.shape[2:]:
+        return seen
+    if call.passes_on:
+        return given
+    repeated = given[:, :, None].expand(-1, -1, seen.shape[1] // given.shape[1], -1, -1).flatten(1, 2)
+    return given if torch.equal(seen, repeated) else seen
 
 
 def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attention:  # noqa: ANN401
@@ -138,9 +149,9 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
             mask=mask,
             probe=None if dropout else _probe(call, result, key.shape[2], keeper),
         )
-        if not dropout and _explains(factored, call.value, result[0]):
+        if not dropout and gives_output(factored, call.value, result[0]) and _agrees(factored, weights):
             return factored
-        if dropout and weights is not None and _survive(factored, weights, dropout):
+        if dropout and weights is not None and gives_survivors(factored, weights, dropout):
             return _dropped(call, result, weights, mask, keeper) if keeper.dropout else factored
     if len(call.by_hand) == 1:
         return from_hand(call.by_hand[0], keeper, [])
@@ -162,6 +173,11 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
     )
 
 
+def _agrees(attention: FactoredAttention, weights: torch.Tensor | None) -> bool:
+    """Whether weights that were returned, if any were, are those of the factors: they show more than the output."""
+    return weights is None or weights.shape[3] != attention.n_keys or gives_weights(attention, weights)
+
+
 def _returned(call: InterfaceCall, result: Any) -> torch.Tensor | None:  # noqa: ANN401
     """The weights (B, H, Tq, Tk) the function returned beside its output."""
     weights = result[1] if len(result) > 1 else None
@@ -178,7 +194,7 @@ def _dropped(
     keeper: Keeper,
 ) -> Attention:
     """The returned weights, if they are those that met the values."""
-    if not _explains(DenseAttention(weights, mask), call.value, result[0]):
+    if not gives_output(DenseAttention(weights, mask), call.value, result[0]):
         raise ValueError(
             "dropout=True, and the weights it returned are not those after dropout; leave dropout=True out for the "
             "weights before it"
@@ -225,50 +241,3 @@ def _with_bias(found: Mask | None, bias: torch.Tensor | None, keeper: Keeper, ca
         return found or added
     # What the bias forbids, if anything, is lost here; the output then tells.
     return keeper.masks.share(replace(found, bias=added.bias, relative=added.relative))
-
-
-def _survive(attention: FactoredAttention, dropped: torch.Tensor, dropout: float) -> bool:
-    """Whether weights that dropout left over are those of the factors, in a few rows of every head of two examples."""
-    if dropped.shape[3] != attention.n_keys or dropout >= 1:
-        return False
-    rows = _some_rows(attention.n_queries)
-    tolerance = max(1e-4, 16 * torch.finfo(dropped.dtype).eps)
-    where = slice(0, attention.n_heads), rows, slice(0, attention.n_keys)
-    for example in {0, attention.n_examples - 1}:
-        left = to_numpy(dropped[example][:, torch.from_numpy(rows).to(dropped.device)].float())  # (H, rows, Tk)
-        # Rows that may look at nothing are padding, and eager attention spreads them evenly.
-        seen = np.broadcast_to(attention.allowed(example, *where), left.shape).any(-1, keepdims=True)
-        error = np.abs(left * (1 - dropout) - attention.weights(example, *where))
-        if (error[seen & (left != 0)] > tolerance).any():
-            return False
-    return True
-
-
-def _some_rows(n_queries: int) -> NDArray[np.intp]:
-    return np.unique([0, n_queries // 3, n_queries // 2, n_queries - 1])
-
-
-def _explains(attention: Attention, value: torch.Tensor, output: torch.Tensor) -> bool:
-    """Whether softmax(...) @ v is the output (B, Tq, H, dv), looking at a few rows of every head of two examples."""
-    n_queries, n_keys, n_heads = attention.n_queries, attention.n_keys, attention.n_heads
-    if tuple(output.shape[:3]) != (attention.n_examples, n_queries, n_heads) or value.shape[2] < n_keys:
-        return False
-    rows = _some_rows(n_queries)
-    heads, keys = slice(0, n_heads), slice(0, n_keys)
-    coarse = torch.finfo(output.dtype).eps
-    for example in {0, attention.n_examples - 1}:
-        seen = np.broadcast_to(attention.allowed(example, heads, rows, keys), (n_heads, len(rows), n_keys)).any(-1)
-        weights = torch.from_numpy(
-            attention.rows(example, heads, rows)
-            if isinstance(attention, FactoredAttention)
-            else attention.weights(example, heads, rows, keys)
-        ).to(output.device)
-        values = value[example if value.shape[0] > 1 else 0, :, :n_keys].detach().float()
-        values = values.repeat_interleave(n_heads // values.shape[0], dim=0)
-        expected = torch.matmul(weights, values)  # (H, rows, dv)
-        actual = output[example, torch.from_numpy(rows).to(output.device)].detach().transpose(0, 1).float()
-        tolerance = max(1e-4, 16 * coarse) * float(values.abs().amax().clamp(min=1e-6))
-        error = (expected - actual).abs().amax(dim=-1).cpu().numpy()  # (H, rows)
-        if (error[seen] > tolerance).any():
-            return False
-    return True

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     Undo = Callable[[], None]
 
 _EAGER = "eager_attention_forward"
+_PASSING_ON = {"transformers.integrations.sdpa_attention", "transformers.integrations.flex_attention"}
+"""Where the functions are that hand their kernel the keys they were given: comparing them takes a pass over both."""
 
 
 def install() -> list[Undo]:
@@ -87,6 +89,7 @@ def watched(original: AttentionFunction) -> AttentionFunction:
     if hasattr(original, "_attnwidget_original"):
         return original
     name = _name(original)
+    passes_on = getattr(original, "__module__", None) in _PASSING_ON
 
     @functools.wraps(original)
     def attention(
@@ -101,7 +104,7 @@ def watched(original: AttentionFunction) -> AttentionFunction:
         changer = CHANGES.get()
         if not ACTIVE.get() and changer is None:
             return original(module, query, key, value, attention_mask, *args, **kwargs)
-        call = InterfaceCall(module, query, key, value, attention_mask, kwargs, name)
+        call = InterfaceCall(module, query, key, value, attention_mask, kwargs, name, passes_on)
         token = CURRENT.set(call)
         try:
             result = original(module, query, key, value, attention_mask, *args, **kwargs)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from attnwidget.attention import FactoredAttention
 from attnwidget.intercept.byhand.axes import Axis, Part, align, length
+from attnwidget.intercept.explaining import gives_weights
 from attnwidget.intercept.sdpa import as_kernel_saw
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def factors_of(
     if shape != tuple(weights.shape):
         return None
     keeper.settle()
-    return attention if _explains(attention, weights) else None
+    return attention if gives_weights(attention, weights) else None
 
 
 def _query_and_key(scores: Scores, frame: Sequence[Axis]) -> tuple[torch.Tensor, torch.Tensor] | None:
@@ -111,30 +111,3 @@ def _once_per_group(key: torch.Tensor) -> torch.Tensor:
             if bool((grouped == grouped[:, :, :1]).all()):
                 return grouped[:, :, 0]
     return key
-
-
-def _explains(attention: FactoredAttention, weights: torch.Tensor) -> bool:
-    """Whether the factors give the weights: a few rows of every head of two examples.
-
-    Every row where tensors count no versions, and a write to one of them may have been missed.
-    """
-    n_queries = attention.n_queries
-    every = weights.is_inference()
-    rows = np.arange(n_queries) if every else np.unique([0, n_queries // 3, n_queries // 2, n_queries - 1])
-    heads, keys = slice(0, attention.n_heads), slice(0, attention.n_keys)
-    picked = torch.from_numpy(rows).to(weights.device)
-    coarse = max(torch.finfo(kind).eps for kind in (weights.dtype, attention.q.dtype, attention.k.dtype, torch.float32))
-    for example in range(attention.n_examples) if every else {0, attention.n_examples - 1}:
-        allowed = np.broadcast_to(
-            attention.allowed(example, heads, rows, keys), (attention.n_heads, len(rows), attention.n_keys)
-        )
-        seen = torch.from_numpy(allowed.any(-1))[:, :, None]
-        expected = torch.from_numpy(attention.rows(example, heads, rows))
-        scores = np.where(allowed, np.abs(attention.scores(example, heads, rows, keys)), 0)
-        # Rounding of a score is relative to it, and turns into a relative error of its weight.
-        relative = 8 * coarse * (1 + float(scores.max(initial=0)))
-        actual = weights[example][:, picked].detach().float().cpu()
-        off = (expected - actual).abs() > relative * actual.abs() + 4 * coarse
-        if bool((off & seen).any()) or bool((actual.isnan() & seen).any()):
-            return False
-    return True
