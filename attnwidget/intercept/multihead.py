@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn import functional
 
-from attnwidget.attention import FactoredAttention, Mask
+from attnwidget.attention import DenseAttention, FactoredAttention, Mask
 from attnwidget.intercept.calls import record_call
 from attnwidget.intercept.dropout import keep_dropped
+from attnwidget.intercept.explaining import gives_weights
 from attnwidget.intercept.fused import fused_path_notes
 from attnwidget.intercept.sdpa import SDPA, as_kernel_saw, check_readable, run_kernel
 from attnwidget.intercept.windows.framing import framed_rows
@@ -160,14 +161,15 @@ def _factors(inside: Inside, arguments: Mapping[str, Any], n_extra: int, keeper:
     dropped = arguments.get("training", True) and arguments["dropout_p"]
     if dropped and keeper.dropout:
         return keep_dropped(weights, found, keeper, keeper.probe(value, output))
-    return FactoredAttention(
-        keeper.keep(query),
-        keeper.keep(key),
-        keeper.keep_lse(lse),
-        scale=scale,
-        mask=found,
-        probe=None if dropped else keeper.probe(value, output),
+    probe = None if dropped else keeper.probe(value, output)
+    factored = FactoredAttention(
+        keeper.keep(query), keeper.keep(key), keeper.keep_lse(lse), scale=scale, mask=found, probe=probe
     )
+    if kernel is None and weights is not None and not dropped:
+        keeper.settle()
+        if not gives_weights(factored, weights):  # somebody put another softmax in the place of torch's
+            return DenseAttention(keeper.keep(weights), found, probe)
+    return factored
 
 
 def _mask(

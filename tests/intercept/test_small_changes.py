@@ -219,3 +219,19 @@ def test_keys_that_a_registered_function_only_repeats_are_kept_once():
     with torch.no_grad(), aw.capture(model) as cap:
         model(torch.arange(T)[None])
     assert cap.stacks["self"].layers[0].n_key_heads == 2
+
+
+def test_another_softmax_in_the_place_of_torchs(monkeypatch):
+    """As softmax1 (Miller 2023), which leaves something to none of the keys."""
+    module = nn.MultiheadAttention(16, 2, batch_first=True).eval()
+    monkeypatch.setattr(
+        functional,
+        "softmax",
+        lambda scores, dim=-1, **_: scores.exp() / (1 + scores.exp().sum(dim, keepdim=True)),
+    )
+    x = torch.randn(2, T, 16)
+    with torch.no_grad(), aw.capture(module) as cap:
+        _, weights = module(x, x, x, average_attn_weights=False)
+    assert float(weights.sum(-1).max()) < 0.99
+    for example in range(2):
+        np.testing.assert_allclose(cap.weights(layer=0, batch=example), weights[example], atol=1e-5)
