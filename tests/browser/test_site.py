@@ -46,6 +46,8 @@ def test_the_views_of_the_gallery_are_live_and_as_dark_as_the_page(browser, site
 
     first = page.locator('iframe[src="live/panel-heatmap.html"]')
     first.scroll_into_view_if_needed()
+    # What is drawn anew for the theme takes a click with it.
+    first.content_frame.locator('.root[style*="color-scheme: dark"]').wait_for()
     root = first.content_frame.locator(".attnwidget .root")
     root.get_by_role("button", name="locked: query 10").click()
     first.content_frame.locator('.root[data-query=""]').wait_for()
