@@ -135,7 +135,7 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
     sinks = call.options.get("s_aux")
     softcap = call.options.get("softcap")
     dropout = float(call.options.get("dropout") or 0)
-    weights = _returned(call, result)
+    weights, every = _returned(call, result), not call.is_known
     query, key = keeper.keep(call.query), keeper.keep(call.key)
     sinks = None if sinks is None else keeper.keep(sinks.reshape(-1))
     keeper.settle()
@@ -149,9 +149,13 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
             mask=mask,
             probe=None if dropout else _probe(call, result, key.shape[2], keeper),
         )
-        if not dropout and gives_output(factored, call.value, result[0]) and _agrees(factored, weights):
+        if (
+            not dropout
+            and gives_output(factored, call.value, result[0], every=every)
+            and (not every or _agrees(factored, weights))
+        ):
             return factored
-        if dropout and weights is not None and gives_survivors(factored, weights, dropout):
+        if dropout and weights is not None and gives_survivors(factored, weights, dropout, every=every):
             return _dropped(call, result, weights, mask, keeper) if keeper.dropout else factored
     if len(call.by_hand) == 1:
         return from_hand(call.by_hand[0], keeper, [])
@@ -175,7 +179,7 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
 
 def _agrees(attention: FactoredAttention, weights: torch.Tensor | None) -> bool:
     """Whether weights that were returned, if any were, are those of the factors: they show more than the output."""
-    return weights is None or weights.shape[3] != attention.n_keys or gives_weights(attention, weights)
+    return weights is None or weights.shape[3] != attention.n_keys or gives_weights(attention, weights, every=True)
 
 
 def _returned(call: InterfaceCall, result: Any) -> torch.Tensor | None:  # noqa: ANN401
@@ -194,7 +198,7 @@ def _dropped(
     keeper: Keeper,
 ) -> Attention:
     """The returned weights, if they are those that met the values."""
-    if not gives_output(DenseAttention(weights, mask), call.value, result[0]):
+    if not gives_output(DenseAttention(weights, mask), call.value, result[0], every=False):
         raise ValueError(
             "dropout=True, and the weights it returned are not those after dropout; leave dropout=True out for the "
             "weights before it"

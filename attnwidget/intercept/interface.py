@@ -89,7 +89,8 @@ def watched(original: AttentionFunction) -> AttentionFunction:
     if hasattr(original, "_attnwidget_original"):
         return original
     name = _name(original)
-    passes_on = getattr(original, "__module__", None) in _PASSING_ON
+    home = getattr(original, "__module__", None) or ""
+    is_known, passes_on = home.startswith("transformers."), home in _PASSING_ON
 
     @functools.wraps(original)
     def attention(
@@ -104,7 +105,7 @@ def watched(original: AttentionFunction) -> AttentionFunction:
         changer = CHANGES.get()
         if not ACTIVE.get() and changer is None:
             return original(module, query, key, value, attention_mask, *args, **kwargs)
-        call = InterfaceCall(module, query, key, value, attention_mask, kwargs, name, passes_on)
+        call = InterfaceCall(module, query, key, value, attention_mask, kwargs, name, is_known, passes_on)
         token = CURRENT.set(call)
         try:
             result = original(module, query, key, value, attention_mask, *args, **kwargs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,7 @@ BUSY: ContextVar[bool] = ContextVar("attnwidget_busy", default=False)
 _FUSED = {torch._native_multi_head_attention, torch._transformer_encoder_layer_fwd}  # noqa: SLF001
 _MULTIHEAD = torch.nn.MultiheadAttention.forward.__code__
 _MAPS = {functional.linear, torch.addmm}
-_DATA = torch.Tensor.data.__get__  # type: ignore[attr-defined]
+_DATA = torch.Tensor.data.__get__, torch.Tensor.data.__set__  # type: ignore[attr-defined]
 
 
 class WatchCalls(TorchFunctionMode):
@@ -214,7 +215,9 @@ def _exposing(
     args: tuple[Any, ...],
     options: Mapping[str, Any],
 ) -> Any:  # noqa: ANN401
-    EXPOSED.add(args[0])
+    with suppress(Exception):  # not every kind of tensor has memory to speak of
+        EXPOSED.add(args[0])
+        trails.trails().touch(args[0])
     return func(*args, **options)
 
 
@@ -292,7 +295,7 @@ _HANDLERS: dict[Any, Callable[..., Any]] = {
     functional.multi_head_attention_forward: _multihead,
     **dict.fromkeys(_FUSED, _fused),
     **dict.fromkeys(_MAPS, _linear),
-    **dict.fromkeys((_DATA, torch.Tensor.numpy, torch.Tensor.__array__), _exposing),
+    **dict.fromkeys((*_DATA, torch.Tensor.numpy, torch.Tensor.__array__), _exposing),
 }
 _STOPS = {
     *byhand.PRODUCTS,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from attnwidget.intercept.records import KernelCall
 
 _PER_HEAD_NDIM = 3
+_SOFTMAX = functional.softmax
 
 
 class Inside:
@@ -167,7 +168,8 @@ def _factors(inside: Inside, arguments: Mapping[str, Any], n_extra: int, keeper:
     )
     if kernel is None and weights is not None and not dropped:
         keeper.settle()
-        if not gives_weights(factored, weights):  # somebody put another softmax in the place of torch's
+        # Somebody may have put another softmax in the place of torch's.
+        if not gives_weights(factored, weights, every=functional.softmax is not _SOFTMAX):
             return DenseAttention(keeper.keep(weights), found, probe)
     return factored
 

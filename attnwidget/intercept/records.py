@@ -116,7 +116,8 @@ class InterfaceCall:
         mask: what the model passes on.
         options: the keyword arguments: scaling, softcap, s_aux, position_bias ...
         implementation: name of the function.
-        passes_on: the function is one of transformers' that hand the kernel keys as they come, heads repeated or not.
+        is_known: the function is one of transformers' own, which do what their arguments say.
+        passes_on: likewise, and it hands its kernel the keys as they come, heads repeated or not.
         kernels: calls of `scaled_dot_product_attention` inside.
         flexes: calls of `flex_attention` inside.
         by_hand: softmaxes written by hand inside.
@@ -129,6 +130,7 @@ class InterfaceCall:
     mask: torch.Tensor | None
     options: dict[str, Any]
     implementation: str
+    is_known: bool = False
     passes_on: bool = False
     kernels: list[KernelCall] = field(default_factory=list)
     flexes: list[FlexCall] = field(default_factory=list)

@@ -66,7 +66,32 @@ def by_data(weights):
     return weights
 
 
-CHANGES = [one_edge_in_place, one_edge_filled, renormalised, padded_queries, one_example, by_data]
+def by_data_of_a_view(weights):
+    weights.detach()[1].data[0, 5] = 0
+    return weights
+
+
+def by_other_data(weights):
+    weights.data = 1 / T + 0 * weights.data
+    return weights
+
+
+def by_numpy(weights):
+    weights.detach().numpy()[1, 0, 5] = 0
+    return weights
+
+
+CHANGES = [
+    by_data_of_a_view,
+    by_other_data,
+    by_numpy,
+    one_edge_in_place,
+    one_edge_filled,
+    renormalised,
+    padded_queries,
+    one_example,
+    by_data,
+]
 
 
 @pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
@@ -79,6 +104,24 @@ def test_weights_changed_after_a_softmax_by_hand(change, mode):
         module(2 * torch.randn(B, T, H * D))
     for example in range(B):
         np.testing.assert_allclose(cap.weights(layer=0, batch=example), module.seen[example], atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", [torch.enable_grad, torch.no_grad, torch.inference_mode])
+def test_scores_changed_where_nothing_is_followed(mode):
+    class Module(nn.Module):
+        def forward(self, x):
+            q, k, v = x.unflatten(-1, (3, H, D)).permute(2, 0, 3, 1, 4)
+            scores = q @ k.mT
+            scores.detach().numpy()[1, :, :, 15:] = -np.inf
+            k.data[1, 0, 3] += 1  # after the product
+            self.seen = scores.softmax(-1)
+            return self.seen @ v
+
+    module = Module()
+    with mode(), aw.capture(module) as cap:
+        module(torch.randn(B, T, 3 * H * D))
+    for example in range(B):
+        np.testing.assert_allclose(cap.weights(layer=0, batch=example), module.seen[example].detach(), atol=1e-5)
 
 
 def test_weights_that_nobody_changed_are_factors():

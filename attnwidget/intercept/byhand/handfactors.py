@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnwidget.attention import FactoredAttention
+from attnwidget.attention.memo import is_exposed
 from attnwidget.intercept.byhand.axes import Axis, Part, align, length
 from attnwidget.intercept.explaining import gives_weights
 from attnwidget.intercept.sdpa import as_kernel_saw
@@ -20,7 +21,14 @@ if TYPE_CHECKING:
 
 
 def factors_of(
-    scores: Scores, frame: Sequence[Axis], weights: torch.Tensor, mask: Mask | None, probe: Probe | None, keeper: Keeper
+    scores: Scores,
+    frame: Sequence[Axis],
+    weights: torch.Tensor,
+    mask: Mask | None,
+    probe: Probe | None,
+    keeper: Keeper,
+    *,
+    straight: bool,
 ) -> FactoredAttention | None:
     """The factors, if a softmax of what the model made of their product is what it computed.
 
@@ -31,6 +39,7 @@ def factors_of(
         mask: everything that was forbidden and added.
         probe: what to check the weights by.
         keeper: of the run.
+        straight: nothing but what was followed happened to the weights since the softmax.
 
     Returns:
         None if the formula is not known, or does not give the weights.
@@ -56,7 +65,13 @@ def factors_of(
     if shape != tuple(weights.shape):
         return None
     keeper.settle()
-    return attention if gives_weights(attention, weights) else None
+    return attention if gives_weights(attention, weights, every=not straight or _may_have_changed(scores)) else None
+
+
+def _may_have_changed(scores: Scores) -> bool:
+    """Whether something that the scores were made of may have been written to without a trace."""
+    parts = (*(scores.factors or ()), *scores.gains, *(added.part for added in scores.added))
+    return any(part.tensor.is_inference() or is_exposed(part.tensor) for part in parts)
 
 
 def _query_and_key(scores: Scores, frame: Sequence[Axis]) -> tuple[torch.Tensor, torch.Tensor] | None:

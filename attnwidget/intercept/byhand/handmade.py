@@ -107,7 +107,8 @@ def _attention(call: HandCall, frame: Frame, keeper: Keeper, notes: list[str]) -
     if dropped:
         return keep_dropped(weights, mask.allowed, keeper, probe)
     if scores is not None and mask.is_complete:
-        factored = factors_of(scores, frame, weights, mask.whole, probe, keeper)
+        followed = trail.source is None and not trail.is_touched
+        factored = factors_of(scores, frame, weights, mask.whole, probe, keeper, straight=followed)
         if factored is not None:
             return factored
     return DenseAttention(keeper.keep(weights), mask.allowed, probe)

@@ -116,6 +116,7 @@ class Weights:
         is_blend: made of several softmaxes.
         is_log: the logarithm of weights.
         oddity: why no weights can be told; None: they can.
+        is_touched: it has been written to since in a way that was not followed.
     """
 
     axes: Axes
@@ -129,6 +130,7 @@ class Weights:
     is_blend: bool = False
     is_log: bool = False
     oddity: str | None = None
+    is_touched: bool = False
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -190,11 +192,18 @@ class Trails:
             return None
         _, trail, version = entry
         if isinstance(tensor, torch.Tensor) and version_of(tensor) != version:
-            if isinstance(trail, Scores):
-                return replace(trail.unexplained(), added=())
-            if isinstance(trail, Weights) and trail.clean is not None:
-                return replace(trail, oddity="its weights were overwritten after dropout")
+            return _touched(trail)
         return trail
+
+    def touch(self, memory: torch.Tensor) -> None:
+        """Somebody got at the memory of a tensor: what is written there is not followed, and counts no versions."""
+        place = memory.untyped_storage().data_ptr()
+        for known, _, _ in list(self.entries.values()):
+            tensor = known()
+            if tensor is not None and tensor.untyped_storage().data_ptr() == place:
+                trail = self.get(tensor)
+                if trail is not None:
+                    self.put(tensor, _touched(trail))
 
     def put(self, tensor: torch.Tensor, trail: Trail) -> None:
         """Write down what is known of a tensor while it lives."""
@@ -214,6 +223,18 @@ class Trails:
     def clear(self) -> None:
         """Forget all of them."""
         self.entries.clear()
+
+
+def _touched(trail: Trail) -> Trail:
+    """What is left of a trail after its tensor was written to."""
+    if isinstance(trail, Scores):
+        return replace(trail.unexplained(), added=())
+    if isinstance(trail, Weights):
+        lost = trail.clean is not None
+        return replace(
+            trail, is_touched=True, oddity="its weights were overwritten after dropout" if lost else trail.oddity
+        )
+    return trail
 
 
 class _PerThread(threading.local):
