@@ -8,6 +8,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
+from flexblocks import HEADS, SIZE, TOKENS, Block, Net
 from torch import nn
 
 import attnwidget as aw
@@ -19,7 +20,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:return_lse is deprecated:FutureWarning"),
     pytest.mark.filterwarnings("ignore:.*_maybe_guard_rel.*was called on a non-relational expression:UserWarning"),
 ]
-HEADS, SIZE, TOKENS = 4, 8, 24
 GENERATOR = torch.Generator().manual_seed(0)
 SLOPES = torch.tensor([0.5, 0.25, 0.125, 0.0625])
 TABLE = torch.randn(HEADS, 2 * TOKENS - 1, generator=GENERATOR)
@@ -29,32 +29,6 @@ LENGTHS = torch.tensor([TOKENS, 17])
 Q, K = torch.arange(TOKENS)[:, None], torch.arange(TOKENS)[None]
 BACK = Q - K
 CAUSAL = K <= Q
-
-
-class Block(nn.Module):
-    def __init__(self, call=None, kv_heads=HEADS, **options):
-        super().__init__()
-        self.mix = nn.Linear(HEADS * SIZE, (HEADS + 2 * kv_heads) * SIZE)
-        self.call, self.kv_heads, self.options = call or flex.flex_attention, kv_heads, options
-
-    def forward(self, x):
-        mixed = self.mix(x).unflatten(-1, (-1, SIZE)).transpose(1, 2)
-        q, k, v = mixed.split([HEADS, self.kv_heads, self.kv_heads], dim=1)
-        self.seen = q, k
-        result = self.call(q, k, v, **self.options)
-        result = result[0] if isinstance(result, tuple) else result
-        return result.transpose(1, 2).flatten(-2)
-
-
-class Net(nn.Module):
-    def __init__(self, *blocks):
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-
-    def forward(self, x):
-        for block in self.blocks:
-            x = x + block(x)
-        return x
 
 
 def expected(block, change=lambda scores: scores, allowed=None, scale=SIZE**-0.5):
@@ -386,48 +360,3 @@ def test_a_block_mask_without_a_function_counts_as_what_ran():
         picks = slice(0, 1), slice(0, TOKENS), slice(0, TOKENS)
         np.testing.assert_array_equal(found.allowed(0, *picks)[0], allowed.numpy())
     assert mask_of(None, TOKENS, TOKENS, Keeper(), fused=False) is None
-
-
-def test_a_function_that_cannot_be_traced_is_refused_by_name():
-    from attnwidget.intercept.keeping import Keeper
-    from attnwidget.intercept.scoremod import keep_score_mod
-
-    def reading(score, b, h, q_idx, kv_idx):
-        return score + (1.0 if bool(q_idx > 3) and score.item() > 0 else q_idx.tolist().missing)
-
-    with pytest.raises(
-        ValueError, match=r"score_mod 'reading' could not be traced \(.*\); expected operations on tens"
-    ):
-        keep_score_mod(reading, torch.device("cpu"), torch.device("cpu"), Keeper())
-
-
-def test_a_torch_that_works_otherwise_is_refused_by_name(monkeypatch):
-    from attnwidget.intercept import flex as route
-
-    net, x = Net(Block(score_mod=alibi)).requires_grad_(requires_grad=False), torch.randn(1, TOKENS, HEADS * SIZE)
-    plain = net(x)
-    saw = route._saw
-    monkeypatch.setattr(route, "_saw", lambda names: saw({"query": names["query"]}))
-    seen = []
-    with (
-        pytest.raises(aw.CaptureError, match=r"flex_attention of torch .* works in a way that is not"),
-        aw.capture(net),
-    ):
-        seen.append(net(x))
-    assert torch.equal(seen[0], plain)
-
-
-def test_an_error_of_the_call_comes_out_unchanged_and_leaves_nothing():
-    from torch.overrides import _get_current_function_mode_stack
-
-    def broken(score, b, h, q_idx, kv_idx):
-        return score + TABLE[h, kv_idx, q_idx]
-
-    net = Net(Block(score_mod=broken)).requires_grad_(requires_grad=False)
-    before = {name: getattr(flex, name) for name in dir(flex)}
-    with pytest.raises(Exception) as plain:  # noqa: PT011 - which one is torch's business
-        net(torch.randn(1, TOKENS, HEADS * SIZE))
-    with pytest.raises(type(plain.value)), aw.capture(net):
-        net(torch.randn(1, TOKENS, HEADS * SIZE))
-    assert all(getattr(flex, name) is value for name, value in before.items())
-    assert _get_current_function_mode_stack() == []
