@@ -13,6 +13,7 @@ from attnwidget.attention import DenseAttention, FactoredAttention, Mask
 from attnwidget.attention.arrays import to_numpy
 from attnwidget.attention.protocol import shape_text
 from attnwidget.intercept.byhand.handmade import from_hand
+from attnwidget.intercept.causalbias import with_readable_mask
 from attnwidget.intercept.dropout import keep_dropped
 from attnwidget.intercept.flex import from_flex, mask_of
 from attnwidget.intercept.packing import is_packed, packed_masks
@@ -91,6 +92,7 @@ def _from_flex(call: InterfaceCall, flex: FlexCall, result: Any, keeper: Keeper)
 
 def _from_kernel(call: InterfaceCall, kernel: KernelCall, result: Any, keeper: Keeper) -> Attention:  # noqa: ANN401
     """SDPA ran inside: its mask, causality and scale are what counts, the keys those before heads were repeated."""
+    kernel = with_readable_mask(kernel)
     query, key, lse, mask, dropped = call.query, call.key, kernel.lse, kernel.mask, kernel.dropped
     n_keys = kernel.key.shape[2]
     if kernel.query.shape == query.shape and kernel.key.shape[1] in (key.shape[1], query.shape[1]):

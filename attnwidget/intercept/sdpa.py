@@ -11,6 +11,7 @@ from torch.nn import functional
 from attnwidget.attention import FactoredAttention
 from attnwidget.intercept.byhand.kernelaxes import with_four_axes
 from attnwidget.intercept.calls import dropout_is_asked_for, record_call
+from attnwidget.intercept.causalbias import with_readable_mask
 from attnwidget.intercept.dropout import keep_dropped, run_showing_weights
 from attnwidget.intercept.kernels import MATH, PROBATION, Facts, additive_mask, call_kernel, kernel_of
 from attnwidget.intercept.plain import PLAIN
@@ -203,7 +204,7 @@ def check_readable(tensor: torch.Tensor) -> None:
 
 
 def _attention(call: KernelCall, keeper: Keeper, notes: list[str]) -> Attention:
-    call, query, key = in_four_axes(call, keeper.places)
+    call, query, key = in_four_axes(with_readable_mask(call), keeper.places)
     found = _factors(call, keeper)
     if call.query.ndim != _NDIM:
         return found  # its axes were told by how its tensors lie in memory, not by where their rows come from
