@@ -135,7 +135,9 @@ def test_layers_on_a_device_are_told_together(monkeypatch, known, where):
     monkeypatch.setattr(
         FactoredAttention,
         "telling",
-        property(lambda layer: asked.append(1) or (layer.q, layer.k, *([] if layer._lse is None else [layer._lse]))),
+        property(
+            lambda layer: asked.append(1) or (layer.q, layer.k, *([] if layer.known_lse is None else [layer.known_lse]))
+        ),
     )
     layers = []
     for number in range(4):
