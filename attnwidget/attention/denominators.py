@@ -66,9 +66,12 @@ class LogSums(NamedTuple):
 
 
 def largest(logits: torch.Tensor, axis: int) -> torch.Tensor:
-    """The largest along an axis, which stays with length 1; finite, except for NaN, so that it can be taken off."""
+    """The largest along an axis, which stays with length 1; above -infinity, so that it can be taken off.
+
+    With infinity taken off, a row is no number, as softmax has it.
+    """
     if logits.shape[axis]:
-        return logits.amax(axis, keepdim=True).clamp_(_LOWEST, _HIGHEST)
+        return logits.amax(axis, keepdim=True).clamp_(min=_LOWEST)
     return logits.sum(axis, keepdim=True)
 
 

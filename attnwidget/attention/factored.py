@@ -283,8 +283,8 @@ class FactoredAttention:
         return (self.q, self.k) if self.known_lse is None else (self.q, self.k, self.known_lse)
 
     def is_told(self, sizes: Sequence[float]) -> bool:
-        """Whether the largest sizes of q, k and lse alone tell that all weights are numbers."""
-        finite = all(map(math.isfinite, sizes))
+        """Whether the mask, and the largest sizes of q, k and lse alone, tell that all weights are numbers."""
+        finite = self._adds_numbers and all(map(math.isfinite, sizes))
         return finite and (len(sizes) > len("qk") or self._holds(sizes[0] * sizes[1]))
 
     def _holds(self, largest: float) -> bool:
@@ -292,20 +292,9 @@ class FactoredAttention:
         return largest * abs(self.scale) * self.q.shape[-1] < torch.finfo(torch.float32).max
 
     def has_nan(self) -> bool:
-        """Whether weights that the mask allows are not numbers: q or k hold NaN or infinity, or their product does."""
-        if not (self.q.numel() and self.k.numel()):
+        """Whether weights that the mask allows are not numbers: q, k or the bias hold NaN or infinity, or scores do."""
+        if not (self.q.numel() and self.k.numel()) or (self._adds_numbers and self._are_numbers()):
             return False
-        # Cheap, and nearly always enough: no NaN among factors with finite sums, no infinite score in a finite lse.
-        totals = self._totals
-        if not totals and (lse := self.known_lse) is not None:
-            with plain_maths(self.q.device):
-                totals = self.q.sum(dtype=torch.float32), self.k.sum(dtype=torch.float32), lse.sum()
-        if totals and math.isfinite(sum(total.item() for total in totals)):
-            return False
-        with plain_maths(self.q.device):
-            largest = [torch.stack(torch.aminmax(part)).abs().amax().double() for part in (self.q, self.k)]
-            if self._holds(float(largest[0] * largest[1])):  # NaN does not, if there is one among the factors
-                return False
         # Only a suspicion: the numbers may belong to masked keys. Kernels disagree on the lse of such rows.
         again = FactoredAttention(
             self.q,
@@ -319,6 +308,23 @@ class FactoredAttention:
         found = torch.stack([again.lse(example, slice(0, self.n_heads)) for example in range(self.n_examples)])
         self.denominators = again.denominators
         return not bool((found < torch.inf).all())
+
+    @property
+    def _adds_numbers(self) -> bool:
+        return self.mask is None or self.mask.is_finite
+
+    def _are_numbers(self) -> bool:
+        """Whether scores are finite for certain, before anything is added to them."""
+        # Cheap, and nearly always enough: no NaN among factors with finite sums, no infinite score in a finite lse.
+        totals = self._totals
+        if not totals and (lse := self.known_lse) is not None:
+            with plain_maths(self.q.device):
+                totals = self.q.sum(dtype=torch.float32), self.k.sum(dtype=torch.float32), lse.sum()
+        if totals and math.isfinite(sum(total.item() for total in totals)):
+            return True
+        with plain_maths(self.q.device):
+            sizes = [torch.stack(torch.aminmax(part)).abs().amax().double() for part in (self.q, self.k)]
+            return self._holds(float(sizes[0] * sizes[1]))  # NaN does not, if there is one among the factors
 
     def _scores(self, example: int, heads: Index, queries: Index, keys: Index) -> torch.Tensor:
         """(h, q, k) float32, a tensor of its own."""
