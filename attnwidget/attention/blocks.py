@@ -13,6 +13,7 @@ from attnwidget.attention.bins import Bins
 from attnwidget.attention.blockwise import Block
 from attnwidget.attention.coverage import ALL, NONE, SOME, coverage, runs
 from attnwidget.attention.crew import crew_size, in_order
+from attnwidget.attention.denominators import LogSums
 from attnwidget.attention.limits import limits
 from attnwidget.attention.protocol import Index, positions_of
 
@@ -106,36 +107,37 @@ class HeadBlocks:
             for block in self.denominators(np.unique(positions)):
                 yield partial(_itself, block)
             with plain_maths(self.device):
-                lse = self._lse(places)
+                sums = self._log_sums(places)
             states = self._coverage(positions, span)
             for first, last, state in runs(states, keys.bins):
                 if state == NONE:
                     yield partial(_itself, Block(n_rows * keys.bins.part(first, last).length))
                     continue
                 for key_panel in keys.panels(max(1, self._pairs // len(positions)), first, last):
-                    yield partial(self._pooled, add, row_panel, key_panel, lse, masked=state == SOME)
+                    yield partial(self._pooled, add, row_panel, key_panel, sums, masked=state == SOME)
 
-    def _pooled(self, add: _Add, rows: Panel, keys: Panel, lse: torch.Tensor, *, masked: bool) -> Block:
+    def _pooled(self, add: _Add, rows: Panel, keys: Panel, sums: LogSums, *, masked: bool) -> Block:
         with plain_maths(self.device):
-            values, counts = add(rows, keys, lse, masked=masked)
+            values, counts = add(rows, keys, sums, masked=masked)
         return Block(int(rows.counts.sum()) * int(keys.counts.sum()), rows.first, keys.first, values, counts)
 
     def denominators(self, rows: Places) -> Iterator[Block]:
         """Find the softmax denominators of rows where they are not known, and let the attention keep them."""
-        rows = self.attention.rows_without_lse(self.example, self.head, rows)
+        rows = self.attention.denominators.rows_without(self.example, self.head, rows)
         for start in range(0, len(rows), _ROWS):
             part = rows[start : start + _ROWS]
             with plain_maths(self.device):
-                lse = torch.full((len(part),), -torch.inf, device=self.device)
-            pieces = (partial(self._logsumexp, _contiguous(part), *block) for block in self._key_blocks(part))
+                # Nothing at all; or a sink, of which there is one.
+                sinks = self.attention.sinks
+                logits = torch.full((1, len(part)), -torch.inf, device=self.device)
+                sums = LogSums.of(logits if sinks is None else logits.copy_(sinks[self.head]), axis=0)
+            pieces = (partial(self._sums_of, _contiguous(part), *block) for block in self._key_blocks(part))
             for found in in_order(pieces, self._size):
                 with plain_maths(self.device):
-                    lse = torch.logaddexp(lse, found)
+                    sums = sums.joined(found)
                 yield Block(0)
             with plain_maths(self.device):
-                if self.attention.sinks is not None:
-                    lse = torch.logaddexp(lse, self.attention.sinks[self.head].float())
-                self.attention.keep_lse(self.example, self.head, part, lse)
+                self.attention.denominators.keep(self.example, self.head, part, sums)
 
     def entropies(self, rows: Places) -> Floats:
         """Entropy of whole rows in bits, (q,); NaN where nothing is allowed."""
@@ -143,10 +145,10 @@ class HeadBlocks:
         for start in range(0, len(rows), _ROWS):
             part = rows[start : start + _ROWS]
             with plain_maths(self.device):
-                lse = self._lse(_contiguous(part))
+                sums = self._log_sums(_contiguous(part))
                 nats = torch.zeros(len(part), dtype=torch.float32, device=self.device)
                 seen = torch.zeros(len(part), dtype=torch.bool, device=self.device)
-            pieces = (partial(self._nats, _contiguous(part), lse, *block) for block in self._key_blocks(part))
+            pieces = (partial(self._nats, _contiguous(part), sums, *block) for block in self._key_blocks(part))
             for more, allowed in in_order(pieces, self._size):
                 with plain_maths(self.device):
                     nats += more
@@ -156,22 +158,22 @@ class HeadBlocks:
             entropies[start : start + _ROWS] = bits.cpu().numpy()
         return entropies
 
-    def _logsumexp(self, rows: Index, keys: slice, masked: bool) -> torch.Tensor:  # noqa: FBT001 - of `_key_blocks`
+    def _sums_of(self, rows: Index, keys: slice, masked: bool) -> LogSums:  # noqa: FBT001 - of `_key_blocks`
         with plain_maths(self.device):
-            return torch.logsumexp(self._logits(rows, keys, masked=masked)[0], dim=0)
+            return LogSums.of(self._logits(rows, keys, masked=masked)[0], axis=0)
 
     def _nats(
         self,
         rows: Index,
-        lse: torch.Tensor,
+        sums: LogSums,
         keys: slice,
         masked: bool,  # noqa: FBT001 - of `_key_blocks`
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """What some keys add to the entropy of rows, and which rows may look at any of them."""
         with plain_maths(self.device):
             logits, forbidden = self._logits(rows, keys, masked=masked)
-            logs = logits.sub_(lse)
-            seen = torch.ones_like(lse, dtype=torch.bool) if forbidden is None else ~forbidden.all(0)
+            logs = sums.taken_from(logits)
+            seen = torch.ones_like(sums.rest, dtype=torch.bool) if forbidden is None else ~forbidden.all(0)
             # A weight of 0 has no logarithm, and adds nothing.
             nats = torch.exp(logs).mul_(logs.clamp_(min=torch.finfo(torch.float32).min)).sum(0).neg_()
         return nats, seen
@@ -196,14 +198,12 @@ class HeadBlocks:
             states[states == ALL] = SOME
         return states
 
-    def _lse(self, rows: Index) -> torch.Tensor:
-        """(q,), computed where it is not known yet."""
-        lse = self.attention.lse(self.example, slice(self.head, self.head + 1), rows)
-        return lse[0].to(self.device)
+    def _log_sums(self, rows: Index) -> LogSums:
+        """(q,), computed where they are not known yet."""
+        sums = self.attention.log_sums(self.example, slice(self.head, self.head + 1), rows).to(self.device)
+        return LogSums(sums.rest[0], None if sums.top is None else sums.top[0])
 
-    def _largest(
-        self, rows: Panel, keys: Panel, lse: torch.Tensor, *, masked: bool
-    ) -> tuple[NDArray[np.floating], None]:
+    def _largest(self, rows: Panel, keys: Panel, sums: LogSums, *, masked: bool) -> tuple[NDArray[np.floating], None]:
         shape = (*keys.shape, -1)
         scores = self._scores(rows.index, keys.index)
         forbidden = self._forbidden(rows.index, keys.index, scores) if masked else None
@@ -211,16 +211,16 @@ class HeadBlocks:
             scores.masked_fill_(forbidden, -torch.inf)
         top = scores.view(shape).amax(1) if keys.shape[1] > 1 else scores  # (n, q)
         # All that comes now keeps the order of scores.
-        weights = _weights(self._finish(top) if self._late else top, lse)
+        weights = _weights(self._finish(top) if self._late else top, sums)
         if forbidden is not None:
             weights.masked_fill_(forbidden.view(shape).all(1), -torch.inf)
         return weights.view(len(weights), *rows.shape).amax(2).T.cpu().numpy(), None
 
     def _sums(
-        self, rows: Panel, keys: Panel, lse: torch.Tensor, *, masked: bool
+        self, rows: Panel, keys: Panel, sums: LogSums, *, masked: bool
     ) -> tuple[NDArray[np.floating], NDArray[np.int64]]:
         logits, forbidden = self._logits(rows.index, keys.index, masked=masked)
-        weights = _weights(logits, lse)
+        weights = _weights(logits, sums)
         for axis, panel in enumerate((keys, rows)):
             if len(panel.repeats):
                 repeats = torch.from_numpy(panel.repeats).to(self.device)
@@ -290,10 +290,10 @@ def _itself(block: Block) -> Block:
     return block
 
 
-def _weights(scores: torch.Tensor, lse: torch.Tensor) -> torch.Tensor:
-    """exp(scores - lse), as `FactoredAttention.weights` has it."""
-    weights = torch.exp_(scores.sub_(lse)).clamp_(max=1)
-    empty = torch.isneginf(lse)
+def _weights(logits: torch.Tensor, sums: LogSums) -> torch.Tensor:
+    """exp(logits - lse), as `FactoredAttention.weights` has it."""
+    weights = torch.exp_(sums.taken_from(logits)).clamp_(max=1)
+    empty = torch.isneginf(sums.rest)
     return weights.masked_fill_(empty, 0) if bool(empty.any()) else weights
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from attnwidget.attention.blocks import HeadBlocks, of_example, plain_maths, torch_index
+from attnwidget.attention.denominators import Denominators, LogSums, largest
 from attnwidget.attention.factorpair import factor_pair
 from attnwidget.attention.mapped import place_of
 from attnwidget.attention.memory import MEMORY, not_on_disk
@@ -83,13 +84,9 @@ class FactoredAttention:
         self.modifier, self._totals = modifier, totals
         self.scale = float(q.shape[-1] ** -0.5 if scale is None else scale)
         self.softcap = softcap
-        self._lock, self._writing = threading.Lock(), threading.Lock()
-        self._lse = lse
+        self._lock = threading.Lock()
         self._mask_words = "" if mask is None else mask.describe()
-        # (B, H): whose denominators are known; of heads where only some are, (Tq,): which. Read without a lock: an
-        # entry turns true only after what it stands for is written.
-        self._known = np.full((self.n_examples, self.n_heads), lse is not None)
-        self._known_rows: dict[tuple[int, int], Bools] = {}
+        self.denominators = Denominators((self.n_examples, self.n_heads, self.n_queries), q.device, lse)
 
     @property
     def n_examples(self) -> int:
@@ -124,7 +121,7 @@ class FactoredAttention:
     @property
     def known_lse(self) -> torch.Tensor | None:
         """(B, H, Tq) float32, where it is known for every head; None where it has yet to be computed."""
-        return self._lse if self._known.all() else None
+        return self.denominators.lse
 
     @property
     def window(self) -> int | None:
@@ -139,10 +136,10 @@ class FactoredAttention:
             held[place_of(self.probe.values)] += self.probe.nbytes
         if self.modifier is not None:
             held.update(self.modifier.held)
-        for tensor in (self.q, self.k, self._lse, self.sinks):
+        for tensor in (self.q, self.k, self.sinks, *self.denominators.tensors):
             if tensor is not None:
                 held[place_of(tensor)] += tensor.untyped_storage().nbytes()
-        held[MEMORY] += sum(rows.nbytes for rows in list(self._known_rows.values()))
+        held[MEMORY] += self.denominators.nbytes_of_rows
         return held
 
     @property
@@ -185,13 +182,13 @@ class FactoredAttention:
 
     def weights(self, example: int, heads: Index, queries: Index, keys: Index) -> Floats:
         """Weights after the softmax, (h, q, k)."""
-        lse = self.lse(example, heads, queries)  # (h, q)
+        sums = self.log_sums(example, heads, queries)  # (h, q)
         with plain_maths(self.q.device):
             logits, forbidden = self._logits(example, heads, queries, keys)
-            # Both are rounded, and large scores coarsely: no weight may come out above 1.
-            weights = torch.exp_(logits.sub_(lse[:, :, None])).clamp_(max=1)
+            # Both are rounded: no weight may come out above 1.
+            weights = torch.exp_(sums.per_key().taken_from(logits)).clamp_(max=1)
             # A row that may look at nothing has no denominator, and kernels disagree on what they return for it.
-            weights.masked_fill_(torch.isneginf(lse)[:, :, None], 0)
+            weights.masked_fill_(torch.isneginf(sums.rest)[:, :, None], 0)
             if forbidden is not None:
                 weights.masked_fill_(forbidden, 0)
         result: Floats = weights.cpu().numpy()
@@ -213,11 +210,14 @@ class FactoredAttention:
             logits, forbidden = self._logits(example, heads, queries, slice(0, self.n_keys))
             if without is not None:
                 logits[:, :, torch_index(without, logits.device)] = -torch.inf
-            lse = torch.logsumexp(logits, dim=-1)  # (h, q)
-            empty = torch.isneginf(lse)[:, :, None]
+            top = largest(logits, axis=-1)  # (h, q, 1)
+            weights = torch.exp_(logits.sub_(top))
+            denominators = weights.sum(-1, keepdim=True)
+            empty = denominators == 0
             if self.sinks is not None:
-                lse = torch.logaddexp(lse, self.sinks[torch_index(heads, self.sinks.device)].float()[:, None])
-            weights = torch.exp_(logits.sub_(lse[:, :, None])).clamp_(max=1).masked_fill_(empty, 0)
+                sinks = self.sinks[torch_index(heads, self.sinks.device)].float()[:, None, None]
+                denominators += torch.exp(sinks - top)
+            weights.div_(denominators).masked_fill_(empty, 0)
             if forbidden is not None:
                 weights.masked_fill_(forbidden, 0)
         return weights, empty
@@ -233,48 +233,28 @@ class FactoredAttention:
 
     def sink_share(self, example: int, heads: Index, queries: Index) -> Floats:
         """What of each row goes to an attention sink that is no token: exp(sink - lse), (h, q). 0 without sinks."""
-        lse = self.lse(example, heads, queries)  # (h, q)
+        sums = self.log_sums(example, heads, queries)  # (h, q)
         if self.sinks is None:
-            return np.zeros(tuple(lse.shape), dtype=np.float32)
+            return np.zeros(tuple(sums.rest.shape), dtype=np.float32)
         with plain_maths(self.q.device):
             sinks = self.sinks[torch_index(heads, self.sinks.device)].float()[:, None]  # (h, 1)
-            share: Floats = torch.exp(sinks - lse.to(sinks.device)).clamp_(max=1).cpu().numpy()
+            logs = sums.to(sinks.device).taken_from(sinks.repeat(1, sums.rest.shape[1]))
+            share: Floats = torch.exp_(logs).clamp_(max=1).cpu().numpy()
         return share
 
     def lse(self, example: int, heads: Index, queries: Index | None = None) -> torch.Tensor:
         """The log of each row's softmax denominator, (h, q), computed on first use where no kernel gave it."""
-        picked = slice(0, self.n_queries) if queries is None else queries
-        wanted = positions_of(heads, self.n_heads)
-        if not self._known[example][wanted].all():
-            rows = np.unique(positions_of(picked, self.n_queries))
+        return self.log_sums(example, heads, slice(0, self.n_queries) if queries is None else queries).lse
+
+    def log_sums(self, example: int, heads: Index, queries: Index) -> LogSums:
+        """Likewise, and as precisely as weights need it."""
+        if not self.denominators.knows(example, heads):
+            rows = np.unique(positions_of(queries, self.n_queries))
             with self._lock:
-                for head in wanted.tolist():
+                for head in positions_of(heads, self.n_heads).tolist():
                     for _ in HeadBlocks(self, example, head).denominators(rows):
                         pass
-        if self._lse is None:  # no rows were asked for
-            return torch.empty((len(wanted), 0), dtype=torch.float32, device=self.q.device)
-        device = self._lse.device
-        return self._lse[example][torch_index(heads, device)][:, torch_index(picked, device)]
-
-    def rows_without_lse(self, example: int, head: int, rows: NDArray[np.intp]) -> NDArray[np.intp]:
-        """Those of some rows whose softmax denominators are not known yet."""
-        if self._known[example, head]:
-            return rows[:0]
-        known = self._known_rows.get((example, head))
-        return rows if known is None else rows[~known[rows]]
-
-    def keep_lse(self, example: int, head: int, rows: NDArray[np.intp], lse: torch.Tensor) -> None:
-        """Remember the softmax denominators (q,) of some rows."""
-        with self._writing:
-            if self._lse is None:
-                shape = (self.n_examples, self.n_heads, self.n_queries)
-                self._lse = torch.empty(shape, dtype=torch.float32, device=self.q.device)
-            self._lse[example, head, torch_index(rows, self._lse.device)] = lse
-            known = self._known_rows.setdefault((example, head), np.zeros(self.n_queries, dtype=np.bool_))
-            known[rows] = True
-            if known.all():
-                self._known[example, head] = True
-                del self._known_rows[example, head]
+        return self.denominators.known_of(example, heads, queries)
 
     def under(self, mask: Mask, words: str) -> FactoredAttention:
         """The same factors under another mask; what the run left to check by does not go with them.
@@ -306,11 +286,11 @@ class FactoredAttention:
         """Elsewhere than on the CPU, what `is_told` wants the largest sizes of: q, k, and lse where it is known."""
         if self.q.is_cpu or not (self.q.numel() and self.k.numel()):
             return ()
-        return (self.q, self.k) if self._lse is None else (self.q, self.k, self._lse)
+        return (self.q, self.k) if self.known_lse is None else (self.q, self.k, self.known_lse)
 
     def is_told(self, sizes: Sequence[float]) -> bool:
-        """Whether the largest sizes of q, k and lse alone tell that all weights are numbers."""
-        finite = all(map(math.isfinite, sizes))
+        """Whether the mask, and the largest sizes of q, k and lse alone, tell that all weights are numbers."""
+        finite = self._adds_numbers and all(map(math.isfinite, sizes))
         return finite and (len(sizes) > len("qk") or self._holds(sizes[0] * sizes[1]))
 
     def _holds(self, largest: float) -> bool:
@@ -318,20 +298,9 @@ class FactoredAttention:
         return largest * abs(self.scale) * self.q.shape[-1] < torch.finfo(torch.float32).max
 
     def has_nan(self) -> bool:
-        """Whether weights that the mask allows are not numbers: q or k hold NaN or infinity, or their product does."""
-        if not (self.q.numel() and self.k.numel()):
+        """Whether weights that the mask allows are not numbers: q, k or the bias hold NaN or infinity, or scores do."""
+        if not (self.q.numel() and self.k.numel()) or (self._adds_numbers and self._are_numbers()):
             return False
-        # Cheap, and nearly always enough: no NaN among factors with finite sums, no infinite score in a finite lse.
-        totals = self._totals
-        if not totals and self._lse is not None:
-            with plain_maths(self.q.device):
-                totals = self.q.sum(dtype=torch.float32), self.k.sum(dtype=torch.float32), self._lse.sum()
-        if totals and math.isfinite(sum(total.item() for total in totals)):
-            return False
-        with plain_maths(self.q.device):
-            largest = [torch.stack(torch.aminmax(part)).abs().amax().double() for part in (self.q, self.k)]
-            if self._holds(float(largest[0] * largest[1])):  # NaN does not, if there is one among the factors
-                return False
         # Only a suspicion: the numbers may belong to masked keys. Kernels disagree on the lse of such rows.
         again = FactoredAttention(
             self.q,
@@ -342,9 +311,26 @@ class FactoredAttention:
             mask=self.mask,
             modifier=self.modifier,
         )
-        self._lse = torch.stack([again.lse(example, slice(0, self.n_heads)) for example in range(self.n_examples)])
-        self._known[:] = True
-        return not bool((self._lse < torch.inf).all())
+        found = torch.stack([again.lse(example, slice(0, self.n_heads)) for example in range(self.n_examples)])
+        self.denominators = again.denominators
+        return not bool((found < torch.inf).all())
+
+    @property
+    def _adds_numbers(self) -> bool:
+        return self.mask is None or self.mask.is_finite
+
+    def _are_numbers(self) -> bool:
+        """Whether scores are finite for certain, before anything is added to them."""
+        # Cheap, and nearly always enough: no NaN among factors with finite sums, no infinite score in a finite lse.
+        totals = self._totals
+        if not totals and (lse := self.known_lse) is not None:
+            with plain_maths(self.q.device):
+                totals = self.q.sum(dtype=torch.float32), self.k.sum(dtype=torch.float32), lse.sum()
+        if totals and math.isfinite(sum(total.item() for total in totals)):
+            return True
+        with plain_maths(self.q.device):
+            sizes = [torch.stack(torch.aminmax(part)).abs().amax().double() for part in (self.q, self.k)]
+            return self._holds(float(sizes[0] * sizes[1]))  # NaN does not, if there is one among the factors
 
     def _scores(self, example: int, heads: Index, queries: Index, keys: Index) -> torch.Tensor:
         """(h, q, k) float32, a tensor of its own."""

@@ -28,7 +28,9 @@ def factor_pair(attention: FactoredAttention, example: int, head: int, query: in
     masked = not attention.allowed(*where).all()
     added = None if attention.mask is None else attention.mask.added(*where)
     bias = 0.0 if added is None else float(added.reshape(()))
-    lse = float(attention.lse(*row))
+    sums = attention.log_sums(*row)
+    # In float32, as the softmax met it: a bias of minus a billion swallows the score.
+    logit = torch.tensor(score, dtype=torch.float32, device=sums.rest.device) + bias
     group = attention.n_heads // attention.n_key_heads
     return PairDetail(
         q=q[0, 0].cpu().numpy(),
@@ -43,8 +45,8 @@ def factor_pair(attention: FactoredAttention, example: int, head: int, query: in
         modified=0.0 if modifier is None else score - capped,
         bias=bias,
         masked=masked,
-        lse=lse,
-        log_weight=-math.inf if masked else score + bias - lse,
+        lse=float(sums.lse),
+        log_weight=-math.inf if masked else float(sums.taken_from(logit[None, None])),
         weight=weight,
         sink_share=None if attention.sinks is None else float(attention.sink_share(*row)[0, 0]),
     )

@@ -10,6 +10,7 @@ import torch
 from attnwidget.attention.blocks import HeadBlocks, plain_maths
 
 if TYPE_CHECKING:
+    from attnwidget.attention.denominators import LogSums
     from attnwidget.attention.factored import FactoredAttention
     from attnwidget.attention.lift import LiftAttention
     from attnwidget.attention.protocol import Index
@@ -29,9 +30,10 @@ class LiftBlocks(HeadBlocks):
         super().__init__(attention, example, head)
         self._lift = lift
 
-    def _lse(self, rows: Index) -> torch.Tensor:
+    def _log_sums(self, rows: Index) -> LogSums:
         share = self._lift.share(self.example, slice(self.head, self.head + 1), rows)[0]
         # A row that may look at nothing is masked, whatever it is multiplied by.
         logs = np.log(np.where(share > 0, share, 1), dtype=np.float32)
         with plain_maths(self.device):
-            return super()._lse(rows) - torch.from_numpy(logs).to(self.device)
+            sums = super()._log_sums(rows)
+            return sums._replace(rest=sums.rest - torch.from_numpy(logs).to(self.device))

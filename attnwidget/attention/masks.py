@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,6 +96,12 @@ class Mask:
     def window(self) -> int | None:
         """The most keys in a row that a query may look at; None where nothing bounds them."""
         return None if self.lowest is None or self.highest is None else self.highest - self.lowest + 1
+
+    @cached_property
+    def is_finite(self) -> bool:
+        """Whether all that is added to scores is a number, and finite."""
+        added = (part for part in (self.bias, self.relative) if part is not None)
+        return all(math.isfinite(part.sum(dtype=np.float64)) for part in added)
 
     def describe(self) -> str:
         """In a few words: "causal, window 4, padding"."""

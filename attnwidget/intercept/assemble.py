@@ -143,7 +143,7 @@ def _tell_broken(stacks: Sequence[AttentionStack]) -> None:
                 f"{len(broken)} of {stack.n_layers} layers of stack {stack.name!r} hold weights that are not numbers; "
                 f"the first is layer {broken[0]}{path and f' ({path})'}. They are shown as not known. Likely reasons: "
                 "activations that overflow (load the model in bfloat16 or float32 instead of float16), or parameters "
-                "that are not numbers",
+                "or a mask with NaN or infinity among them",
                 AttentionWarning,
                 stacklevel=5,
             )

@@ -11,6 +11,7 @@ import torch
 from attnwidget.attention import DenseAttention, FactoredAttention, Mask
 from attnwidget.attention.protocol import shape_text
 from attnwidget.intercept.byhand.handmade import from_hand
+from attnwidget.intercept.causalbias import with_readable_mask
 from attnwidget.intercept.dropout import keep_dropped
 from attnwidget.intercept.explaining import gives_output, gives_survivors, gives_weights
 from attnwidget.intercept.flex import from_flex, mask_of
@@ -89,6 +90,7 @@ def _from_flex(call: InterfaceCall, flex: FlexCall, result: Any, keeper: Keeper)
 
 def _from_kernel(call: InterfaceCall, kernel: KernelCall, result: Any, keeper: Keeper) -> Attention:  # noqa: ANN401
     """SDPA ran inside: what it saw counts, and of its keys those before heads were repeated."""
+    kernel = with_readable_mask(kernel)
     query, key, lse, mask, dropped = kernel.query, _key(call, kernel), kernel.lse, kernel.mask, kernel.dropped
     shape, n_keys = call.query.shape, key.shape[2]
     if query.shape[1] * query.shape[2] == shape[1] and shape[2] == 1 < query.shape[2]:

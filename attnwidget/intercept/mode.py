@@ -35,6 +35,7 @@ BUSY: ContextVar[bool] = ContextVar("attnwidget_busy", default=False)
 """A call is being handled: the mode of an outer capture, which sees what is called inside, has nothing to add."""
 
 _FUSED = {torch._native_multi_head_attention, torch._transformer_encoder_layer_fwd}  # noqa: SLF001
+_is_traced = torch._C._is_tracing  # noqa: SLF001 - torch.jit.is_tracing, without what it asks before
 _MULTIHEAD = torch.nn.MultiheadAttention.forward.__code__
 _MAPS = {functional.linear, torch.addmm}
 _DATA = torch.Tensor.data.__get__, torch.Tensor.data.__set__  # type: ignore[attr-defined]
@@ -127,6 +128,8 @@ def _handled(
     """Run a function by its handler, if anybody listens."""
     if BUSY.get() or not (ACTIVE.get() or CHANGES.get()):
         return func(*args, **options)
+    if _is_traced():
+        return _traced(func, args, options)
     token = BUSY.set(True)
     try:
         if casts:
@@ -136,11 +139,23 @@ def _handled(
         BUSY.reset(token)
 
 
+def _traced(func: Callable[..., Any], args: tuple[Any, ...], options: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    """Run a function that torch.jit.trace records: what else is done meanwhile would be recorded too."""
+    if func in _ATTENDS:
+        refuse_call(
+            "it ran while torch.jit.trace recorded it; trace the module outside of the capture",
+            implementation=func.__name__,
+        )
+    return func(*args, **options)
+
+
 def _begun(
     tells: Callable[[Any, Any], bool], func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
 ) -> Any:  # noqa: ANN401
     """Run a function that may tell something of its result where nothing is followed yet; mostly it does not."""
     result = func(*args, **kwargs)
+    if _is_traced():
+        return result
     try:
         told = tells(args[0], result)
     except Exception:  # noqa: BLE001 - whatever kind of tensor it is, the run goes on
@@ -297,11 +312,6 @@ _HANDLERS: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys(_MAPS, _linear),
     **dict.fromkeys((*_DATA, torch.Tensor.numpy, torch.Tensor.__array__), _exposing),
 }
-_STOPS = {
-    *byhand.PRODUCTS,
-    *byhand.SOFTMAX,
-    *sdpa.SDPA,
-    functional.multi_head_attention_forward,
-    *_MAPS,
-}
+_ATTENDS = {*byhand.SOFTMAX, *sdpa.SDPA, functional.multi_head_attention_forward}
+_STOPS = {*_ATTENDS, *byhand.PRODUCTS, *_MAPS}
 """Where a run may be stopped: what layers compute with. The end of no_grad is seen too, and must come through."""

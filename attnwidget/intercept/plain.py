@@ -1,5 +1,11 @@
 """Tensors of torch's own kinds: what a subclass does with a call is its own affair."""
 
 import torch
+from torch._subclasses.fake_tensor import is_fake
 
 PLAIN = (torch.Tensor, torch.nn.Parameter)
+
+
+def has_values(tensor: torch.Tensor) -> bool:
+    """Whether there is something to read: tensors on the meta device and fake ones have shapes alone."""
+    return not (tensor.is_meta or (type(tensor) not in PLAIN and is_fake(tensor)))

@@ -11,9 +11,10 @@ from torch.nn import functional
 from attnwidget.attention import FactoredAttention
 from attnwidget.intercept.byhand.kernelaxes import with_four_axes
 from attnwidget.intercept.calls import dropout_is_asked_for, record_call
+from attnwidget.intercept.causalbias import with_readable_mask
 from attnwidget.intercept.dropout import keep_dropped, run_showing_weights
 from attnwidget.intercept.kernels import MATH, PROBATION, Facts, additive_mask, call_kernel, kernel_of
-from attnwidget.intercept.plain import PLAIN
+from attnwidget.intercept.plain import PLAIN, has_values
 from attnwidget.intercept.records import InterfaceCall, KernelCall
 from attnwidget.intercept.taking import take
 from attnwidget.intercept.windows.framing import frame_shadows
@@ -29,6 +30,10 @@ CURRENT: ContextVar[InterfaceCall | None] = ContextVar("attnwidget_interface_cal
 """The interface call this thread or task is in: kernel calls inside belong to it and are not layers of their own."""
 
 SDPA = {functional.scaled_dot_product_attention, torch._C._nn.scaled_dot_product_attention}  # noqa: SLF001
+FAKE = (
+    "it ran on fake tensors, which have shapes and hold no values (torch.export and FakeTensorMode use them); export "
+    "the module outside of the capture, and run it on tensors"
+)
 _HIP = torch.version.hip is not None
 _NDIM = 4
 
@@ -200,10 +205,13 @@ def check_readable(tensor: torch.Tensor) -> None:
         )
     if _in_transform():
         raise ValueError("it ran inside a function transform (torch.func.vmap, grad ...); run the module without")
+    if not has_values(tensor):
+        raise ValueError(FAKE)
 
 
 def _attention(call: KernelCall, keeper: Keeper, notes: list[str]) -> Attention:
-    call, query, key = in_four_axes(call, keeper.places)
+    check_readable(call.query)
+    call, query, key = in_four_axes(with_readable_mask(call), keeper.places)
     found = _factors(call, keeper)
     if call.query.ndim != _NDIM:
         return found  # its axes were told by how its tensors lie in memory, not by where their rows come from
@@ -217,7 +225,6 @@ def _factors(call: KernelCall, keeper: Keeper) -> Attention:
             "(nested.to_padded_tensor(0.0))"
         )
     call = with_four_axes(call)
-    check_readable(call.query)
     query, key = as_kernel_saw(call.query), as_kernel_saw(call.key)
     mask = keeper.masks.recognise(call.mask, n_queries=query.shape[2], n_keys=key.shape[2], is_causal=call.is_causal)
     if keeper.dropout and call.dropout:

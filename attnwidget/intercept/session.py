@@ -11,6 +11,7 @@ from torch import nn
 from attnwidget.attention import AttentionCapture, CaptureError
 from attnwidget.intercept import replaced
 from attnwidget.intercept.assemble import Naming, assemble, names_of_run
+from attnwidget.intercept.block import block
 from attnwidget.intercept.compiled import can_run_eagerly
 from attnwidget.intercept.dropout import NOTHING_DROPPED
 from attnwidget.intercept.mode import WatchCalls
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from attnwidget.intercept.terms import Dtype
 
 
-@contextmanager
+@block
 def capture(
     module: nn.Module,
     tokens: TokenNames | Sequence[TokenNames] | None = None,

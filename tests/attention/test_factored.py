@@ -90,13 +90,13 @@ def test_lse_is_computed_in_blocks_once_by_many_threads(monkeypatch):
     q, k = torch.randn(1, 4, 33, 8), torch.randn(1, 2, 33, 8)
     attention = FactoredAttention(q, k, mask=Mask.causal(33, 33))
     calls, results = [], []
-    keep = attention.keep_lse
+    keep = attention.denominators.keep
 
-    def counted(example, head, rows, lse):
+    def counted(example, head, rows, found):
         calls.append(head)
-        keep(example, head, rows, lse)
+        keep(example, head, rows, found)
 
-    attention.keep_lse = counted
+    attention.denominators.keep = counted
     threads = [threading.Thread(target=lambda: results.append(attention.weights(0, ALL, ALL, ALL))) for _ in range(8)]
     for thread in threads:
         thread.start()

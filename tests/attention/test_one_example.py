@@ -12,6 +12,7 @@ import transformers as tf
 from captures import make_capture
 
 import attnwidget as aw
+from attnwidget.attention.denominators import Denominators
 
 TEXTS = ["Hello there.", "The unbelievable animal didn't cross the street because it was too tired.", "A dog, a dog."]
 
@@ -85,9 +86,9 @@ def test_it_can_be_checked_where_factors_were_narrowed_and_where_windows_were_se
     with torch.no_grad(), aw.capture(swin) as cap:
         swin(torch.rand(2, 3, 16, 16))
     (stack,) = cap.stacks
-    cap.stacks[stack].layers[1].windows.k[4:].mul_(-9)  # the four windows of the second image
-    cap.stacks[stack].layers[1].windows._lse = None
-    cap.stacks[stack].layers[1].windows._known[:] = False
+    windows = cap.stacks[stack].layers[1].windows
+    windows.k[4:].mul_(-9)  # the four windows of the second image
+    windows.denominators = Denominators(windows.denominators.shape, windows.q.device)
     assert cap.example(0).verify().ok
     assert [check.layer for check in cap.example(1).verify().wrong] == [1]
 

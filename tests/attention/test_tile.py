@@ -197,13 +197,13 @@ def test_only_denominators_of_rows_that_are_looked_at_are_computed():
     layer = cap.stacks["self"].layers[0]
     full = capture_of(None, 400, 300).weights(0)
     tile = cap.tile(0, 1, height=20, width=10, rows=2)
-    assert int(layer._known_rows[0, 1].sum()) == 40
+    assert int(layer.denominators.known_rows[0, 1].sum()) == 40
     assert not tile.exact
     np.testing.assert_allclose(cap.weights(0, 0, queries=[7]), full[0, [7]], atol=1e-6)
-    assert layer._known_rows[0, 0].nonzero()[0].tolist() == [7]
+    assert layer.denominators.known_rows[0, 0].nonzero()[0].tolist() == [7]
     np.testing.assert_allclose(cap.weights(0), full, atol=1e-6)
-    assert layer._known.all()
-    assert not layer._known_rows
+    assert layer.denominators.known.all()
+    assert not layer.denominators.known_rows
 
 
 def test_work_that_was_interrupted_begins_again(monkeypatch):

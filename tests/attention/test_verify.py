@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import attnwidget as aw
 from attnwidget.attention import Probe
+from attnwidget.attention.denominators import Denominators
 from attnwidget.intercept.keeping import Keeper
 
 PLAIN = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 32}
@@ -69,9 +70,9 @@ def test_scores_of_ten_thousands_are_rounded_and_not_wrong():
 
 def test_a_wrong_one_is_found_out():
     cap = aw.AttentionModel(bert()).capture(IDS)
-    cap.stacks["self"].layers[1].k[0, 2].mul_(1.5)  # one head of one example
-    cap.stacks["self"].layers[1]._lse = None
-    cap.stacks["self"].layers[1]._known[:] = False
+    layer = cap.stacks["self"].layers[1]
+    layer.k[0, 2].mul_(1.5)  # one head of one example
+    layer.denominators = Denominators(layer.denominators.shape, layer.q.device)
     found = cap.verify()
     assert not found.ok
     assert [(check.layer, check.path) for check in found.wrong] == [(1, "encoder.layer.1.attention.self")]

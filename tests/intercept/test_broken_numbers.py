@@ -116,6 +116,60 @@ def test_scores_that_overflow_are_told(value):
     assert not np.isfinite(cap.tile(0, 0).values).any()
 
 
+class Hand(nn.Module):
+    def forward(self, q, k, mask):
+        return torch.softmax(q @ k.mT * 8**-0.5 + mask, -1) @ k
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("shape", [(1, 1, 40, 40), (2, 3, 40, 40), (1, 1, 1, 40)])
+@pytest.mark.parametrize("look", [Look(), Hand()])
+def test_a_mask_that_is_not_a_number_is_told(look, shape, value):
+    q, k = torch.randn(2, 3, 40, 8), torch.randn(2, 3, 40, 8)
+    mask = torch.randn(shape)
+    mask[..., -1, 5] = value
+    told = pytest.warns(
+        aw.AttentionWarning, match=r"1 of 1 layers of stack 'self' .*, or parameters or a mask with NaN or infinity"
+    )
+    with told, aw.capture(look) as cap:
+        look(q, k, mask)
+    expected = torch.softmax(q @ k.mT * 8**-0.5 + mask, -1).numpy()
+    for example in range(2):
+        np.testing.assert_allclose(cap.weights(0, batch=example), expected[example], atol=1e-6)
+
+
+def test_layers_on_a_device_with_such_a_mask_are_told_together(monkeypatch):
+    monkeypatch.setattr(FactoredAttention, "telling", property(lambda layer: (layer.q, layer.k)))
+    bias = np.zeros((1, 1, 4, 4), dtype=np.float32)
+    broken = bias.copy()
+    broken[0, 0, 1, 2] = np.inf
+    q = torch.randn(1, 2, 4, 8)
+    layers = [FactoredAttention(q, q, mask=Mask(4, 4, bias=part)) for part in (bias, broken, bias)]
+    assert with_nan(layers) == [1]
+
+
+def test_what_is_no_number_where_the_mask_forbids_changes_nothing():
+    bias = torch.zeros(4, 4)
+    bias[1, 3] = torch.nan
+    q = torch.randn(1, 2, 4, 8)
+    layer = FactoredAttention(q, q, mask=Mask(4, 4, highest=0, bias=bias.numpy()[None, None]))
+    assert not layer.has_nan()
+    wanted = (q @ q.mT * 8**-0.5).masked_fill(torch.ones(4, 4, dtype=torch.bool).triu(1), -torch.inf).softmax(-1)
+    np.testing.assert_allclose(layer.weights(0, slice(0, 2), slice(0, 4), slice(0, 4)), wanted[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("tokens", [4, 200])
+def test_a_row_with_an_infinite_score_is_no_number_as_softmax_has_it(tokens):
+    q, k = torch.randn(1, 2, tokens, 8), torch.randn(1, 2, tokens, 8)
+    k[0, 1, 2, 3] = torch.inf
+    layer = FactoredAttention(q, k)
+    assert layer.has_nan()
+    every = slice(0, 2), slice(0, tokens)
+    wanted = torch.softmax(q @ k.mT * 8**-0.5, -1)[0].numpy()
+    np.testing.assert_allclose(layer.weights(0, *every, slice(0, tokens)), wanted, atol=1e-6)
+    np.testing.assert_allclose(layer.rows(0, *every), wanted, atol=1e-6)
+
+
 def test_padding_that_is_not_a_number_and_rows_that_see_nothing_are_no_reason_to_worry():
     look, mask = Look(), torch.ones(4, 4, dtype=torch.bool).tril()
     k = torch.randn(1, 2, 4, 8)
@@ -135,7 +189,9 @@ def test_layers_on_a_device_are_told_together(monkeypatch, known, where):
     monkeypatch.setattr(
         FactoredAttention,
         "telling",
-        property(lambda layer: asked.append(1) or (layer.q, layer.k, *([] if layer._lse is None else [layer._lse]))),
+        property(
+            lambda layer: asked.append(1) or (layer.q, layer.k, *([] if layer.known_lse is None else [layer.known_lse]))
+        ),
     )
     layers = []
     for number in range(4):

@@ -228,7 +228,7 @@ def test_the_denominators_it_returns_are_kept(new):
     options = {"return_aux": flex.AuxRequest(lse=True)} if new else {"return_lse": True}
     net = Net(Block(score_mod=alibi, **options))
     cap = same_to_the_bit(net, torch.randn(1, TOKENS, HEADS * SIZE))
-    assert cap.stacks["self"].layers[0]._lse is not None
+    assert cap.stacks["self"].layers[0].known_lse is not None
     np.testing.assert_allclose(cap.weights(0), expected(net.blocks[0], lambda s: s + ALIBI)[0], atol=1e-6)
 
 

@@ -201,7 +201,7 @@ def test_a_call_on_probation_within_a_capture(monkeypatch, same):
     for _ in range(2):
         with torch.no_grad(), aw.capture(block) as cap:
             assert torch.equal(block(x), plain)
-        assert (cap.stacks["self"].layers[0]._lse is not None) == same
+        assert (cap.stacks["self"].layers[0].known_lse is not None) == same
         _, lse = attend(x, x, x, None, is_causal=True, scale=None)
         np.testing.assert_allclose(cap.stacks["self"].layers[0].lse(0, slice(0, 2)), lse[0], atol=1e-6)
 
@@ -290,7 +290,7 @@ def test_outputs_to_the_bit_and_lse_on_cuda(name, grad):
     if not layers:
         pytest.skip(f"this GPU has no {name}")
     if name in {"FLASH_ATTENTION", "EFFICIENT_ATTENTION"} and torch.version.hip is None:
-        assert all(layer._lse is not None for layer in layers)
+        assert all(layer.known_lse is not None for layer in layers)
 
 
 @pytest.mark.skipif(not torch.backends.mps.is_available(), reason="there is no Apple GPU")

@@ -104,6 +104,29 @@ def test_two_runs_in_one_block():
     assert text.startswith("BertModel ran more than once in one capture: expected one forward pass per `with` block")
 
 
+def test_a_capture_that_is_entered_twice():
+    model, words = tf.BertModel(tf.BertConfig(**PLAIN)).eval(), "entered before, and each is of one `with` block"
+    block = aw.capture(model)
+    with block as cap:
+        model(IDS)
+        with pytest.raises(aw.CaptureError, match=words), block:
+            pass
+    with pytest.raises(aw.CaptureError, match=words), block:
+        pass
+    assert cap.stacks["self"].n_layers == 2, "what it captured stays"
+
+
+def test_a_capture_of_every_call_of_a_function():
+    """As contextlib has it: each call is a block of its own."""
+    model = tf.BertModel(tf.BertConfig(**PLAIN)).eval()
+
+    @aw.capture(model)
+    def run():
+        return model(IDS)
+
+    assert torch.equal(run()[0], run()[0])
+
+
 def test_compiled_modules_where_torch_cannot_be_asked_to_run_them_uncompiled(monkeypatch):
     monkeypatch.setattr(session, "can_run_eagerly", lambda: False)
     model = torch.compile(Sorted())

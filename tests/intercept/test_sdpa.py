@@ -73,7 +73,7 @@ def test_outputs_to_the_bit_and_weights(options, grad, call):
     assert torch.equal(plain, seen)
     stack = cap.stacks["self"]
     assert [info.path for info in stack.infos] == ["blocks.0", "blocks.1"]
-    assert all(layer._lse is not None for layer in stack.layers), "the kernel's own lse is kept"
+    assert all(layer.known_lse is not None for layer in stack.layers), "the kernel's own lse is kept"
     for layer, block in enumerate(net.blocks):
         for example in range(2):
             np.testing.assert_allclose(cap.weights(layer, batch=example), expected(block, **known)[example], atol=1e-5)

@@ -83,7 +83,7 @@ def test_the_same_numbers_from_everywhere(store, dtype, implementation):
     np.testing.assert_array_equal(cap.pair(query=9, key=2), wanted.pair(query=9, key=2))
     layer = cap.stacks["self"].layers[0]
     assert layer.q.dtype == dtype
-    assert (layer._lse is None) is (wanted.stacks["self"].layers[0]._lse is None)
+    assert (layer.known_lse is None) is (wanted.stacks["self"].layers[0].known_lse is None)
 
 
 @pytest.mark.usefixtures("nothing_left")
@@ -103,7 +103,7 @@ def test_what_is_held_is_told_by_place(tmp_path):
         run(model)
     with aw.capture(model, store=tmp_path) as cap:
         run(model)
-    factors = sum(part.nbytes for layer in wanted.stacks["self"].layers for part in (layer.q, layer.k, layer._lse))
+    factors = sum(part.nbytes for layer in wanted.stacks["self"].layers for part in (layer.q, layer.k, layer.known_lse))
     assert cap.held == {"disk": factors, "memory": wanted.nbytes - factors}
     assert cap.nbytes == wanted.nbytes - factors
     assert repr(wanted).splitlines()[0] == f"AttentionCapture('LlamaModel', {wanted.nbytes / 1024:.1f} kB)"

@@ -143,7 +143,7 @@ def test_without_dropout_where_the_kernel_is_called_for_its_denominators(reentra
     watched = step(model, aw.capture(model), inside=inside)
     assert_same_step(plain, watched)
     assert watched[3].stacks["self"].n_layers == 3
-    assert watched[3].stacks["self"].layers[0]._lse is not None
+    assert watched[3].stacks["self"].layers[0].known_lse is not None
 
 
 def test_what_is_kept_holds_no_graph():

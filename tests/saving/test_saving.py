@@ -50,7 +50,7 @@ def kept(layer):
     return {
         f"{number} {name}": torch.as_tensor(getattr(part, name))
         for number, part in enumerate(getattr(inner, "parts", (inner,)))
-        for name in ("q", "k", "_lse", "sinks", "_weights")
+        for name in ("q", "k", "known_lse", "sinks", "_weights")
         if getattr(part, name, None) is not None
     }
 

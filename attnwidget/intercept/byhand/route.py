@@ -19,10 +19,11 @@ from attnwidget.intercept.byhand.products import BADDBMM, EINSUM, MATMUL
 from attnwidget.intercept.byhand.reshaping import SHAPING, SPLITTING, heads_first, merged, pieces
 from attnwidget.intercept.byhand.steps import Step
 from attnwidget.intercept.byhand.trails import Layout, Learned, Scores, Trail, Trails, Weights, trails
-from attnwidget.intercept.calls import in_backward
+from attnwidget.intercept.calls import in_backward, refuse_call
 from attnwidget.intercept.changing import CHANGES
 from attnwidget.intercept.multiplying import note_product
-from attnwidget.intercept.plain import PLAIN
+from attnwidget.intercept.plain import PLAIN, has_values
+from attnwidget.intercept.sdpa import FAKE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,6 +57,8 @@ def softmax(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
     if type(result) in PLAIN:
         with suppress(Exception):
             _note_softmax(func, args, kwargs, trail, result)
+    elif isinstance(result, torch.Tensor) and not has_values(result):
+        refuse_call(FAKE, implementation="by hand")
     return result
 
 

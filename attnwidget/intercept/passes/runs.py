@@ -10,6 +10,7 @@ import torch
 
 from attnwidget.intercept.frames import arguments_of
 from attnwidget.intercept.passes.pieces import part_of_mask
+from attnwidget.intercept.plain import has_values
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -196,7 +197,7 @@ def _ids(unnamed: tuple[Any, ...], named: dict[str, Any]) -> NDArray[np.intp] | 
     values = [*(named.get(name) for name in _IDS), *unnamed[:1]]
     for value in values:
         is_ids = isinstance(value, torch.Tensor) and value.ndim == _IDS_NDIM and not value.is_floating_point()
-        if is_ids and not value.is_meta:
+        if is_ids and has_values(value):
             ids: NDArray[np.intp] = value.detach().cpu().numpy()
             return ids
     return None
