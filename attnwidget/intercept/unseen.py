@@ -15,10 +15,15 @@ from attnwidget.intercept.written import as_written, written_modules
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-_ATTENTION = re.compile(r"attention|attn|multihead", re.IGNORECASE)
+# The short names count as whole parts of a name only. In models of proteins MSA is an alignment of sequences, and what
+# embeds one or puts one through a feed-forward layer is no attention.
+_ATTENTION = re.compile(
+    r"(?i:attention|attn|multihead)|(?<![A-Z])(?:MHA|MHSA|(?:S?W_?)?MSA)"
+    r"(?![a-z]|\w*(?:Embed|Transition|Input|Head))|(?:Mha|Mhsa|Msa)(?![a-z])|(?<![a-z])(?:mha|mhsa|msa)(?![a-z])"
+)
 # What mixes tokens without a softmax over them, as modules are called: there are no weights to see.
 _OTHER = re.compile(
-    r"mamba|ssm|linear_?att|delta_?net|gated_?delta|recurrent|rg_?lru|rwkv|lightning|retention|hyena|short_?conv|kda|"
+    r"mamba|(?<!cro)ssm|linear_?att|delta_?net|gated_?delta|recurrent|rg_?lru|rwkv|lightning|retention|hyena|short_?conv|kda|"
     r"fourier|lstm|gru|xlstm|mlstm|slstm|gated_?linear",
     re.IGNORECASE,
 )

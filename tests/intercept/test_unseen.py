@@ -63,6 +63,35 @@ def test_attention_that_runs_where_python_cannot_see_it_is_a_warning_that_names_
     assert cap.stacks["self"].n_layers == 2
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MHSA",
+        "MSABlock",
+        "WindowMSA",
+        "SWMSA",
+        "FlashMHA",
+        "CrossMha",
+        "mhsa_block",
+        "MHA2d",
+        "CrossMultiheadAttention",
+    ],
+)
+def test_short_names_of_attention_are_known(name):
+    net = Net(SelfAttention(), type(name, (HiddenAttention,), {})())
+    with pytest.warns(aw.AttentionWarning, match=f"layers.*.mixer .{name}; ") as warned, aw.capture(net):
+        net(X)
+    assert len(warned) == 1
+
+
+@pytest.mark.parametrize("name", ["Mamsa", "MSATransition", "MSAEmbedder", "Samsara", "COMSAT", "Msaker", "AlphaMHC"])
+def test_names_that_only_hold_those_letters_are_no_cause_for_alarm(name):
+    net = Net(SelfAttention(), type(name, (HiddenAttention,), {})())
+    with aw.capture(net) as cap:
+        net(X)
+    assert cap.notes == ("layers.* (ModuleDict; * = 1) hold no softmax attention and so no weights",)
+
+
 def test_layers_of_another_kind_are_named_and_no_cause_for_alarm():
     net = Net(MambaMixer(8, 8), SelfAttention(), MambaMixer(8, 8))
     with aw.capture(net) as cap:
