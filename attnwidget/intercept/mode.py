@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 from attnwidget.intercept import multihead, sdpa
 from attnwidget.intercept.byhand import route as byhand
 from attnwidget.intercept.byhand import trails
+from attnwidget.intercept.byhand.products import PRODUCTS
 from attnwidget.intercept.calls import refuse_call
 from attnwidget.intercept.changing import CHANGES
 from attnwidget.intercept.frames import owner_of
@@ -271,7 +272,7 @@ _WATCHING = WatchCalls.__torch_function__.__code__
 _followed = _by_hand(byhand.follow)
 _plain = _by_hand(lambda func, args, options: func(*args, **options))
 _HANDLERS: dict[Any, Callable[..., Any]] = {
-    **dict.fromkeys(byhand.PRODUCTS, _by_hand(byhand.product)),
+    **dict.fromkeys(PRODUCTS, _by_hand(byhand.product)),
     **dict.fromkeys(byhand.SOFTMAX, _by_hand(byhand.softmax)),
     **dict.fromkeys(byhand.MERGES, _by_hand(byhand.merge)),
     **dict.fromkeys(byhand.COPIES, _by_hand(byhand.copy)),
@@ -282,7 +283,7 @@ _HANDLERS: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys(_MAPS, _linear),
 }
 _STOPS = {
-    *byhand.PRODUCTS,
+    *PRODUCTS,
     *byhand.SOFTMAX,
     *sdpa.SDPA,
     functional.multi_head_attention_forward,

@@ -5,6 +5,7 @@ The data is followed from the first product on, tensor by tensor, so that a shap
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,6 @@ from torch.nn import functional
 from attnwidget.intercept.byhand import following, scoring
 from attnwidget.intercept.byhand.axes import fresh
 from attnwidget.intercept.byhand.changed import change_by_hand
-from attnwidget.intercept.byhand.products import BADDBMM, EINSUM, MATMUL
 from attnwidget.intercept.byhand.reshaping import SHAPING, SPLITTING, heads_first, merged, pieces
 from attnwidget.intercept.byhand.steps import Step
 from attnwidget.intercept.byhand.trails import Layout, Learned, Scores, Trail, Trails, Weights, trails
@@ -27,10 +27,13 @@ from attnwidget.intercept.plain import PLAIN
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-PRODUCTS = MATMUL | BADDBMM | EINSUM
 LOG_SOFTMAX = {torch.log_softmax, torch.Tensor.log_softmax, functional.log_softmax, torch.special.log_softmax}
+LOG_SOFTMAX |= {torch._log_softmax}  # noqa: SLF001
 SOFTMAX = {torch.softmax, torch.Tensor.softmax, functional.softmax, torch.special.softmax, functional.gumbel_softmax}
-SOFTMAX |= LOG_SOFTMAX
+SOFTMAX |= {*LOG_SOFTMAX, functional.softmin}
+SOFTMAX |= {torch._softmax, torch._safe_softmax, torch._masked_softmax}  # noqa: SLF001 - as torch's own code calls them
+_DIM_AT = {functional.gumbel_softmax: 4, torch._masked_softmax: 2}  # noqa: SLF001
+_MAY_LACK_DIM = {functional.softmax, functional.log_softmax, functional.softmin}
 MERGES = {torch.reshape, torch.Tensor.reshape, torch.Tensor.view}
 CASTS = following.CASTS
 COPIES = {torch.Tensor.contiguous}
@@ -148,6 +151,7 @@ def _may_be_learned(before: Any, result: Any) -> bool:  # noqa: ANN401
 
 
 _HEADED = 4
+_FIRST_AXIS = (0, 1, 3)
 _MERGED, _UNMERGED = (3, _HEADED), (3, _HEADED, 5)
 BEGINNINGS: dict[Any, Callable[[Any, Any], bool]] = {
     **dict.fromkeys(MERGES, _may_merge),
@@ -164,17 +168,34 @@ def _note_softmax(
     trail: Trail | None,
     result: torch.Tensor,
 ) -> None:
-    is_random = func is functional.gumbel_softmax
-    at = 4 if is_random else 1
-    dim = args[at] if len(args) > at else kwargs.get("dim", -1 if is_random else None)
+    at = _DIM_AT.get(func, 1)
+    dim = args[at] if len(args) > at else kwargs.get("dim", -1 if func is functional.gumbel_softmax else None)
+    if dim is None and func in _MAY_LACK_DIM:
+        dim = _implicit_dim(result.ndim)
     if not isinstance(dim, int) or result.ndim < len("qk") or in_backward():
         return
     scores = trail if isinstance(trail, Scores) else None
     axes = fresh(result.shape) if scores is None else scores.axes
-    if scores is not None and is_random:
-        scores = scores.unexplained()
+    if scores is not None and func is not functional.softmax:
+        scores = _softened(func, args, scores, result)
     weights = following.weights_of(scores, axes, dim)
     trails().put(result, replace(weights, is_log=func in LOG_SOFTMAX))
+
+
+def _softened(func: Callable[..., Any], args: tuple[Any, ...], scores: Scores, result: torch.Tensor) -> Scores:
+    """What the softmax is really taken of, where the function changes its scores first."""
+    if func is functional.softmin:
+        return scoring.scaled(scores, -1)
+    if func is torch._masked_softmax:  # noqa: SLF001
+        mask = args[1] if len(args) > 1 else None
+        fits = isinstance(mask, torch.Tensor) and mask.shape == result.shape
+        return scoring.filled(scores, mask, -math.inf, result, where=True) if fits else scores.unexplained()
+    return scores.unexplained() if func is functional.gumbel_softmax else scores
+
+
+def _implicit_dim(ndim: int) -> int:
+    """The axis that `torch.nn.functional` takes, and warns of, where nobody names one."""
+    return 0 if ndim in _FIRST_AXIS else 1
 
 
 def _note(step: Step, result: Any, known: Trails) -> None:  # noqa: ANN401

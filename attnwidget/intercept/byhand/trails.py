@@ -157,6 +157,7 @@ class Total:
         token: of the exponentials, or of the scores themselves.
         is_log: the logarithm.
         has_more: something was added, as in a softmax that may sum to less than 1.
+        is_inverse: one over it.
     """
 
     axes: Axes
@@ -165,6 +166,7 @@ class Total:
     token: object
     is_log: bool = False
     has_more: bool = False
+    is_inverse: bool = False
 
 
 Trail: TypeAlias = Layout | Learned | Scores | Weights | Exponentials | Total
@@ -192,6 +194,8 @@ class Trails:
         if isinstance(tensor, torch.Tensor) and version_of(tensor) != version:
             if isinstance(trail, Scores):
                 return replace(trail.unexplained(), added=())
+            if isinstance(trail, Exponentials):
+                return replace(trail, scores=replace(trail.scores.unexplained(), added=()))
             if isinstance(trail, Weights) and trail.clean is not None:
                 return replace(trail, oddity="its weights were overwritten after dropout")
         return trail
