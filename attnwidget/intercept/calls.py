@@ -207,11 +207,16 @@ def refuse_call(reason: str, *, implementation: str) -> None:
     record_call(build, implementation=implementation)
 
 
-def watch_softmax(call: SoftmaxCall) -> None:
-    """Tell every recorder that watches the caller that a softmax was taken, which may or may not become a layer."""
+def watch_softmax(call: SoftmaxCall, *, unless: Callable[[nn.Module], bool] | None = None) -> None:
+    """Tell every recorder that watches the caller that a softmax was taken, which may or may not become a layer.
+
+    Args:
+        call: the softmax.
+        unless: whether it is none after all, by its caller.
+    """
     for recorder in ACTIVE.get():
         caller = recorder.caller()
-        if caller is not None:
+        if caller is not None and not (unless is not None and unless(caller.module)):
             recorder.softmaxes.append((call, caller.module))
 
 

@@ -10,6 +10,7 @@ import torch
 from attnwidget.intercept.byhand import scoring, weighing
 from attnwidget.intercept.byhand.axes import Atom, Axis, Part, Side, leaves, length, like
 from attnwidget.intercept.byhand.handmade import from_hand
+from attnwidget.intercept.byhand.otherwise import note_otherwise
 from attnwidget.intercept.byhand.products import Product, read_product
 from attnwidget.intercept.byhand.trails import Added, Layout, Learned, Scores, Trails, Weights, trails
 from attnwidget.intercept.calls import in_backward, record_call, watch_softmax
@@ -51,6 +52,8 @@ def note_product(
             if found is not None:
                 known.put(result, found)
             return None
+        if trail is not None and not learned:
+            note_otherwise(trail, read, left=left)
     if not (_is_learned(read.left, known) or _is_learned(read.right, known)):
         scores = _scores(read, result, known)
         if scores is not None:

@@ -28,7 +28,7 @@ def nothing_seen(recorder: Recorder) -> str:
 
 def not_followed(recorder: Recorder) -> tuple[str, ...]:
     """Softmaxes written by hand that look like attention and are not in the capture, in words for its notes."""
-    lost = [module for call, module in recorder.softmaxes if call.from_product and not call.is_known]
+    lost = [module for call, module in recorder.softmaxes if call.from_product and not (call.is_known or call.is_other)]
     odd = [module for call, module in recorder.softmaxes if call.weighs]
     notes = []
     if lost:
@@ -41,12 +41,23 @@ def not_followed(recorder: Recorder) -> tuple[str, ...]:
             f"{_softmaxes(recorder, odd)} multiplied with values, and not seen to be taken of a product of queries and "
             f"keys: if {_pronoun(odd)} not in this capture"
         )
+    other = [module for call, module in recorder.softmaxes if call.is_other]
+    if other:
+        notes.append(
+            f"{_counted(recorder, other, 'a product of two tensors', 'products of two tensors')} turned into "
+            "something else than a softmax that could be followed, and multiplied with values: if "
+            f"{_pronoun(other)} not in this capture"
+        )
     return tuple(notes)
 
 
 def _softmaxes(recorder: Recorder, modules: Sequence[nn.Module]) -> str:
+    return _counted(recorder, modules, "a softmax", "softmaxes")
+
+
+def _counted(recorder: Recorder, modules: Sequence[nn.Module], one: str, several: str) -> str:
     place = f"{recorder.path(modules[0]) or type(as_written(recorder.root)).__name__} ({type(modules[0]).__name__})"
-    return f"a softmax in {place} was" if len(modules) == 1 else f"{len(modules)} softmaxes, the first in {place}, were"
+    return f"{one} in {place} was" if len(modules) == 1 else f"{len(modules)} {several}, the first in {place}, were"
 
 
 def _pronoun(modules: Sequence[nn.Module]) -> str:

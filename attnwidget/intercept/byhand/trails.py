@@ -67,6 +67,7 @@ class Scores:
         product: the two factors, whatever happened since.
         sinks: columns joined to the scores last of all.
         is_loose: parts of them were moved around, and which axis counts what is not known any more.
+        is_bent: they were changed value by value, by another function than an exponential.
     """
 
     axes: Axes
@@ -79,6 +80,7 @@ class Scores:
     product: tuple[Part, Part] | None = None
     sinks: tuple[Part, ...] = ()
     is_loose: bool = False
+    is_bent: bool = False
 
     def unexplained(self, axes: Axes | None = None) -> Scores:
         """Still from a product, and no longer what the formula says; what was forbidden still is."""
@@ -93,11 +95,13 @@ class SoftmaxCall:
         from_product: its scores come from a product of two tensors that are not parameters.
         is_known: its weights were recorded, or belong to a call recorded elsewhere.
         weighs: they are multiplied with values, over the axis they sum to 1 along.
+        is_other: no softmax, but what was made of scores in another way and multiplied with values.
     """
 
     from_product: bool
     is_known: bool = False
     weighs: bool = False
+    is_other: bool = False
 
 
 @dataclass(frozen=True, eq=False, slots=True)
