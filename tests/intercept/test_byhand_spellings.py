@@ -117,3 +117,34 @@ def test_an_axis_that_nobody_named(softmax):
         module(x)
     q, k, _ = x.chunk(3, -1)
     np.testing.assert_allclose(cap.weights(0, head=0), torch.softmax(q @ k.T, 1), atol=1e-5)
+
+
+class Named(torch.Tensor):
+    """Something to carry along, as in many packages."""
+
+
+class Ruled(torch.Tensor):
+    """The same, with a rule of its own for what it becomes, as fastai's and MONAI's tensors have."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        result = super().__torch_function__(func, types, args, kwargs or {})
+        if isinstance(result, Ruled):
+            result.label = next((part.label for part in args if "label" in getattr(part, "__dict__", ())), "")
+        return result
+
+
+@pytest.mark.parametrize("kind", [Named, Ruled])
+def test_tensors_of_a_subclass(kind):
+    module = Attends(lambda scores: (scores * 0.5).masked_fill(~ALLOWED, -torch.inf).softmax(-1))
+    x = torch.randn(B, T, H * D * 3)
+    with aw.capture(module) as cap:
+        output = module(x.as_subclass(kind))
+    assert type(output) is kind
+    want = torch.softmax((module.scores.as_subclass(torch.Tensor) * 0.5).masked_fill(~ALLOWED, -torch.inf), -1)
+    np.testing.assert_allclose(cap.weights(0, head=1, batch=1), want[1, 1], atol=1e-5)
+    assert cap.verify().ok
+    plain = Attends(module.spelling)
+    with aw.capture(plain) as bare:
+        plain(x)
+    assert repr(cap.stacks["self"].layers[0]) == repr(bare.stacks["self"].layers[0])

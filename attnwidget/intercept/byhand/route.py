@@ -22,7 +22,7 @@ from attnwidget.intercept.byhand.trails import Layout, Learned, Scores, Trail, T
 from attnwidget.intercept.calls import in_backward
 from attnwidget.intercept.changing import CHANGES
 from attnwidget.intercept.multiplying import note_product
-from attnwidget.intercept.plain import PLAIN
+from attnwidget.intercept.plain import PLAIN, holds_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,7 +43,7 @@ FOLLOWED = {*following.RULES, *SHAPING, *SPLITTING} - MERGES - CASTS - COPIES
 def product(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
     """Run a product: it may make scores, or use weights."""
     result = func(*args, **kwargs)
-    if type(result) in PLAIN:
+    if type(result) in PLAIN or holds_numbers(type(result)):
         call = None
         with suppress(Exception):  # see `follow`
             call = note_product(func, args, kwargs, result)
@@ -56,7 +56,7 @@ def softmax(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
     """Run a softmax: of scores it makes weights."""
     trail = trails().get(args[0] if args else kwargs.get("input"))
     result = func(*args, **kwargs)
-    if type(result) in PLAIN:
+    if type(result) in PLAIN or holds_numbers(type(result)):
         with suppress(Exception):
             _note_softmax(func, args, kwargs, trail, result)
     return result
