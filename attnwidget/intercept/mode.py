@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode, _get_current_function_mode_stack
 from attnwidget.intercept import multihead, sdpa
 from attnwidget.intercept.byhand import route as byhand
 from attnwidget.intercept.byhand import trails
+from attnwidget.intercept.byhand.overloads import FUSED, MAPS, TWINS, overload
 from attnwidget.intercept.byhand.products import PRODUCTS
 from attnwidget.intercept.calls import refuse_call
 from attnwidget.intercept.changing import CHANGES
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 BUSY: ContextVar[bool] = ContextVar("attnwidget_busy", default=False)
 """A call is being handled: the mode of an outer capture, which sees what is called inside, has nothing to add."""
 
-_FUSED = {torch._native_multi_head_attention, torch._transformer_encoder_layer_fwd}  # noqa: SLF001
 _MULTIHEAD = torch.nn.MultiheadAttention.forward.__code__
 _MAPS = {functional.linear, torch.addmm}
 
@@ -240,8 +240,9 @@ def _fused(
     options: Mapping[str, Any],
 ) -> Any:  # noqa: ANN401
     refuse_call(
-        f"it calls torch.{func.__name__}, a fused kernel that keeps its queries, keys and weights to itself; run "
-        "the module through nn.MultiheadAttention or nn.TransformerEncoderLayer",
+        f"it calls torch.{func.__name__.partition('.')[0]}, a fused kernel that keeps its queries, keys and weights to "
+        "itself; run the module through scaled_dot_product_attention, nn.MultiheadAttention or "
+        "nn.TransformerEncoderLayer",
         implementation="fused",
     )
     return func(*args, **options)
@@ -253,6 +254,7 @@ def _linear(
     args: tuple[Any, ...],
     options: Mapping[str, Any],
 ) -> Any:  # noqa: ANN401
+    func = MAPS.get(func, func)
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to the running frames
     while frame is not None and frame.f_code is not _WATCHING:
         frame = frame.f_back
@@ -272,15 +274,12 @@ _WATCHING = WatchCalls.__torch_function__.__code__
 _followed = _by_hand(byhand.follow)
 _plain = _by_hand(lambda func, args, options: func(*args, **options))
 _HANDLERS: dict[Any, Callable[..., Any]] = {
-    **dict.fromkeys(PRODUCTS, _by_hand(byhand.product)),
-    **dict.fromkeys(byhand.SOFTMAX, _by_hand(byhand.softmax)),
-    **dict.fromkeys(byhand.MERGES, _by_hand(byhand.merge)),
-    **dict.fromkeys(byhand.COPIES, _by_hand(byhand.copy)),
-    **dict.fromkeys(byhand.CASTS, _by_hand(byhand.cast)),
+    **dict.fromkeys(TWINS, _by_hand(overload)),
+    **{func: _by_hand(route) for func, route in byhand.ROUTES.items()},
     **dict.fromkeys(sdpa.SDPA, _kernel),
     functional.multi_head_attention_forward: _multihead,
-    **dict.fromkeys(_FUSED, _fused),
-    **dict.fromkeys(_MAPS, _linear),
+    **dict.fromkeys(FUSED, _fused),
+    **dict.fromkeys((*_MAPS, *MAPS), _linear),
 }
 _STOPS = {
     *PRODUCTS,

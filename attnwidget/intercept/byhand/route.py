@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch.nn import functional
@@ -16,6 +16,7 @@ from torch.nn import functional
 from attnwidget.intercept.byhand import following, scoring
 from attnwidget.intercept.byhand.axes import fresh
 from attnwidget.intercept.byhand.changed import change_by_hand
+from attnwidget.intercept.byhand.products import PRODUCTS
 from attnwidget.intercept.byhand.reshaping import SHAPING, SPLITTING, heads_first, merged, pieces
 from attnwidget.intercept.byhand.steps import Step
 from attnwidget.intercept.byhand.trails import Layout, Learned, Scores, Trail, Trails, Weights, trails
@@ -26,6 +27,8 @@ from attnwidget.intercept.plain import PLAIN, holds_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    Run: TypeAlias = Callable[..., Any] | None
 
 LOG_SOFTMAX = {torch.log_softmax, torch.Tensor.log_softmax, functional.log_softmax, torch.special.log_softmax}
 LOG_SOFTMAX |= {torch._log_softmax}  # noqa: SLF001
@@ -40,9 +43,9 @@ COPIES = {torch.Tensor.contiguous}
 FOLLOWED = {*following.RULES, *SHAPING, *SPLITTING} - MERGES - CASTS - COPIES
 
 
-def product(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def product(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run = None) -> Any:  # noqa: ANN401
     """Run a product: it may make scores, or use weights."""
-    result = func(*args, **kwargs)
+    result = (run or func)(*args, **kwargs)
     if type(result) in PLAIN or holds_numbers(type(result)):
         call = None
         with suppress(Exception):  # see `follow`
@@ -52,17 +55,17 @@ def product(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
     return result
 
 
-def softmax(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def softmax(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run = None) -> Any:  # noqa: ANN401
     """Run a softmax: of scores it makes weights."""
     trail = trails().get(args[0] if args else kwargs.get("input"))
-    result = func(*args, **kwargs)
+    result = (run or func)(*args, **kwargs)
     if type(result) in PLAIN or holds_numbers(type(result)):
         with suppress(Exception):
             _note_softmax(func, args, kwargs, trail, result)
     return result
 
 
-def follow(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def follow(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run = None) -> Any:  # noqa: ANN401
     """Run any other function that may take part between the two products.
 
     Whatever goes wrong in following it, as with arguments in a form that is not known here, must not disturb the run:
@@ -71,10 +74,10 @@ def follow(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
     known = trails()
     step = Step.of(func, args, kwargs, known) if known else None
     if step is None:
-        return func(*args, **kwargs)
+        return (run or func)(*args, **kwargs)
     if following.drops_in_place(step):
         step = replace(step, saved=step.args[0].detach().clone())
-    result = func(*args, **kwargs)
+    result = (run or func)(*args, **kwargs)
     if isinstance(result, torch.Tensor):
         known.drop(result)
     with suppress(Exception):
@@ -82,31 +85,31 @@ def follow(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
     return result
 
 
-def merge(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def merge(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run = None) -> Any:  # noqa: ANN401
     """Run a reshape: of something followed, or one that merges batch and heads of queries, keys or values."""
     known = trails()
     if not args or (known and known.get(args[0]) is not None):
-        return follow(func, args, kwargs)
-    result = func(*args, **kwargs)
+        return follow(func, args, kwargs, run)
+    result = (run or func)(*args, **kwargs)
     _begin(func, args[0], result)
     return result
 
 
-def copy(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def copy(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run = None) -> Any:  # noqa: ANN401
     """Run `contiguous`, after which the order in memory does not tell heads from examples any more."""
     known = trails()
     if known and known.get(args[0]) is not None:
-        return follow(func, args, kwargs)
-    result = func(*args, **kwargs)
+        return follow(func, args, kwargs, run)
+    result = (run or func)(*args, **kwargs)
     _begin(func, args[0], result)
     return result
 
 
-def cast(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def cast(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run = None) -> Any:  # noqa: ANN401
     """Run a cast: of something followed, or of a parameter, which then is one in another type."""
     if not args or type(args[0]) is not torch.nn.Parameter:
-        return follow(func, args, kwargs)
-    result = func(*args, **kwargs)
+        return follow(func, args, kwargs, run)
+    result = (run or func)(*args, **kwargs)
     _begin(func, args[0], result)
     return result
 
@@ -149,6 +152,15 @@ def _may_lose_order(before: Any, result: Any) -> bool:  # noqa: ANN401
 def _may_be_learned(before: Any, result: Any) -> bool:  # noqa: ANN401
     return type(before) is torch.nn.Parameter and result is not before and type(result) in PLAIN
 
+
+ROUTES: dict[Any, Callable[..., Any]] = {
+    **dict.fromkeys(PRODUCTS, product),
+    **dict.fromkeys(SOFTMAX, softmax),
+    **dict.fromkeys(MERGES, merge),
+    **dict.fromkeys(COPIES, copy),
+    **dict.fromkeys(CASTS, cast),
+}
+"""What has something to tell where nothing is followed yet, and what sees to it."""
 
 _HEADED = 4
 _FIRST_AXIS = (0, 1, 3)
