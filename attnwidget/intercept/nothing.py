@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attnwidget.intercept.scripted import scripted_in
 from attnwidget.intercept.written import as_written, written_modules
 
 if TYPE_CHECKING:
@@ -82,6 +83,12 @@ def _sentences(recorder: Recorder) -> Iterator[str]:
     ]
     if attention:
         yield f"{attention[0]} looks like attention."
+    for scripted, kinds in scripted_in(recorder.modules).items():
+        place = next(f"{path or name} ({kind})" for path, kind in kinds.items())
+        yield (
+            f"{scripted.name}, a TorchScript function called by {place}, takes a softmax that Python cannot see: call "
+            "the function that it was made from."
+        )
     yield "Did the block call this module, in this thread, and not a copy of it?"
     yield (
         "Attention is seen where it goes through transformers' attention interface, "

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from torch import nn
 
 from attnwidget.attention.layertable import NUMBER, ranges, starred
+from attnwidget.intercept.scripted import scripted_in
 from attnwidget.intercept.written import as_written, written_modules
 
 if TYPE_CHECKING:
@@ -78,6 +79,13 @@ def unseen(modules: Sequence[tuple[str, nn.Module]], seen: Collection[str], ran:
     }
     notes = [f"{place} hold no softmax attention and so no weights" for place in _places(others)]
     doubts = [f"{place} ran, and no attention of theirs was seen" for place in _places(blind)]
+    uncovered = ((path, module) for path, module in modules if path in running and not _covered(path, seen, inside))
+    for scripted, kinds in scripted_in(uncovered).items():
+        (doubts if scripted.attends else notes).extend(
+            f"{scripted.name}, a TorchScript function called by {place}, takes a softmax that Python cannot see: if it "
+            "is attention, it is not in this capture"
+            for place in _places(kinds)
+        )
     return Unseen(notes, doubts)
 
 
