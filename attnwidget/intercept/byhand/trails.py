@@ -8,11 +8,14 @@ from __future__ import annotations
 import threading
 import weakref
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
 from attnwidget.intercept.byhand.axes import Axes, Axis, Part, version_of
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -95,6 +98,7 @@ class SoftmaxCall:
         from_product: its scores come from a product of two tensors that are not parameters.
         is_known: its weights were recorded, or belong to a call recorded elsewhere.
         weighs: they are multiplied with values, over the axis they sum to 1 along.
+        users: the modules that multiplied them with values, as far as that was recorded.
         is_other: no softmax, but what was made of scores in another way and multiplied with values.
     """
 
@@ -102,6 +106,7 @@ class SoftmaxCall:
     is_known: bool = False
     weighs: bool = False
     is_other: bool = False
+    users: tuple[nn.Module, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
