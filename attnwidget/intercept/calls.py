@@ -42,7 +42,7 @@ def record_call(
     notes: Sequence[str] = (),
     outputs: Sequence[torch.Tensor] = (),
     projection: torch.Tensor | None = None,
-) -> None:
+) -> tuple[nn.Module, ...]:
     """Give one attention call to every recorder that watches its caller.
 
     Args:
@@ -54,12 +54,16 @@ def record_call(
         notes: what the capture should tell, read after `build`.
         outputs: tensors of which one is what the model goes on with.
         projection: (H * dv, D), the map that takes what the heads put out, where the call itself applies it.
+
+    Returns:
+        The callers, as each recorder sees them.
     """
     if in_backward():  # gradient checkpointing runs the forward again; it has been seen
-        return
+        return ()
     wanted = _wanted(module)
+    found = tuple(place.caller.module for _, place in wanted)
     if take is not None and len(wanted) == 1 and _put_off(take, *wanted[0], implementation):
-        return
+        return found
     aside = Aside(tuple(outputs), projection, with_graph=torch.is_grad_enabled())
     groups: dict[tuple[Hashable, bool], list[tuple[Recorder, Place]]] = {}
     for recorder, place in wanted:
@@ -73,6 +77,7 @@ def record_call(
             except LimitError as error:  # nobody has got it yet: the others may have room
                 recorder, place = those.pop(0)
                 recorder.overrun(error, None if is_later else _lent_to(recorder, place, build))
+    return found
 
 
 def _unfollowed() -> AbstractContextManager[Any]:
@@ -193,6 +198,12 @@ def tell(note: str) -> None:
             recorder.notes[note] = None
 
 
+def callers() -> list[nn.Module]:
+    """Who is calling, as each recorder sees it that watches the running code."""
+    found = (recorder.caller() for recorder in ACTIVE.get() if not recorder.ended)
+    return [caller.module for caller in found if caller is not None]
+
+
 def refuse_call(reason: str, *, implementation: str) -> None:
     """Tell every recorder that watches the caller of a call that it could not be seen.
 
@@ -207,11 +218,16 @@ def refuse_call(reason: str, *, implementation: str) -> None:
     record_call(build, implementation=implementation)
 
 
-def watch_softmax(call: SoftmaxCall) -> None:
-    """Tell every recorder that watches the caller that a softmax was taken, which may or may not become a layer."""
+def watch_softmax(call: SoftmaxCall, *, unless: Callable[[nn.Module], bool] | None = None) -> None:
+    """Tell every recorder that watches the caller that a softmax was taken, which may or may not become a layer.
+
+    Args:
+        call: the softmax.
+        unless: whether it is none after all, by its caller.
+    """
     for recorder in ACTIVE.get():
         caller = recorder.caller()
-        if caller is not None:
+        if caller is not None and not (unless is not None and unless(caller.module)):
             recorder.softmaxes.append((call, caller.module))
 
 

@@ -7,6 +7,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from attnwidget.intercept.methods import runs
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import FrameType
@@ -99,11 +101,11 @@ def _is_running(run: FrameType) -> bool:
 
 
 def _owners(tree: Mapping[int, str]) -> Iterator[tuple[nn.Module, FrameType]]:
-    """Frames that run a method of a module of the tree, innermost first."""
+    """Frames that run a module of the tree, innermost first."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to the running frames
     while frame is not None:
         owner: Any = owner_of(frame)
-        if id(owner) in tree:
+        if id(owner) in tree and runs(owner, frame.f_code):
             yield owner, frame
         frame = frame.f_back
 

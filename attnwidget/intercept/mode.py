@@ -15,6 +15,8 @@ from attnwidget.attention.memo import EXPOSED
 from attnwidget.intercept import multihead, sdpa
 from attnwidget.intercept.byhand import route as byhand
 from attnwidget.intercept.byhand import trails
+from attnwidget.intercept.byhand.overloads import FUSED, MAPS, TWINS, overload
+from attnwidget.intercept.byhand.products import PRODUCTS
 from attnwidget.intercept.calls import refuse_call
 from attnwidget.intercept.changing import CHANGES
 from attnwidget.intercept.frames import owner_of
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 BUSY: ContextVar[bool] = ContextVar("attnwidget_busy", default=False)
 """A call is being handled: the mode of an outer capture, which sees what is called inside, has nothing to add."""
 
-_FUSED = {torch._native_multi_head_attention, torch._transformer_encoder_layer_fwd}  # noqa: SLF001
 _is_traced = torch._C._is_tracing  # noqa: SLF001 - torch.jit.is_tracing, without what it asks before
 _MULTIHEAD = torch.nn.MultiheadAttention.forward.__code__
 _MAPS = {functional.linear, torch.addmm}
@@ -269,8 +270,9 @@ def _fused(
     options: Mapping[str, Any],
 ) -> Any:  # noqa: ANN401
     refuse_call(
-        f"it calls torch.{func.__name__}, a fused kernel that keeps its queries, keys and weights to itself; run "
-        "the module through nn.MultiheadAttention or nn.TransformerEncoderLayer",
+        f"it calls torch.{func.__name__.partition('.')[0]}, a fused kernel that keeps its queries, keys and weights to "
+        "itself; run the module through scaled_dot_product_attention, nn.MultiheadAttention or "
+        "nn.TransformerEncoderLayer",
         implementation="fused",
     )
     return func(*args, **options)
@@ -282,6 +284,7 @@ def _linear(
     args: tuple[Any, ...],
     options: Mapping[str, Any],
 ) -> Any:  # noqa: ANN401
+    func = MAPS.get(func, func)
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to the running frames
     while frame is not None and frame.f_code is not _WATCHING:
         frame = frame.f_back
@@ -301,17 +304,14 @@ _WATCHING = WatchCalls.__torch_function__.__code__
 _followed = _by_hand(byhand.follow)
 _plain = _by_hand(lambda func, args, options: func(*args, **options))
 _HANDLERS: dict[Any, Callable[..., Any]] = {
-    **dict.fromkeys(byhand.PRODUCTS, _by_hand(byhand.product)),
-    **dict.fromkeys(byhand.SOFTMAX, _by_hand(byhand.softmax)),
-    **dict.fromkeys(byhand.MERGES, _by_hand(byhand.merge)),
-    **dict.fromkeys(byhand.COPIES, _by_hand(byhand.copy)),
-    **dict.fromkeys(byhand.CASTS, _by_hand(byhand.cast)),
+    **dict.fromkeys(TWINS, _by_hand(overload)),
+    **{func: _by_hand(route) for func, route in byhand.ROUTES.items()},
     **dict.fromkeys(sdpa.SDPA, _kernel),
     functional.multi_head_attention_forward: _multihead,
-    **dict.fromkeys(_FUSED, _fused),
-    **dict.fromkeys(_MAPS, _linear),
+    **dict.fromkeys(FUSED, _fused),
+    **dict.fromkeys((*_MAPS, *MAPS), _linear),
     **dict.fromkeys((*_DATA, torch.Tensor.numpy, torch.Tensor.__array__), _exposing),
 }
 _ATTENDS = {*byhand.SOFTMAX, *sdpa.SDPA, functional.multi_head_attention_forward}
-_STOPS = {*_ATTENDS, *byhand.PRODUCTS, *_MAPS}
+_STOPS = {*_ATTENDS, *PRODUCTS, *_MAPS}
 """Where a run may be stopped: what layers compute with. The end of no_grad is seen too, and must come through."""

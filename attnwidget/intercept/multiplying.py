@@ -10,14 +10,17 @@ import torch
 from attnwidget.intercept.byhand import scoring, weighing
 from attnwidget.intercept.byhand.axes import Atom, Axis, Part, Side, leaves, length, like
 from attnwidget.intercept.byhand.handmade import from_hand
+from attnwidget.intercept.byhand.otherwise import note_otherwise
 from attnwidget.intercept.byhand.products import Product, read_product
-from attnwidget.intercept.byhand.trails import Added, Layout, Learned, Scores, Trails, Weights, trails
-from attnwidget.intercept.calls import in_backward, record_call, watch_softmax
+from attnwidget.intercept.byhand.trails import Added, Layout, Learned, Scores, SoftmaxCall, Trails, Weights, trails
+from attnwidget.intercept.calls import callers, in_backward, record_call, tell, watch_softmax
 from attnwidget.intercept.records import HandCall
 from attnwidget.intercept.sdpa import CURRENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from torch import nn
 
 IMPLEMENTATION = "by hand"
 _BATCHED_NDIM = 4
@@ -51,6 +54,8 @@ def note_product(
             if found is not None:
                 known.put(result, found)
             return None
+        if trail is not None and not learned:
+            note_otherwise(trail, read, left=left)
     if not (_is_learned(read.left, known) or _is_learned(read.right, known)):
         scores = _scores(read, result, known)
         if scores is not None:
@@ -79,10 +84,10 @@ def _sums_keys(trail: Weights, read: Product, *, left: bool) -> bool:
 
 
 def _use(trail: Weights, read: Product, output: torch.Tensor, *, left: bool) -> HandCall | None:
-    """Weights meet values: an attention, the first time they do."""
-    if trail.call.is_known:
-        return None
+    """Weights meet values: an attention, the first time they do, and where another layer takes them over."""
     inside = CURRENT.get()
+    if trail.call.is_known and (inside is not None or not _is_another_layer(trail.call)):
+        return None
     if trail.scores is None:
         if inside is None and not trail.call.weighs:
             trail.call.weighs = True
@@ -94,13 +99,35 @@ def _use(trail: Weights, read: Product, output: torch.Tensor, *, left: bool) -> 
         inside.by_hand.append(call)
         return None
     notes: list[str] = []
-    record_call(
+    trail.call.users += record_call(
         lambda keeper: from_hand(call, keeper, notes),
         implementation=IMPLEMENTATION,
         notes=notes,
         outputs=(output,),
     )
     return call
+
+
+def _is_another_layer(call: SoftmaxCall) -> bool:
+    """Whether weights that were recorded are multiplied with values of another layer, as lazy layers do.
+
+    Ying et al. 2021. The layer itself may use its weights twice, as for relative values, and so may what it is part of:
+    which of the two the weights are to be shown as cannot be told, so that they are shown once, and a note says so.
+    """
+    if not call.users:
+        return False
+    others = [module for module in callers() if all(module is not user for user in call.users)]
+    related = [module for module in others if any(_is_within(module, user) for user in call.users)]
+    for module in related:
+        tell(
+            f"weights that {type(call.users[0]).__name__} multiplied with values are multiplied with others in "
+            f"{type(module).__name__}: they are shown once"
+        )
+    return len(others) > len(related)
+
+
+def _is_within(one: nn.Module, other: nn.Module) -> bool:
+    return any(part is other for part in one.modules()) or any(part is one for part in other.modules())
 
 
 def _mixed(trail: Scores | Weights, read: Product, *, left: bool) -> Scores | Weights | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from attnwidget.intercept.scripted import scripted_in
 from attnwidget.intercept.written import as_written, written_modules
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def nothing_seen(recorder: Recorder) -> str:
 
 def not_followed(recorder: Recorder) -> tuple[str, ...]:
     """Softmaxes written by hand that look like attention and are not in the capture, in words for its notes."""
-    lost = [module for call, module in recorder.softmaxes if call.from_product and not call.is_known]
+    lost = [module for call, module in recorder.softmaxes if call.from_product and not (call.is_known or call.is_other)]
     odd = [module for call, module in recorder.softmaxes if call.weighs]
     notes = []
     if lost:
@@ -41,12 +42,23 @@ def not_followed(recorder: Recorder) -> tuple[str, ...]:
             f"{_softmaxes(recorder, odd)} multiplied with values, and not seen to be taken of a product of queries and "
             f"keys: if {_pronoun(odd)} not in this capture"
         )
+    other = [module for call, module in recorder.softmaxes if call.is_other]
+    if other:
+        notes.append(
+            f"{_counted(recorder, other, 'a product of two tensors', 'products of two tensors')} turned into "
+            "something else than a softmax that could be followed, and multiplied with values: if "
+            f"{_pronoun(other)} not in this capture"
+        )
     return tuple(notes)
 
 
 def _softmaxes(recorder: Recorder, modules: Sequence[nn.Module]) -> str:
+    return _counted(recorder, modules, "a softmax", "softmaxes")
+
+
+def _counted(recorder: Recorder, modules: Sequence[nn.Module], one: str, several: str) -> str:
     place = f"{recorder.path(modules[0]) or type(as_written(recorder.root)).__name__} ({type(modules[0]).__name__})"
-    return f"a softmax in {place} was" if len(modules) == 1 else f"{len(modules)} softmaxes, the first in {place}, were"
+    return f"{one} in {place} was" if len(modules) == 1 else f"{len(modules)} {several}, the first in {place}, were"
 
 
 def _pronoun(modules: Sequence[nn.Module]) -> str:
@@ -71,6 +83,12 @@ def _sentences(recorder: Recorder) -> Iterator[str]:
     ]
     if attention:
         yield f"{attention[0]} looks like attention."
+    for scripted, kinds in scripted_in(recorder.modules).items():
+        place = next(f"{path or name} ({kind})" for path, kind in kinds.items())
+        yield (
+            f"{scripted.name}, a TorchScript function called by {place}, takes a softmax that Python cannot see: call "
+            "the function that it was made from."
+        )
     yield "Did the block call this module, in this thread, and not a copy of it?"
     yield (
         "Attention is seen where it goes through transformers' attention interface, "

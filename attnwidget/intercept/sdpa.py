@@ -30,6 +30,8 @@ CURRENT: ContextVar[InterfaceCall | None] = ContextVar("attnwidget_interface_cal
 """The interface call this thread or task is in: kernel calls inside belong to it and are not layers of their own."""
 
 SDPA = {functional.scaled_dot_product_attention, torch._C._nn.scaled_dot_product_attention}  # noqa: SLF001
+# By these names where torch.export wrote the module.
+SDPA |= {torch.ops.aten.scaled_dot_product_attention, torch.ops.aten.scaled_dot_product_attention.default}
 FAKE = (
     "it ran on fake tensors, which have shapes and hold no values (torch.export and FakeTensorMode use them); export "
     "the module outside of the capture, and run it on tensors"

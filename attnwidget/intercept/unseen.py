@@ -10,15 +10,21 @@ from typing import TYPE_CHECKING, NamedTuple
 from torch import nn
 
 from attnwidget.attention.layertable import NUMBER, ranges, starred
+from attnwidget.intercept.scripted import scripted_in
 from attnwidget.intercept.written import as_written, written_modules
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-_ATTENTION = re.compile(r"attention|attn|multihead", re.IGNORECASE)
+# The short names count as whole parts of a name only. In models of proteins MSA is an alignment of sequences, and what
+# embeds one or puts one through a feed-forward layer is no attention.
+_ATTENTION = re.compile(
+    r"(?i:attention|attn|multihead)|(?<![A-Z])(?:MHA|MHSA|(?:S?W_?)?MSA)"
+    r"(?![a-z]|\w*(?:Embed|Transition|Input|Head))|(?:Mha|Mhsa|Msa)(?![a-z])|(?<![a-z])(?:mha|mhsa|msa)(?![a-z])"
+)
 # What mixes tokens without a softmax over them, as modules are called: there are no weights to see.
 _OTHER = re.compile(
-    r"mamba|ssm|linear_?att|delta_?net|gated_?delta|recurrent|rg_?lru|rwkv|lightning|retention|hyena|short_?conv|kda|"
+    r"mamba|(?<!cro)ssm|linear_?att|delta_?net|gated_?delta|recurrent|rg_?lru|rwkv|lightning|retention|hyena|short_?conv|kda|"
     r"fourier|lstm|gru|xlstm|mlstm|slstm|gated_?linear",
     re.IGNORECASE,
 )
@@ -73,6 +79,13 @@ def unseen(modules: Sequence[tuple[str, nn.Module]], seen: Collection[str], ran:
     }
     notes = [f"{place} hold no softmax attention and so no weights" for place in _places(others)]
     doubts = [f"{place} ran, and no attention of theirs was seen" for place in _places(blind)]
+    uncovered = ((path, module) for path, module in modules if path in running and not _covered(path, seen, inside))
+    for scripted, kinds in scripted_in(uncovered).items():
+        (doubts if scripted.attends else notes).extend(
+            f"{scripted.name}, a TorchScript function called by {place}, takes a softmax that Python cannot see: if it "
+            "is attention, it is not in this capture"
+            for place in _places(kinds)
+        )
     return Unseen(notes, doubts)
 
 

@@ -161,3 +161,92 @@ def test_alone_it_is_an_error_that_says_what_was_seen():
         "A softmax in AttentivePooling (AttentivePooling) was multiplied with values, and not seen to be taken of"
         in str(error.value)
     )
+
+
+class Weighs(nn.Module):
+    """Queries times keys, something else than a softmax that can be followed, times values."""
+
+    def __init__(self, make):
+        super().__init__()
+        self.make = make
+
+    def forward(self, x):
+        return self.make(x @ x.mT) @ x
+
+
+def sparsemax(scores):
+    """Martins and Astudillo 2016."""
+    falling = scores.sort(-1, descending=True).values
+    counts = torch.arange(1, T + 1.0)
+    n = (1 + counts * falling > falling.cumsum(-1)).sum(-1, keepdim=True)
+    return (scores - (falling.cumsum(-1).gather(-1, n - 1) - 1) / n).clamp(min=0)
+
+
+WEIGHED = {
+    "sigmoid": torch.sigmoid,
+    "squared relu": lambda scores: scores.relu() ** 2 / T,
+    "tanh": torch.tanh,
+    "silu": functional.silu,
+    "sparsemax": sparsemax,
+    "exponentials, divided later": torch.exp,
+    "exponentials of another product": lambda scores: scores.exp() / (scores * 1).exp().sum(-1, keepdim=True),
+    "sums by einsum": lambda scores: scores.exp() / torch.einsum("bqk->bq", scores.exp())[..., None],
+}
+
+
+@pytest.mark.parametrize("name", WEIGHED)
+def test_weights_that_no_softmax_made_are_told(name):
+    module = Attends(Weighs(WEIGHED[name]))
+    with aw.capture(module) as cap:
+        module(torch.randn(B, T, E))
+    (note,) = cap.notes
+    assert note == (
+        "a product of two tensors in other (Weighs) was turned into something else than a softmax that could be "
+        "followed, and multiplied with values: if it is attention, it is not in this capture"
+    )
+
+
+class Experts(nn.Module):
+    """Each row has its own expert, whose weights are copied out of those of all."""
+
+    def __init__(self):
+        super().__init__()
+        self.up, self.down = nn.Parameter(torch.randn(N, E, 3 * E)), nn.Parameter(torch.randn(N, 3 * E, E))
+
+    def forward(self, x):
+        chosen = torch.arange(B) % N
+        return torch.bmm(functional.silu(torch.bmm(x, self.up[chosen])), self.down[chosen])
+
+
+class Unpacked(nn.Module):
+    """A layer whose weights are computed from what is stored, as in 4 bits."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("stored", torch.randint(-8, 8, (E, E)))
+
+    def forward(self, x):
+        up, down = self.stored * 0.1, self.stored * 0.2
+        return torch.matmul(torch.relu(torch.matmul(x.reshape(-1, E), up)), down)
+
+
+class ReluLinear(nn.Module):
+    """Linear attention (Cai et al. 2023): no scores at all."""
+
+    def forward(self, x):
+        return x.relu() @ (x.relu().mT @ x)
+
+
+class Retention(nn.Module):
+    """Products of queries and keys, decayed and never bent (Sun et al. 2023)."""
+
+    def forward(self, x):
+        return (x @ x.mT * 0.9 ** torch.arange(T).sub(torch.arange(T)[:, None]).abs()) @ x
+
+
+@pytest.mark.parametrize("kind", [Experts, Unpacked, ReluLinear, Retention, Classifier, AttentivePooling, Contrast])
+def test_layers_that_are_no_attention_are_not_taken_for_it(kind):
+    module = Attends(kind())
+    with aw.capture(module) as cap:
+        module(torch.randn(B, T, E))
+    assert not [note for note in cap.notes if "something else than a softmax" in note]

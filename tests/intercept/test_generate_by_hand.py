@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import generation as small
 import numpy as np
 import pytest
@@ -65,6 +67,27 @@ def test_latest_keys_that_were_taken_back(llama, ids):
         output.past_key_values.crop(-3)
         llama(ids[:, :2] + 1, past_key_values=output.past_key_values)
     assert_equal(cap.weights(), llama, torch.cat([ids[:, :4], ids[:, :2] + 1], 1)[0])
+
+
+def test_forks_of_a_cache_say_what_is_shown(llama, ids):
+    one, other = ids[:, :2] + 1, ids[:, :3] + 2
+    with torch.no_grad(), aw.capture(llama) as cap:
+        cache = llama(ids, use_cache=True).past_key_values
+        fork = copy.deepcopy(cache)
+        llama(one, past_key_values=cache)
+        llama(other, past_key_values=fork)
+    assert_equal(cap.weights(), llama, torch.cat([ids, other], 1)[0])
+    assert cap.notes[1] == (
+        "1 of them took back tokens that others had run, as where a cache is forked: first pass 3, from token 7 to 8. "
+        "Of these tokens the last pass over them is shown; for the others, open a capture around each continuation"
+    )
+    with torch.no_grad():
+        cache = llama(ids, use_cache=True).past_key_values
+        for more in (one, other):
+            with aw.capture(llama) as cap:
+                llama(more, past_key_values=copy.deepcopy(cache))
+            want = small.eager_weights(llama, torch.cat([ids, more], 1)[0])["self"]
+            np.testing.assert_allclose(cap.weights(), want[:, :, ids.shape[1] :], atol=1e-5)
 
 
 def test_beams_of_ones_own(llama, ids):

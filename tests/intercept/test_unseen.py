@@ -63,6 +63,35 @@ def test_attention_that_runs_where_python_cannot_see_it_is_a_warning_that_names_
     assert cap.stacks["self"].n_layers == 2
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "MHSA",
+        "MSABlock",
+        "WindowMSA",
+        "SWMSA",
+        "FlashMHA",
+        "CrossMha",
+        "mhsa_block",
+        "MHA2d",
+        "CrossMultiheadAttention",
+    ],
+)
+def test_short_names_of_attention_are_known(name):
+    net = Net(SelfAttention(), type(name, (HiddenAttention,), {})())
+    with pytest.warns(aw.AttentionWarning, match=f"layers.*.mixer .{name}; ") as warned, aw.capture(net):
+        net(X)
+    assert len(warned) == 1
+
+
+@pytest.mark.parametrize("name", ["Mamsa", "MSATransition", "MSAEmbedder", "Samsara", "COMSAT", "Msaker", "AlphaMHC"])
+def test_names_that_only_hold_those_letters_are_no_cause_for_alarm(name):
+    net = Net(SelfAttention(), type(name, (HiddenAttention,), {})())
+    with aw.capture(net) as cap:
+        net(X)
+    assert cap.notes == ("layers.* (ModuleDict; * = 1) hold no softmax attention and so no weights",)
+
+
 def test_layers_of_another_kind_are_named_and_no_cause_for_alarm():
     net = Net(MambaMixer(8, 8), SelfAttention(), MambaMixer(8, 8))
     with aw.capture(net) as cap:
@@ -124,3 +153,89 @@ def test_parts_of_an_attention_that_was_seen_are_no_attention_of_their_own():
         net(X)
     assert cap.stacks["self"].n_layers == 2
     assert not cap.notes
+
+
+@torch.jit.script
+def scripted_attention(q, k, v):
+    return torch.matmul(torch.softmax(torch.matmul(q, k.transpose(-1, -2)) * 0.5, -1), v)
+
+
+@torch.jit.script
+def scripted_softmax(scores):
+    return torch.softmax(scores * 0.5, -1)
+
+
+@torch.jit.script
+def scripted_gelu(x):
+    return x * torch.sigmoid(1.702 * x)
+
+
+def helper(q, k, v):
+    return scripted_attention(q, k, v)
+
+
+class Mixer(SelfAttention):
+    def mix(self, q, k, v):
+        return scripted_attention(q, k, v)
+
+
+class ByHelper(SelfAttention):
+    def mix(self, q, k, v):
+        return helper(q, k, v)
+
+
+class Holding(SelfAttention):
+    def __init__(self):
+        super().__init__()
+        self.run = scripted_attention
+
+    def mix(self, q, k, v):
+        return self.run(q, k, v)
+
+
+@pytest.mark.parametrize("kind", [Mixer, ByHelper, Holding])
+def test_attention_in_a_scripted_function_is_a_warning_that_names_it(kind):
+    kind = type("Mixes", (kind,), {})  # by its name it could be anything
+    net = Net(kind(), SelfAttention(), kind())
+    text = (
+        "scripted_attention, a TorchScript function called by layers.*.mixer (Mixes; * = 0, 2), takes a softmax that "
+        "Python cannot see: if it is attention, it is not in this capture"
+    )
+    with pytest.warns(aw.AttentionWarning) as warned, aw.capture(net) as cap:
+        net(X)
+    assert text in str(warned[0].message)
+    assert text in cap.notes
+
+
+def test_a_scripted_softmax_alone_is_a_note():
+    class Mixes(SelfAttention):
+        def mix(self, q, k, v):
+            return scripted_softmax(q @ k.mT) @ v
+
+    net = Net(Mixes(), SelfAttention())
+    with aw.capture(net) as cap:
+        net(X)
+    assert any(
+        note.startswith("scripted_softmax, a TorchScript function called by layers.*.mixer") for note in cap.notes
+    )
+
+
+def test_scripted_functions_without_a_softmax_are_no_concern():
+    class Mlp(nn.Linear):
+        def forward(self, x):
+            return scripted_gelu(super().forward(x))
+
+    net = nn.Sequential(SelfAttention(), Mlp(8, 8))
+    with aw.capture(net) as cap:
+        net(X)
+    assert not cap.notes
+
+
+def test_alone_it_is_an_error_that_names_it():
+    net = Mixer()
+    with pytest.raises(aw.CaptureError) as error, aw.capture(net):
+        net(X)
+    assert (
+        "scripted_attention, a TorchScript function called by Mixer (Mixer), takes a softmax that Python cannot see: "
+        "call the function that it was made from." in str(error.value)
+    )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from attnwidget.intercept.byhand.axes import Axes, leaves, length
+from attnwidget.intercept.byhand.axes import Axes, grown, leaves, length
+from attnwidget.intercept.byhand.scoring import scaled
 from attnwidget.intercept.byhand.steps import name_of
 from attnwidget.intercept.byhand.trails import Exponentials, Scores, Total
 
@@ -19,9 +21,15 @@ if TYPE_CHECKING:
 
     Made: TypeAlias = Callable[[Scores, Axes, int], Weights]
 
+_DIVISIONS = {"div", "divide", "true_divide"}
+_PRODUCTS = {"mul", "multiply"}
 
-def exponential(scores: Scores) -> Exponentials:
-    """`exp` of scores."""
+
+def exponential(scores: Scores, base: float = math.e) -> Exponentials | None:
+    """`exp` of scores, or a power of another base; None where that is no positive number."""
+    if not base > 0:
+        return None
+    scores = scores if base == math.e else scaled(scores, math.log(base))
     return Exponentials(scores.axes, scores, object())
 
 
@@ -44,6 +52,9 @@ def total(step: Step, trail: Exponentials | Scores, result: torch.Tensor) -> Tot
 def beside(step: Step, trail: Exponentials | Total, result: torch.Tensor, make: Made) -> Trail | None:
     """Arithmetic with exponentials or their sum: a division makes weights, what is added to a sum leaves less of 1.
 
+    Exponentials that are multiplied with a mask, or are otherwise changed value by value, are no exponentials of those
+    scores any more. Divided by their own sum they are weights all the same.
+
     Args:
         step: the call.
         trail: of one of its arguments.
@@ -52,11 +63,33 @@ def beside(step: Step, trail: Exponentials | Total, result: torch.Tensor, make: 
     """
     first, second = step.known.get(0), step.known.get(1)
     name = name_of(step.func)
-    if name in {"div", "divide", "true_divide"} and isinstance(first, Exponentials) and isinstance(second, Total):
-        return _weights(first.scores, first.token, second, first.axes, result, make)
-    if name in {"add", "radd", "clamp", "clamp_min"} and isinstance(trail, Total) and not trail.is_log:
-        return replace(trail, has_more=True) if tuple(result.shape) == _shape(trail.axes) else None
-    return None
+    if name in _PRODUCTS and isinstance(first, Total) and isinstance(second, Exponentials):
+        first, second = second, first
+    if isinstance(first, Exponentials) and isinstance(second, Total) and name in _DIVISIONS | _PRODUCTS:
+        made = None
+        if second.is_inverse == (name in _PRODUCTS):
+            made = _weights(first.scores, first.token, second, first.axes, result, make)
+        return made or _changed(first, result)
+    if isinstance(trail, Exponentials):
+        return _changed(trail, result)
+    if trail.is_log or trail.is_inverse or tuple(result.shape) != _shape(trail.axes):
+        return None
+    if name == "reciprocal" or (name in {"rdiv", "rtruediv"} and step.argument(1, "other") == 1):
+        return replace(trail, is_inverse=True)
+    return replace(trail, has_more=True) if name in {"add", "radd", "clamp", "clamp_min"} else None
+
+
+def normalised(step: Step, trail: Exponentials, result: torch.Tensor, make: Made) -> Weights | None:
+    """`torch.nn.functional.normalize`, which divides by a sum of absolute values; by no less than a small number."""
+    dim = step.argument(2, "dim", default=1)
+    if step.argument(1, "p", default=2.0) != 1 or not isinstance(dim, int) or tuple(result.shape) != _shape(trail.axes):
+        return None
+    return make(trail.scores.unexplained(), trail.axes, dim)
+
+
+def _changed(trail: Exponentials, result: torch.Tensor) -> Exponentials:
+    axes = grown(trail.axes, result.shape)
+    return Exponentials(axes, trail.scores.unexplained(axes), object())
 
 
 def log_weights(step: Step, result: torch.Tensor, make: Made) -> Weights | None:

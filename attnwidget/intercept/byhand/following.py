@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -10,7 +11,7 @@ from torch.nn import functional
 
 from attnwidget.intercept.byhand import exponentials, scoring, weighing
 from attnwidget.intercept.byhand.axes import Axes, alike, length
-from attnwidget.intercept.byhand.steps import JOINS, Step
+from attnwidget.intercept.byhand.steps import JOINS, Step, as_number
 from attnwidget.intercept.byhand.trails import Exponentials, Layout, Learned, Scores, SoftmaxCall, Total, Trail, Weights
 from attnwidget.intercept.calls import watch_softmax
 from attnwidget.intercept.sdpa import CURRENT
@@ -72,7 +73,7 @@ def _changed(step: Step, result: torch.Tensor) -> Trail | None:
     """Any function value by value."""
     position, trail = _followed(step)
     if isinstance(trail, Scores):
-        return scoring.unexplained(trail, result)
+        return scoring.unexplained(trail, result) if step.func in _CLEANS else scoring.bent(trail, result)
     if isinstance(trail, Weights):
         return weighing.changed(step, trail, position, result)
     if isinstance(trail, (Exponentials, Total)):
@@ -103,8 +104,12 @@ def _negative(step: Step, result: torch.Tensor) -> Trail | None:
 def _filled(step: Step, result: torch.Tensor) -> Trail | None:
     """`masked_fill`."""
     trail = step.known.get(0)
+    mask, value = step.argument(1, "mask"), step.argument(2, "value")
     if isinstance(trail, Scores):
-        return scoring.filled(trail, step.argument(1, "mask"), step.argument(2, "value"), result, where=True)
+        return scoring.filled(trail, mask, value, result, where=True)
+    if isinstance(trail, Exponentials) and as_number(value) == 0:  # as if the score had been minus infinity
+        scores = scoring.filled(trail.scores, mask, -math.inf, result, where=True)
+        return Exponentials(scores.axes, scores, object())
     return _changed(step, result)
 
 
@@ -176,9 +181,25 @@ def _dropped(step: Step, result: torch.Tensor) -> Trail | None:
 def _exponential(step: Step, result: torch.Tensor) -> Trail | None:
     trail = step.known.get(0)
     if isinstance(trail, Scores):
-        return exponentials.exponential(trail)
+        return exponentials.exponential(trail, 2.0 if step.func in _EXP2 else math.e)
     if isinstance(trail, Weights) and trail.is_log:
         return replace(trail, is_log=False)
+    return _changed(step, result)
+
+
+def _power(step: Step, result: torch.Tensor) -> Trail | None:
+    """A power; of a number to scores it is an exponential."""
+    at, base = (0, step.argument(1, "other")) if step.func is torch.Tensor.__rpow__ else (1, step.args[0])
+    trail, number = step.known.get(at), as_number(base)
+    if isinstance(trail, Scores) and number is not None:
+        return exponentials.exponential(trail, number)
+    return _changed(step, result)
+
+
+def _normalised(step: Step, result: torch.Tensor) -> Trail | None:
+    trail = step.known.get(0)
+    if isinstance(trail, Exponentials):
+        return exponentials.normalised(step, trail, result, weights_of)
     return _changed(step, result)
 
 
@@ -213,8 +234,16 @@ def _named(*names: str) -> list[Any]:
 
 CASTS = set(_named("to", "float", "half", "double", "bfloat16", "type", "type_as"))
 _SUMS = set(_named("sum"))
+_CLEANS = set(_named("nan_to_num"))
+_BENDS: tuple[str, ...] = ("abs", "square", "sqrt", "log", "sigmoid", "relu", "relu6", "elu", "celu", "selu", "gelu")
+_BENDS += ("silu", "mish", "erf", "leaky_relu", "softplus", "softsign", "logsigmoid", "threshold")
+_BENDS += ("hardtanh", "hardsigmoid", "hardswish")
+_EXP2 = set(_named("exp2"))
 RULES: dict[Any, Rule] = {
-    **dict.fromkeys(_named("abs", "square", "pow", "sqrt", "log", "sigmoid", "relu", "nan_to_num"), _changed),
+    **dict.fromkeys([*_named(*_BENDS), *_CLEANS], _changed),
+    **dict.fromkeys([*_named("reciprocal"), torch.Tensor.__rdiv__, torch.Tensor.__rtruediv__], _changed),
+    **dict.fromkeys([*_named("pow"), torch.Tensor.__pow__, torch.Tensor.__rpow__], _power),
+    **dict.fromkeys(_named("normalize"), _normalised),
     **dict.fromkeys(_named("mul", "multiply", "div", "divide", "true_divide"), _multiplied),
     **dict.fromkeys([*_named("add", "sub", "subtract", "rsub"), torch.Tensor.__rsub__], _summed),
     **dict.fromkeys(_named("tanh"), _capped),
@@ -223,7 +252,7 @@ RULES: dict[Any, Rule] = {
     **dict.fromkeys(_named("where"), _where),
     **dict.fromkeys(_named("clamp", "clip", "clamp_min", "clamp_max", "maximum", "minimum", "max", "min"), _bounded),
     **dict.fromkeys(CASTS, _same),
-    **dict.fromkeys(_named("exp"), _exponential),
+    **dict.fromkeys([*_named("exp"), *_EXP2], _exponential),
     **dict.fromkeys([*_SUMS, *_named("logsumexp")], _total),
     **dict.fromkeys(_named("dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"), _dropped),
     **dict.fromkeys(_named("conv2d", "conv1d", "linear"), _mixed),

@@ -1,4 +1,4 @@
-"""Products of two tensors, written one way: matmul, bmm, mm, baddbmm and einsum as labels on axes."""
+"""Products of two tensors, written one way: matmul, bmm, mm, baddbmm, inner and einsum as labels on axes."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ MATMUL = {torch.matmul, torch.Tensor.matmul, torch.bmm, torch.Tensor.bmm, torch.
 MATMUL |= {torch.Tensor.__matmul__, torch.linalg.matmul}
 BADDBMM = {torch.baddbmm, torch.Tensor.baddbmm}
 EINSUM = {torch.einsum}
+INNER = {torch.inner, torch.Tensor.inner}
+CHAINS = {torch.linalg.multi_dot}
+PRODUCTS = MATMUL | BADDBMM | EINSUM | INNER | CHAINS
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -59,6 +62,10 @@ def read_product(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappin
     """What a call multiplies; None for anything but one product of two tensors of two axes or more."""
     if func in EINSUM:
         return _read_einsum(args, kwargs)
+    if func in CHAINS:
+        args, kwargs = tuple(args[0]), {}
+        if len(args) != len("ab"):
+            return None
     if func in BADDBMM:
         added = args[0] if args else kwargs.get("input")
         left = args[1] if len(args) > 1 else kwargs.get("batch1")
@@ -72,6 +79,10 @@ def read_product(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappin
         return None
     if left.ndim < _MATRIX or right.ndim < _MATRIX:
         return None
+    if func in INNER:
+        left_labels = (*(f"left{number}" for number in range(left.ndim - 1)), "sum")
+        right_labels = (*(f"right{number}" for number in range(right.ndim - 1)), "sum")
+        return Product(left, right, left_labels, right_labels, (*left_labels[:-1], *right_labels[:-1]))
     batch = [f"batch{number}" for number in range(max(left.ndim, right.ndim) - _MATRIX, 0, -1)]
     left_labels = (*batch[len(batch) - left.ndim + _MATRIX :], "row", "sum")
     right_labels = (*batch[len(batch) - right.ndim + _MATRIX :], "sum", "column")

@@ -88,6 +88,14 @@ def _narrow(axes: Axes, args: tuple[Any, ...], kwargs: Mapping[str, Any], result
     return _cut(axes, dim, start if start >= 0 else start + length(axes[dim]), result.shape[dim])
 
 
+def _slice(axes: Axes, args: tuple[Any, ...], _: Mapping[str, Any], result: torch.Tensor) -> Axes | None:
+    """As torch.ops.aten spells slices of one axis."""
+    given = dict(zip(("dim", "start", "end", "step"), args[1:], strict=False))
+    dim, step = given.get("dim", 0), given.get("step", 1)
+    start = slice(given.get("start"), given.get("end")).indices(length(axes[dim]))[0]
+    return _cut(axes, dim, start, result.shape[dim]) if step == 1 else None
+
+
 def _select(axes: Axes, args: tuple[Any, ...], kwargs: Mapping[str, Any], _: torch.Tensor) -> Axes | None:
     dim = args[1] if len(args) > 1 else kwargs["dim"]
     return tuple(axis for number, axis in enumerate(axes) if number != dim % len(axes))
@@ -137,7 +145,8 @@ def _tensor_methods(*names: str) -> list[Any]:
     return [func for func in found if func is not None]
 
 
-def _property(name: str) -> Any:  # noqa: ANN401 - a getter
+def property_of(name: str) -> Any:  # noqa: ANN401 - a getter
+    """A property of tensors, as a function mode sees it."""
     return getattr(torch.Tensor, name).__get__
 
 
@@ -155,9 +164,10 @@ SHAPING: dict[Any, Shaping] = {
     **dict.fromkeys(_tensor_methods("contiguous", "clone", "detach", "alias"), _same),
     **dict.fromkeys(_tensor_methods("narrow"), _narrow),
     **dict.fromkeys(_tensor_methods("select"), _select),
-    **dict.fromkeys([_property("mT"), _property("mH")], _swap_last),
-    **dict.fromkeys([_property("T")], _reverse),
+    **dict.fromkeys([property_of("mT"), property_of("mH")], _swap_last),
+    **dict.fromkeys([property_of("T")], _reverse),
     torch.Tensor.__getitem__: _index,
+    torch.ops.aten.slice.Tensor: _slice,
 }
 SPLITTING = set(_tensor_methods("split", "chunk", "tensor_split", "unbind", "split_with_sizes"))
 

@@ -5,9 +5,10 @@ The data is followed from the first product on, tensor by tensor, so that a shap
 
 from __future__ import annotations
 
+import math
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch.nn import functional
@@ -15,33 +16,38 @@ from torch.nn import functional
 from attnwidget.intercept.byhand import following, scoring
 from attnwidget.intercept.byhand.axes import fresh
 from attnwidget.intercept.byhand.changed import change_by_hand
-from attnwidget.intercept.byhand.products import BADDBMM, EINSUM, MATMUL
+from attnwidget.intercept.byhand.products import PRODUCTS
 from attnwidget.intercept.byhand.reshaping import SHAPING, SPLITTING, heads_first, merged, pieces
 from attnwidget.intercept.byhand.steps import Step
 from attnwidget.intercept.byhand.trails import Layout, Learned, Scores, Trail, Trails, Weights, trails
 from attnwidget.intercept.calls import in_backward, refuse_call
 from attnwidget.intercept.changing import CHANGES
 from attnwidget.intercept.multiplying import note_product
-from attnwidget.intercept.plain import PLAIN, has_values
+from attnwidget.intercept.plain import PLAIN, has_values, holds_numbers
 from attnwidget.intercept.sdpa import FAKE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-PRODUCTS = MATMUL | BADDBMM | EINSUM
+    Run: TypeAlias = Callable[..., Any] | None
+
 LOG_SOFTMAX = {torch.log_softmax, torch.Tensor.log_softmax, functional.log_softmax, torch.special.log_softmax}
+LOG_SOFTMAX |= {torch._log_softmax}  # noqa: SLF001
 SOFTMAX = {torch.softmax, torch.Tensor.softmax, functional.softmax, torch.special.softmax, functional.gumbel_softmax}
-SOFTMAX |= LOG_SOFTMAX
+SOFTMAX |= {*LOG_SOFTMAX, functional.softmin}
+SOFTMAX |= {torch._softmax, torch._safe_softmax, torch._masked_softmax}  # noqa: SLF001 - as torch's own code calls them
+_DIM_AT = {functional.gumbel_softmax: 4, torch._masked_softmax: 2}  # noqa: SLF001
+_MAY_LACK_DIM = {functional.softmax, functional.log_softmax, functional.softmin}
 MERGES = {torch.reshape, torch.Tensor.reshape, torch.Tensor.view}
 CASTS = following.CASTS
 COPIES = {torch.Tensor.contiguous}
 FOLLOWED = {*following.RULES, *SHAPING, *SPLITTING} - MERGES - CASTS - COPIES
 
 
-def product(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def product(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run = None) -> Any:  # noqa: ANN401
     """Run a product: it may make scores, or use weights."""
-    result = func(*args, **kwargs)
-    if type(result) in PLAIN:
+    result = (run or func)(*args, **kwargs)
+    if type(result) in PLAIN or holds_numbers(type(result)):
         call = None
         with suppress(Exception):  # see `follow`
             call = note_product(func, args, kwargs, result)
@@ -50,11 +56,11 @@ def product(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
     return result
 
 
-def softmax(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def softmax(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run = None) -> Any:  # noqa: ANN401
     """Run a softmax: of scores it makes weights."""
     trail = trails().get(args[0] if args else kwargs.get("input"))
-    result = func(*args, **kwargs)
-    if type(result) in PLAIN:
+    result = (run or func)(*args, **kwargs)
+    if type(result) in PLAIN or holds_numbers(type(result)):
         with suppress(Exception):
             _note_softmax(func, args, kwargs, trail, result)
     elif isinstance(result, torch.Tensor) and not has_values(result):
@@ -62,7 +68,7 @@ def softmax(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
     return result
 
 
-def follow(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def follow(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run = None) -> Any:  # noqa: ANN401
     """Run any other function that may take part between the two products.
 
     Whatever goes wrong in following it, as with arguments in a form that is not known here, must not disturb the run:
@@ -71,10 +77,10 @@ def follow(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
     known = trails()
     step = Step.of(func, args, kwargs, known) if known else None
     if step is None:
-        return func(*args, **kwargs)
+        return (run or func)(*args, **kwargs)
     if following.drops_in_place(step):
         step = replace(step, saved=step.args[0].detach().clone())
-    result = func(*args, **kwargs)
+    result = (run or func)(*args, **kwargs)
     if isinstance(result, torch.Tensor):
         known.drop(result)
     with suppress(Exception):
@@ -82,31 +88,31 @@ def follow(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
     return result
 
 
-def merge(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def merge(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run = None) -> Any:  # noqa: ANN401
     """Run a reshape: of something followed, or one that merges batch and heads of queries, keys or values."""
     known = trails()
     if not args or (known and known.get(args[0]) is not None):
-        return follow(func, args, kwargs)
-    result = func(*args, **kwargs)
+        return follow(func, args, kwargs, run)
+    result = (run or func)(*args, **kwargs)
     _begin(func, args[0], result)
     return result
 
 
-def copy(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def copy(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run = None) -> Any:  # noqa: ANN401
     """Run `contiguous`, after which the order in memory does not tell heads from examples any more."""
     known = trails()
     if known and known.get(args[0]) is not None:
-        return follow(func, args, kwargs)
-    result = func(*args, **kwargs)
+        return follow(func, args, kwargs, run)
+    result = (run or func)(*args, **kwargs)
     _begin(func, args[0], result)
     return result
 
 
-def cast(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+def cast(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run = None) -> Any:  # noqa: ANN401
     """Run a cast: of something followed, or of a parameter, which then is one in another type."""
     if not args or type(args[0]) is not torch.nn.Parameter:
-        return follow(func, args, kwargs)
-    result = func(*args, **kwargs)
+        return follow(func, args, kwargs, run)
+    result = (run or func)(*args, **kwargs)
     _begin(func, args[0], result)
     return result
 
@@ -150,7 +156,17 @@ def _may_be_learned(before: Any, result: Any) -> bool:  # noqa: ANN401
     return type(before) is torch.nn.Parameter and result is not before and type(result) in PLAIN
 
 
+ROUTES: dict[Any, Callable[..., Any]] = {
+    **dict.fromkeys(PRODUCTS, product),
+    **dict.fromkeys(SOFTMAX, softmax),
+    **dict.fromkeys(MERGES, merge),
+    **dict.fromkeys(COPIES, copy),
+    **dict.fromkeys(CASTS, cast),
+}
+"""What has something to tell where nothing is followed yet, and what sees to it."""
+
 _HEADED = 4
+_FIRST_AXIS = (0, 1, 3)
 _MERGED, _UNMERGED = (3, _HEADED), (3, _HEADED, 5)
 BEGINNINGS: dict[Any, Callable[[Any, Any], bool]] = {
     **dict.fromkeys(MERGES, _may_merge),
@@ -167,17 +183,34 @@ def _note_softmax(
     trail: Trail | None,
     result: torch.Tensor,
 ) -> None:
-    is_random = func is functional.gumbel_softmax
-    at = 4 if is_random else 1
-    dim = args[at] if len(args) > at else kwargs.get("dim", -1 if is_random else None)
+    at = _DIM_AT.get(func, 1)
+    dim = args[at] if len(args) > at else kwargs.get("dim", -1 if func is functional.gumbel_softmax else None)
+    if dim is None and func in _MAY_LACK_DIM:
+        dim = _implicit_dim(result.ndim)
     if not isinstance(dim, int) or result.ndim < len("qk") or in_backward():
         return
     scores = trail if isinstance(trail, Scores) else None
     axes = fresh(result.shape) if scores is None else scores.axes
-    if scores is not None and is_random:
-        scores = scores.unexplained()
+    if scores is not None and func is not functional.softmax:
+        scores = _softened(func, args, scores, result)
     weights = following.weights_of(scores, axes, dim)
     trails().put(result, replace(weights, is_log=func in LOG_SOFTMAX))
+
+
+def _softened(func: Callable[..., Any], args: tuple[Any, ...], scores: Scores, result: torch.Tensor) -> Scores:
+    """What the softmax is really taken of, where the function changes its scores first."""
+    if func is functional.softmin:
+        return scoring.scaled(scores, -1)
+    if func is torch._masked_softmax:  # noqa: SLF001
+        mask = args[1] if len(args) > 1 else None
+        fits = isinstance(mask, torch.Tensor) and mask.shape == result.shape
+        return scoring.filled(scores, mask, -math.inf, result, where=True) if fits else scores.unexplained()
+    return scores.unexplained() if func is functional.gumbel_softmax else scores
+
+
+def _implicit_dim(ndim: int) -> int:
+    """The axis that `torch.nn.functional` takes, and warns of, where nobody names one."""
+    return 0 if ndim in _FIRST_AXIS else 1
 
 
 def _note(step: Step, result: Any, known: Trails) -> None:  # noqa: ANN401

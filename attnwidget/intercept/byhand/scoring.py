@@ -108,12 +108,17 @@ def bounded(step: Step, scores: Scores, result: torch.Tensor) -> Scores:
         limits = torch.finfo(result.dtype)
         if (low is None or low <= limits.min) and (high is None or high >= limits.max):
             return scores
-    return unexplained(scores, result)
+    return bent(scores, result)
 
 
 def unexplained(scores: Scores, result: torch.Tensor) -> Scores:
     """Changed value by value, in a way the formula does not say."""
     return scores.unexplained(grown(scores.axes, result.shape))
+
+
+def bent(scores: Scores, result: torch.Tensor) -> Scores:
+    """Changed value by value by a function that may make weights of them, as a sigmoid does."""
+    return replace(unexplained(scores, result), is_bent=True)
 
 
 def moved(scores: Scores, result: torch.Tensor) -> Scores:

@@ -8,11 +8,14 @@ from __future__ import annotations
 import threading
 import weakref
 from dataclasses import dataclass, replace
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 
 from attnwidget.intercept.byhand.axes import Axes, Axis, Part, version_of
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -67,6 +70,7 @@ class Scores:
         product: the two factors, whatever happened since.
         sinks: columns joined to the scores last of all.
         is_loose: parts of them were moved around, and which axis counts what is not known any more.
+        is_bent: they were changed value by value, by another function than an exponential.
     """
 
     axes: Axes
@@ -79,6 +83,7 @@ class Scores:
     product: tuple[Part, Part] | None = None
     sinks: tuple[Part, ...] = ()
     is_loose: bool = False
+    is_bent: bool = False
 
     def unexplained(self, axes: Axes | None = None) -> Scores:
         """Still from a product, and no longer what the formula says; what was forbidden still is."""
@@ -93,11 +98,15 @@ class SoftmaxCall:
         from_product: its scores come from a product of two tensors that are not parameters.
         is_known: its weights were recorded, or belong to a call recorded elsewhere.
         weighs: they are multiplied with values, over the axis they sum to 1 along.
+        users: the modules that multiplied them with values, as far as that was recorded.
+        is_other: no softmax, but what was made of scores in another way and multiplied with values.
     """
 
     from_product: bool
     is_known: bool = False
     weighs: bool = False
+    is_other: bool = False
+    users: tuple[nn.Module, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -159,6 +168,7 @@ class Total:
         token: of the exponentials, or of the scores themselves.
         is_log: the logarithm.
         has_more: something was added, as in a softmax that may sum to less than 1.
+        is_inverse: one over it.
     """
 
     axes: Axes
@@ -167,6 +177,7 @@ class Total:
     token: object
     is_log: bool = False
     has_more: bool = False
+    is_inverse: bool = False
 
 
 Trail: TypeAlias = Layout | Learned | Scores | Weights | Exponentials | Total
@@ -229,6 +240,8 @@ def _touched(trail: Trail) -> Trail:
     """What is left of a trail after its tensor was written to."""
     if isinstance(trail, Scores):
         return replace(trail.unexplained(), added=())
+    if isinstance(trail, Exponentials):
+        return replace(trail, scores=replace(trail.scores.unexplained(), added=()))
     if isinstance(trail, Weights):
         lost = trail.clean is not None
         return replace(

@@ -137,10 +137,33 @@ def _joined(stitcher: Stitcher, thread: Thread, path: str) -> Attention:
         raise CaptureError(f"the passes of {path or 'the module'} cannot be joined: {error}") from error
 
 
+def _taken_back(top: Top) -> list[tuple[int, int, int]]:
+    """Passes that took back tokens of those before: their number, the first token and the one behind the last.
+
+    Not those of generate(), where it is how drafts are rejected.
+    """
+    found, end, own = [], 0, top.generated
+    for run in top.runs:
+        if run.row is None or run.n_rows is None:
+            continue
+        if run.row < end and not (own is not None and own.first <= run.number <= own.last):
+            found.append((run.number, run.row, end))
+        end = run.row + run.n_rows
+    return found
+
+
 def _notes(top: Top, generated: Generated | None, outcome: Outcome | None, changed: list[int]) -> list[str]:
     notes, name = [], type(top.module).__name__
     if len(top.runs) > 1:
         notes.append(f"{len(top.runs)} forward passes of {name} that continue one another are shown as one")
+    taken = _taken_back(top)
+    if taken:
+        number, first, end = taken[0]
+        notes.append(
+            f"{len(taken)} of them took back tokens that others had run, as where a cache is forked: first pass "
+            f"{number + 1}, from token {first} to {end - 1}. Of these tokens the last pass over them is shown; for the "
+            "others, open a capture around each continuation"
+        )
     if outcome is not None and (outcome.shift + outcome.lengths > outcome.past + outcome.ends).any():
         notes.append("the last token that was generated was not run by the model: it has no row and no column")
     if outcome is None and generated is not None:
