@@ -130,6 +130,7 @@ class Denominators:
         with self._writing:
             if self._lse is None:
                 self._lse = torch.empty(self.shape, dtype=torch.float32, device=self._device)
+            found = found.to(self._lse.device)
             lse, place = found.lse, (example, head)
             index = torch.from_numpy(rows).to(self._lse.device)
             if self.given is None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     Build = Callable[[Keeper], Attention]
     Take = Callable[[Keeper], Build | None]
 
+MODULE = "{module}"
+"""Stands in notes for the module that they are about."""
 _AS_IT_IS = nullcontext()
 _NOTHING_ASIDE = Aside()
 
@@ -51,7 +53,7 @@ def record_call(
         module: the caller, where it is known.
         implementation: what computed it.
         extra_keys: names of keys after the last token's, which stand for no token.
-        notes: what the capture should tell, read after `build`.
+        notes: what the capture should tell, read after `build`; `MODULE` in them is replaced by the caller's name.
         outputs: tensors of which one is what the model goes on with.
         projection: (H * dv, D), the map that takes what the heads put out, where the call itself applies it.
 
@@ -147,15 +149,20 @@ def _give(
             offer = Offer(attention, keeper, lender, implementation, extra_keys, nbytes, aside)
             for recorder, place in those:
                 _add(recorder, offer, place, is_later=is_later)
-                recorder.notes.update(dict.fromkeys(notes))
+                recorder.notes.update(dict.fromkeys(note.replace(MODULE, _name(recorder, place)) for note in notes))
     except LimitError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on and the capture says so
         for recorder, place in those:
-            name = recorder.path(place.caller.module) or type(as_written(recorder.root)).__name__
-            wrapped = CaptureError(f"attention of {name} ({implementation}) could not be recorded: {error}")
+            wrapped = CaptureError(
+                f"attention of {_name(recorder, place)} ({implementation}) could not be recorded: {error}"
+            )
             wrapped.__cause__ = error
             recorder.lose(place, wrapped)
+
+
+def _name(recorder: Recorder, place: Place) -> str:
+    return recorder.path(place.caller.module) or type(as_written(recorder.root)).__name__
 
 
 def _built(build: Build, keeper: Keeper) -> tuple[Attention, tuple[torch.Tensor, torch.Tensor] | None]:

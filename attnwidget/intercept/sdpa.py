@@ -214,19 +214,19 @@ def check_readable(tensor: torch.Tensor) -> None:
 def _attention(call: KernelCall, keeper: Keeper, notes: list[str]) -> Attention:
     check_readable(call.query)
     call, query, key = in_four_axes(with_readable_mask(call), keeper.places)
-    found = _factors(call, keeper)
+    found = _factors(call, keeper, notes)
     if call.query.ndim != _NDIM:
         return found  # its axes were told by how its tensors lie in memory, not by where their rows come from
     return frame_shadows(found, query, key, keeper.places, notes)
 
 
-def _factors(call: KernelCall, keeper: Keeper) -> Attention:
+def _factors(call: KernelCall, keeper: Keeper, notes: list[str]) -> Attention:
     if call.query.is_nested or call.key.is_nested:
         raise ValueError(
             "its queries or keys are nested tensors, whose examples differ in length; pass a padded tensor and a mask "
             "(nested.to_padded_tensor(0.0))"
         )
-    call = with_four_axes(call)
+    call = with_four_axes(call, notes)
     query, key = as_kernel_saw(call.query), as_kernel_saw(call.key)
     mask = keeper.masks.recognise(call.mask, n_queries=query.shape[2], n_keys=key.shape[2], is_causal=call.is_causal)
     if keeper.dropout and call.dropout:

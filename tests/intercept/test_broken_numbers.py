@@ -161,7 +161,7 @@ def test_what_is_no_number_where_the_mask_forbids_changes_nothing():
 @pytest.mark.parametrize("tokens", [4, 200])
 def test_a_row_with_an_infinite_score_is_no_number_as_softmax_has_it(tokens):
     q, k = torch.randn(1, 2, tokens, 8), torch.randn(1, 2, tokens, 8)
-    k[0, 1, 2, 3] = torch.inf
+    k[0, 1, 2, 3], q[0, 1, 0, 3] = torch.inf, 1
     layer = FactoredAttention(q, k)
     assert layer.has_nan()
     every = slice(0, 2), slice(0, tokens)

@@ -145,22 +145,6 @@ def test_something_that_is_no_module():
         pass
 
 
-def test_queries_without_a_batch_axis():
-    class Flat(nn.Module):
-        def forward(self, x):
-            return functional.scaled_dot_product_attention(x, x, x)
-
-    module, x = Flat(), torch.randn(3, 5, 8)
-    plain = module(x)
-    seen = []
-    text = refused(module, lambda: seen.append(module(x)))
-    assert torch.equal(seen[0], plain), "the run itself is not disturbed"
-    assert text == (
-        "attention of Flat (sdpa) could not be recorded: queries have shape (3, 5, 8) and keys (3, 5, 8); expected 4-D "
-        "(batch, heads, tokens, head size): add the missing axes with unsqueeze"
-    )
-
-
 def test_names_that_do_not_fit():
     model = tf.BertModel(tf.BertConfig(**PLAIN)).eval()
     with pytest.raises(aw.CaptureError) as error, aw.capture(model, ["a", "b"]):

@@ -194,3 +194,54 @@ def test_function_transforms_run_as_before_and_are_refused():
     with pytest.raises(aw.CaptureError, match="it ran inside a function transform"), aw.capture(module):
         seen.append(module(x))
     assert torch.equal(seen[0], plain)
+
+
+class Single(nn.Module):
+    """One head, without an axis for it."""
+
+    def __init__(self):
+        super().__init__()
+        self.maps = nn.ModuleList(nn.Linear(16, 16) for _ in "qkv")
+
+    def forward(self, x, y, **options):
+        q, k, v = (fit(part) for fit, part in zip(self.maps, (x, y, y), strict=True))
+        self.scores = q @ k.mT / 4
+        return functional.scaled_dot_product_attention(q, k, v, **options)
+
+
+@pytest.mark.parametrize("n_examples", [None, 1, 3])
+@pytest.mark.parametrize("options", ["plain", "causal", "2-D mask", "a bias for each"])
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_single_head_without_an_axis(n_examples, options, grad):
+    lead = () if n_examples is None else (n_examples,)
+    bias = torch.randn(*lead, 9, 9)
+    passed, added = {
+        "a bias for each": ({"attn_mask": bias}, bias),
+        "plain": ({}, torch.zeros(9, 9)),
+    }.get(options) or (OPTIONS[options][0], torch.zeros(9, 9).masked_fill(~TRIL, -torch.inf))
+    net, x, y = Single(), torch.randn(*lead, 9, 16), torch.randn(*lead, 9, 16)
+    with torch.set_grad_enabled(grad):
+        plain = net(x, y, **passed)
+        with aw.capture(net) as cap:
+            assert torch.equal(net(x, y, **passed), plain)
+    (info,) = cap.stacks["self"].infos
+    expected = (net.scores + added).softmax(-1).detach().reshape(-1, 1, 9, 9).numpy()
+    assert cap.stacks["self"].n_examples == len(expected)
+    for example, weights in enumerate(expected):
+        np.testing.assert_allclose(cap.weights(0, batch=example), weights, atol=1e-6)
+    assert info.implementation == "sdpa"
+    assert cap.verify().ok
+    told = (
+        "what the first axis of the queries of Single counts was not seen: it is taken for examples, each of which has "
+        "one head"
+    )
+    assert (told in cap.notes) == (n_examples == len("qkv"))
+
+
+def test_keys_for_all_examples_of_a_single_head():
+    net, x, y = Single(), torch.randn(3, 5, 16), torch.randn(1, 7, 16)
+    for first, second in ((x, y), (y, x)):
+        with aw.capture(net) as cap:
+            net(first, second)
+        for example, weights in enumerate(net.scores.softmax(-1).detach().numpy()):
+            np.testing.assert_allclose(cap.weights(0, 0, batch=example), weights, atol=1e-6)

@@ -8,11 +8,13 @@ import torch
 
 from attnwidget.attention import DenseAttention
 from attnwidget.attention.protocol import shape_text
+from attnwidget.intercept.byhand.asking import queries_of
 from attnwidget.intercept.byhand.axes import Axis, Part, align, fresh, leaves, length, told_heads
 from attnwidget.intercept.byhand.handfactors import factors_of
 from attnwidget.intercept.byhand.handframes import Frame, framed_by_hand, with_windows
 from attnwidget.intercept.byhand.handmasks import HandMask, hand_mask
 from attnwidget.intercept.byhand.weighing import SEVERAL
+from attnwidget.intercept.calls import MODULE
 from attnwidget.intercept.dropout import keep_dropped
 from attnwidget.intercept.sdpa import check_readable
 
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
 CHANGED = (
     "where the model mixes heads after the softmax, or turns weights into numbers below 0 or above 1, the weights are "
     "the softmax's own"
+)
+UNTOLD = (
+    f"which axis of the weights of {MODULE} counts queries could not be told for certain: queries, heads and examples "
+    "may have changed places"
 )
 _PAIR = 2
 _LOST = 1e-3
@@ -52,6 +58,8 @@ def from_hand(call: HandCall, keeper: Keeper, notes: list[str]) -> Attention:
     if trail.oddity is not None:
         raise ValueError(trail.oddity)
     frame, scores = frame_of(call), trail.scores
+    if not queries_of(call, _axes_of(call))[1]:
+        notes.append(UNTOLD)
     whole = _whole(trail, frame)
     if whole is not None:  # the other keys meet their values in another product
         frame = (*frame[:3], whole)
@@ -138,20 +146,24 @@ def _are_weights(weights: torch.Tensor) -> bool:
 def frame_of(call: HandCall) -> tuple[Axis, Axis, Axis, Axis]:
     """What counts examples, heads, queries and keys, from the product with values.
 
-    Summed over: keys. In the weights alone: queries, the innermost of these where there are several, as multi-query
-    attention writes it. What is left leads: examples and heads (see `_heads_of`).
+    Summed over: keys. For queries see `queries_of`. What is left leads: examples and heads (see `_heads_of`).
     """
     labels, product = call.labels, call.product
     other = product.right_labels if call.weights_left else product.left_labels
-    axes = {label: leaves(axis) for label, axis in zip(labels, call.trail.axes, strict=True)}
+    axes = _axes_of(call)
     keys = tuple(atom for label in labels if label in product.summed for atom in axes[label])
-    alone = [label for label in labels if label not in other]
-    leading = [label for label in labels if label not in product.summed and label not in alone[-1:]]
+    queries, _ = queries_of(call, axes)
+    leading = [label for label in labels if label not in product.summed and label != queries]
     if all(label in other for label in leading):
         leading.sort(key=other.index)  # scores may have any order: values more often have examples first
     heads = _heads_of(leading, axes, call)
     examples = tuple(atom for label in leading for atom in axes[label] if atom not in heads)
-    return examples, heads, axes[alone[-1]] if alone else (), keys
+    return examples, heads, () if queries is None else axes[queries], keys
+
+
+def _axes_of(call: HandCall) -> dict[str, Axis]:
+    """Of the weights, by label."""
+    return {label: leaves(axis) for label, axis in zip(call.labels, call.trail.axes, strict=True)}
 
 
 def _heads_of(leading: list[str], axes: Mapping[str, Axis], call: HandCall) -> Axis:

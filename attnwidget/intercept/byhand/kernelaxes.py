@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from attnwidget.attention.protocol import shape_text
 from attnwidget.intercept.byhand.axes import Axes, Axis, Part, align, fresh, told_heads
 from attnwidget.intercept.byhand.trails import Layout, trails
+from attnwidget.intercept.calls import MODULE
 
 if TYPE_CHECKING:
     import torch
@@ -15,13 +16,22 @@ if TYPE_CHECKING:
     from attnwidget.intercept.records import KernelCall
 
 _MERGED, _WHOLE = 3, 4
+ONE_HEAD = (
+    f"what the first axis of the queries of {MODULE} counts was not seen: it is taken for examples, each of which has "
+    "one head"
+)
 
 
-def with_four_axes(call: KernelCall) -> KernelCall:
+def with_four_axes(call: KernelCall, notes: list[str]) -> KernelCall:
     """The same call with (batch, heads, tokens, size) tensors.
 
-    Batch and heads merged into one axis are told apart if they were seen to be merged. Of three leading axes or more,
-    as where windows have one of their own, one counts heads: that split off from the features, else the last.
+    Batch and heads merged into one axis are told apart if they were seen to be merged; else a single leading axis
+    counts examples, with one head. Of three leading axes or more, as where windows have one of their own, one counts
+    heads: that split off from the features, else the last.
+
+    Args:
+        call: with any number of axes.
+        notes: what the capture should tell is added here.
 
     Raises:
         ValueError: what the axes count is not known.
@@ -30,10 +40,8 @@ def with_four_axes(call: KernelCall) -> KernelCall:
     if query.ndim == key.ndim == _WHOLE:
         return call
     groups = None
-    if query.ndim == key.ndim == call.value.ndim == _MERGED:
-        groups = _merged(call)
-    elif query.ndim == key.ndim == call.value.ndim > _WHOLE:
-        groups = _apart(call)
+    if query.ndim == key.ndim == call.value.ndim:
+        groups = _apart(call) if query.ndim > _WHOLE else _merged(call) or _examples_alone(call, notes)
     parts = None if groups is None else _aligned(call, *groups)
     if parts is None:
         raise ValueError(
@@ -54,6 +62,14 @@ def _merged(call: KernelCall) -> tuple[Axes, Axis, Axis] | None:
             if heads is not None:
                 return (lead,), tuple(atom for atom in lead if atom not in heads), heads
     return None
+
+
+def _examples_alone(call: KernelCall, notes: list[str]) -> tuple[Axes, Axis, Axis]:
+    """One leading axis that counts examples, or none."""
+    lead = fresh(call.output.shape[:-2])
+    if any(lead):
+        notes.append(ONE_HEAD)
+    return lead, lead[0] if lead else (), ()
 
 
 def _apart(call: KernelCall) -> tuple[Axes, Axis, Axis]:
