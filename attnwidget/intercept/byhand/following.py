@@ -49,6 +49,14 @@ def reshaped(step: Step, trail: Trail, axes: Axes, number: int | None = None) ->
     return trail if isinstance(trail, Learned) else replace(trail, axes=axes)
 
 
+def outside(tensor: object) -> object:
+    """What a tensor stands for that a function transform, such as torch.func.vmap, has put in its place."""
+    functorch = torch._C._functorch  # noqa: SLF001 - torch offers no other name for it
+    while isinstance(tensor, torch.Tensor) and functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = functorch.get_unwrapped(tensor)
+    return tensor
+
+
 def drops_in_place(step: Step) -> bool:
     """Whether a step overwrites weights with what dropout leaves of them."""
     trail = step.known.get(0)

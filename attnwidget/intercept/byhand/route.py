@@ -19,8 +19,8 @@ from attnwidget.intercept.byhand.changed import change_by_hand
 from attnwidget.intercept.byhand.products import PRODUCTS
 from attnwidget.intercept.byhand.reshaping import SHAPING, SPLITTING, heads_first, merged, pieces
 from attnwidget.intercept.byhand.steps import Step
-from attnwidget.intercept.byhand.trails import Layout, Learned, Scores, Trail, Trails, Weights, trails
-from attnwidget.intercept.calls import in_backward
+from attnwidget.intercept.byhand.trails import Layout, Learned, Scores, SoftmaxCall, Trail, Trails, Weights, trails
+from attnwidget.intercept.calls import in_backward, watch_softmax
 from attnwidget.intercept.changing import CHANGES
 from attnwidget.intercept.multiplying import note_product
 from attnwidget.intercept.plain import PLAIN, holds_numbers
@@ -57,7 +57,10 @@ def product(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
 
 def softmax(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run = None) -> Any:  # noqa: ANN401
     """Run a softmax: of scores it makes weights."""
-    trail = trails().get(args[0] if args else kwargs.get("input"))
+    known, given = trails(), args[0] if args else kwargs.get("input")
+    trail = known.get(given)
+    if trail is None and known and isinstance(known.get(following.outside(given)), Scores):
+        watch_softmax(SoftmaxCall(from_product=True))  # within a function transform, out of which none are followed
     result = (run or func)(*args, **kwargs)
     if type(result) in PLAIN or holds_numbers(type(result)):
         with suppress(Exception):
