@@ -241,7 +241,8 @@ class Retention(nn.Module):
     """Products of queries and keys, decayed and never bent (Sun et al. 2023)."""
 
     def forward(self, x):
-        return (x @ x.mT * 0.9 ** torch.arange(T).sub(torch.arange(T)[:, None]).abs()) @ x
+        products = functional.dropout(x @ x.mT, 0.5)
+        return (products * 0.9 ** torch.arange(T).sub(torch.arange(T)[:, None]).abs()) @ x
 
 
 @pytest.mark.parametrize("kind", [Experts, Unpacked, ReluLinear, Retention, Classifier, AttentivePooling, Contrast])

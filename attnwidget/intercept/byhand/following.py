@@ -81,7 +81,7 @@ def _changed(step: Step, result: torch.Tensor) -> Trail | None:
     """Any function value by value."""
     position, trail = _followed(step)
     if isinstance(trail, Scores):
-        return scoring.unexplained(trail, result) if step.func in _CLEANS else scoring.bent(trail, result)
+        return scoring.bent(trail, result) if step.func in _BENDS else scoring.unexplained(trail, result)
     if isinstance(trail, Weights):
         return weighing.changed(step, trail, position, result)
     if isinstance(trail, (Exponentials, Total)):
@@ -242,15 +242,18 @@ def _named(*names: str) -> list[Any]:
 
 CASTS = set(_named("to", "float", "half", "double", "bfloat16", "type", "type_as"))
 _SUMS = set(_named("sum"))
-_CLEANS = set(_named("nan_to_num"))
-_BENDS: tuple[str, ...] = ("abs", "square", "sqrt", "log", "sigmoid", "relu", "relu6", "elu", "celu", "selu", "gelu")
-_BENDS += ("silu", "mish", "erf", "leaky_relu", "softplus", "softsign", "logsigmoid", "threshold")
-_BENDS += ("hardtanh", "hardsigmoid", "hardswish")
+_POWERS = {*_named("pow"), torch.Tensor.__pow__, torch.Tensor.__rpow__}
+_BENDS = {
+    *_POWERS,
+    *_named("abs", "square", "sqrt", "log", "sigmoid", "relu", "relu6", "elu", "celu", "selu", "gelu", "silu", "mish"),
+    *_named("erf", "leaky_relu", "softplus", "softsign", "logsigmoid", "threshold"),
+    *_named("hardtanh", "hardsigmoid", "hardswish"),
+}
 _EXP2 = set(_named("exp2"))
 RULES: dict[Any, Rule] = {
-    **dict.fromkeys([*_named(*_BENDS), *_CLEANS], _changed),
+    **dict.fromkeys([*_BENDS, *_named("nan_to_num")], _changed),
     **dict.fromkeys([*_named("reciprocal"), torch.Tensor.__rdiv__, torch.Tensor.__rtruediv__], _changed),
-    **dict.fromkeys([*_named("pow"), torch.Tensor.__pow__, torch.Tensor.__rpow__], _power),
+    **dict.fromkeys(_POWERS, _power),
     **dict.fromkeys(_named("normalize"), _normalised),
     **dict.fromkeys(_named("mul", "multiply", "div", "divide", "true_divide"), _multiplied),
     **dict.fromkeys([*_named("add", "sub", "subtract", "rsub"), torch.Tensor.__rsub__], _summed),
