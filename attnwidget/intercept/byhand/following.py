@@ -269,7 +269,7 @@ RULES: dict[Any, Rule] = {
     **dict.fromkeys(_named("conv2d", "conv1d", "linear"), _mixed),
     **dict.fromkeys(_named("gather", "take_along_dim", "index_select", "roll", "flip", "pad", "repeat"), _moved),
     **dict.fromkeys(_named("repeat_interleave", "masked_select", "scatter", "index_add", "cumsum"), _moved),
-    **dict.fromkeys(_named("as_strided", "unfold"), _moved),
+    **dict.fromkeys(_named("as_strided", "unfold", "to_sparse", "sparse_mask"), _moved),
     **dict.fromkeys(JOINS, _joined),
     torch.Tensor.copy_: _copied,
     torch.Tensor.__setitem__: _filled_in,

@@ -34,6 +34,7 @@ LOG_SOFTMAX = {torch.log_softmax, torch.Tensor.log_softmax, functional.log_softm
 LOG_SOFTMAX |= {torch._log_softmax}  # noqa: SLF001
 SOFTMAX = {torch.softmax, torch.Tensor.softmax, functional.softmax, torch.special.softmax, functional.gumbel_softmax}
 SOFTMAX |= {*LOG_SOFTMAX, functional.softmin}
+SOFTMAX |= {torch.sparse.softmax}  # of which no more can be told than that it ran
 SOFTMAX |= {torch._softmax, torch._safe_softmax, torch._masked_softmax}  # noqa: SLF001 - as torch's own code calls them
 _DIM_AT = {functional.gumbel_softmax: 4, torch._masked_softmax: 2}  # noqa: SLF001
 _MAY_LACK_DIM = {functional.softmax, functional.log_softmax, functional.softmin}
