@@ -241,7 +241,8 @@ class Retention(nn.Module):
     """Products of queries and keys, decayed and never bent (Sun et al. 2023)."""
 
     def forward(self, x):
-        return (x @ x.mT * 0.9 ** torch.arange(T).sub(torch.arange(T)[:, None]).abs()) @ x
+        products = functional.dropout(x @ x.mT, 0.5)
+        return (products * 0.9 ** torch.arange(T).sub(torch.arange(T)[:, None]).abs()) @ x
 
 
 @pytest.mark.parametrize("kind", [Experts, Unpacked, ReluLinear, Retention, Classifier, AttentivePooling, Contrast])
@@ -250,3 +251,20 @@ def test_layers_that_are_no_attention_are_not_taken_for_it(kind):
     with aw.capture(module) as cap:
         module(torch.randn(B, T, E))
     assert not [note for note in cap.notes if "something else than a softmax" in note]
+
+
+class Sparse(nn.Module):
+    """Scores that are kept for a few pairs only."""
+
+    def forward(self, x):
+        scores = ((x[0] @ x[0].mT) * torch.ones(T, T).tril()).to_sparse()
+        return torch.sparse.mm(torch.sparse.softmax(scores, 1), x[0])
+
+
+def test_a_softmax_of_sparse_scores_is_told():
+    module = Attends(Sparse())
+    with aw.capture(module) as cap:
+        module(torch.randn(B, T, E))
+    assert any(
+        note.startswith("a softmax in other (Sparse) was taken of a product of two tensors") for note in cap.notes
+    )

@@ -159,6 +159,19 @@ def test_gradients_are_the_same():
     assert torch.equal(*grads)
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_softmax_alone_in_a_function_transform_is_told(depth):
+    class Mapped(nn.Module):
+        def forward(self, x):
+            softmax = torch.func.vmap(lambda scores: torch.softmax(scores, -1))
+            return (softmax if depth == 1 else torch.func.vmap(softmax))(x @ x.mT) @ x
+
+    module = nn.Sequential(ByHand(), Mapped())
+    with aw.capture(module) as cap:
+        module(torch.randn(B, T, E))
+    assert any(note.startswith("a softmax in 1 (Mapped) was taken of a product of two tensors") for note in cap.notes)
+
+
 def test_function_transforms_run_as_before_and_are_refused():
     class Mapped(nn.Module):
         def forward(self, x):

@@ -226,3 +226,43 @@ def test_a_long_sequence_is_looked_at_in_parts_and_joined_all_the_same():
     cap = captured(model, inputs, {"do_sample": False, "max_new_tokens": 60, "min_new_tokens": 60})
     small.assert_equal_to_one_pass(cap, model)
     assert "causal, window 200" in cap.stacks["self"].layers[0].detail
+
+
+class EndsWith(tf.LogitsProcessor):
+    """The last tokens are these, one for each sequence that is searched."""
+
+    def __init__(self, length, tokens):
+        self.length, self.tokens = length, torch.tensor(tokens)
+
+    def __call__(self, ids, scores):
+        if ids.shape[1] == self.length - 1:
+            scores[torch.arange(len(ids)), self.tokens[torch.arange(len(ids)) % len(self.tokens)]] += 50
+        return scores
+
+
+@pytest.mark.parametrize("options", [{"num_beams": 3, "num_return_sequences": 3}, {"do_sample": True}])
+def test_a_padding_id_that_was_generated_last_is_a_token_like_others(options):
+    model, inputs = small.build("llama"), small.prompts((7, 7, 7))
+    options = {**GREEDY, "min_new_tokens": None, "max_new_tokens": 6, **options}
+    options["logits_processor"] = tf.LogitsProcessorList([EndsWith(13, [0, 5, 6])])
+    model.generation_config.eos_token_id = None
+    with torch.no_grad(), aw.capture(model) as cap:
+        sequences = model.generate(**inputs, **options)
+    assert 0 < int((sequences[:, -1] == 0).sum()) < len(sequences)
+    assert [list(ids) for ids in cap.generation.ids] == sequences.tolist()
+    assert all(cap.weights(0, head=0, batch=number).shape == (12, 12) for number in range(len(sequences)))
+
+
+class StopsAfter(tf.StoppingCriteria):
+    def __init__(self, length):
+        self.length = length
+
+    def __call__(self, ids, scores, **_):
+        return torch.arange(len(ids)) * 0 + (ids.shape[1] >= self.length) * (torch.arange(len(ids)) == 0) > 0
+
+
+def test_where_sequences_may_stop_by_themselves_the_padding_behind_them_is_cut_off():
+    model, inputs = small.build("llama"), small.prompts((7, 7))
+    with torch.no_grad(), aw.capture(model) as cap:
+        model.generate(**inputs, **GREEDY, stopping_criteria=tf.StoppingCriteriaList([StopsAfter(9)]))
+    assert [len(ids) for ids in cap.generation.ids] == [9, 16]

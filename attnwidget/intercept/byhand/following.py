@@ -49,6 +49,14 @@ def reshaped(step: Step, trail: Trail, axes: Axes, number: int | None = None) ->
     return trail if isinstance(trail, Learned) else replace(trail, axes=axes)
 
 
+def outside(tensor: object) -> object:
+    """What a tensor stands for that a function transform, such as torch.func.vmap, has put in its place."""
+    functorch = torch._C._functorch  # noqa: SLF001 - torch offers no other name for it
+    while isinstance(tensor, torch.Tensor) and functorch.is_functorch_wrapped_tensor(tensor):
+        tensor = functorch.get_unwrapped(tensor)
+    return tensor
+
+
 def drops_in_place(step: Step) -> bool:
     """Whether a step overwrites weights with what dropout leaves of them."""
     trail = step.known.get(0)
@@ -73,7 +81,7 @@ def _changed(step: Step, result: torch.Tensor) -> Trail | None:
     """Any function value by value."""
     position, trail = _followed(step)
     if isinstance(trail, Scores):
-        return scoring.unexplained(trail, result) if step.func in _CLEANS else scoring.bent(trail, result)
+        return scoring.bent(trail, result) if step.func in _BENDS else scoring.unexplained(trail, result)
     if isinstance(trail, Weights):
         return weighing.changed(step, trail, position, result)
     if isinstance(trail, (Exponentials, Total)):
@@ -234,15 +242,18 @@ def _named(*names: str) -> list[Any]:
 
 CASTS = set(_named("to", "float", "half", "double", "bfloat16", "type", "type_as"))
 _SUMS = set(_named("sum"))
-_CLEANS = set(_named("nan_to_num"))
-_BENDS: tuple[str, ...] = ("abs", "square", "sqrt", "log", "sigmoid", "relu", "relu6", "elu", "celu", "selu", "gelu")
-_BENDS += ("silu", "mish", "erf", "leaky_relu", "softplus", "softsign", "logsigmoid", "threshold")
-_BENDS += ("hardtanh", "hardsigmoid", "hardswish")
+_POWERS = {*_named("pow"), torch.Tensor.__pow__, torch.Tensor.__rpow__}
+_BENDS = {
+    *_POWERS,
+    *_named("abs", "square", "sqrt", "log", "sigmoid", "relu", "relu6", "elu", "celu", "selu", "gelu", "silu", "mish"),
+    *_named("erf", "leaky_relu", "softplus", "softsign", "logsigmoid", "threshold"),
+    *_named("hardtanh", "hardsigmoid", "hardswish"),
+}
 _EXP2 = set(_named("exp2"))
 RULES: dict[Any, Rule] = {
-    **dict.fromkeys([*_named(*_BENDS), *_CLEANS], _changed),
+    **dict.fromkeys([*_BENDS, *_named("nan_to_num")], _changed),
     **dict.fromkeys([*_named("reciprocal"), torch.Tensor.__rdiv__, torch.Tensor.__rtruediv__], _changed),
-    **dict.fromkeys([*_named("pow"), torch.Tensor.__pow__, torch.Tensor.__rpow__], _power),
+    **dict.fromkeys(_POWERS, _power),
     **dict.fromkeys(_named("normalize"), _normalised),
     **dict.fromkeys(_named("mul", "multiply", "div", "divide", "true_divide"), _multiplied),
     **dict.fromkeys([*_named("add", "sub", "subtract", "rsub"), torch.Tensor.__rsub__], _summed),
@@ -258,7 +269,7 @@ RULES: dict[Any, Rule] = {
     **dict.fromkeys(_named("conv2d", "conv1d", "linear"), _mixed),
     **dict.fromkeys(_named("gather", "take_along_dim", "index_select", "roll", "flip", "pad", "repeat"), _moved),
     **dict.fromkeys(_named("repeat_interleave", "masked_select", "scatter", "index_add", "cumsum"), _moved),
-    **dict.fromkeys(_named("as_strided", "unfold"), _moved),
+    **dict.fromkeys(_named("as_strided", "unfold", "to_sparse", "sparse_mask"), _moved),
     **dict.fromkeys(JOINS, _joined),
     torch.Tensor.copy_: _copied,
     torch.Tensor.__setitem__: _filled_in,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from attnwidget.intercept.byhand.axes import leaves
 from attnwidget.intercept.byhand.trails import Exponentials, Scores, SoftmaxCall
 from attnwidget.intercept.calls import watch_softmax
+from attnwidget.intercept.sdpa import CURRENT
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +39,8 @@ def note_otherwise(trail: Trail | None, read: Product, *, left: bool) -> None:
     elif isinstance(trail, Scores) and (trail.is_bent or trail.outer is not None) and _is_batched(trail, read):
         scores = trail
     else:
+        return
+    if CURRENT.get() is not None:  # transformers' interface: its own route asks whether it is explained
         return
     labels, other = (read.left_labels, read.right) if left else (read.right_labels, read.left)
     if len(labels) != len(trail.axes):

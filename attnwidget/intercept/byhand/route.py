@@ -19,8 +19,8 @@ from attnwidget.intercept.byhand.changed import change_by_hand
 from attnwidget.intercept.byhand.products import PRODUCTS
 from attnwidget.intercept.byhand.reshaping import SHAPING, SPLITTING, heads_first, merged, pieces
 from attnwidget.intercept.byhand.steps import Step
-from attnwidget.intercept.byhand.trails import Layout, Learned, Scores, Trail, Trails, Weights, trails
-from attnwidget.intercept.calls import in_backward, refuse_call
+from attnwidget.intercept.byhand.trails import Layout, Learned, Scores, SoftmaxCall, Trail, Trails, Weights, trails
+from attnwidget.intercept.calls import in_backward, refuse_call, watch_softmax
 from attnwidget.intercept.changing import CHANGES
 from attnwidget.intercept.multiplying import note_product
 from attnwidget.intercept.plain import PLAIN, has_values, holds_numbers
@@ -35,6 +35,7 @@ LOG_SOFTMAX = {torch.log_softmax, torch.Tensor.log_softmax, functional.log_softm
 LOG_SOFTMAX |= {torch._log_softmax}  # noqa: SLF001
 SOFTMAX = {torch.softmax, torch.Tensor.softmax, functional.softmax, torch.special.softmax, functional.gumbel_softmax}
 SOFTMAX |= {*LOG_SOFTMAX, functional.softmin}
+SOFTMAX |= {torch.sparse.softmax}  # of which no more can be told than that it ran
 SOFTMAX |= {torch._softmax, torch._safe_softmax, torch._masked_softmax}  # noqa: SLF001 - as torch's own code calls them
 _DIM_AT = {functional.gumbel_softmax: 4, torch._masked_softmax: 2}  # noqa: SLF001
 _MAY_LACK_DIM = {functional.softmax, functional.log_softmax, functional.softmin}
@@ -58,7 +59,10 @@ def product(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str
 
 def softmax(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run = None) -> Any:  # noqa: ANN401
     """Run a softmax: of scores it makes weights."""
-    trail = trails().get(args[0] if args else kwargs.get("input"))
+    known, given = trails(), args[0] if args else kwargs.get("input")
+    trail = known.get(given)
+    if trail is None and known and isinstance(known.get(following.outside(given)), Scores):
+        watch_softmax(SoftmaxCall(from_product=True))  # within a function transform, out of which none are followed
     result = (run or func)(*args, **kwargs)
     if type(result) in PLAIN or holds_numbers(type(result)):
         with suppress(Exception):

@@ -14,7 +14,7 @@ from attnwidget.attention import CaptureError
 from attnwidget.intercept.recorder import ACTIVE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -32,6 +32,7 @@ _LOOPS = {
     "_assisted_decoding": "assisted decoding",
 }
 """Decoding loops of the versions of transformers that we know; those that a version has are wrapped."""
+_ENDS = {"EosTokenCriteria", "MaxLengthCriteria", "MaxTimeCriteria"}
 _COMPILES = "_valid_auto_compile_criteria"
 _NOTE = (
     "generate() would have compiled the model for this cache, and ran it as it is, since Python cannot see into "
@@ -53,6 +54,7 @@ class Generated:
         eos: ids that end a sequence.
         pad: id that fills up sequences that have ended.
         beams: whether it searched with beams.
+        stops: something else than an id that ends sequences, or their length, may have ended some of them.
     """
 
     sequences: NDArray[np.intp]
@@ -64,6 +66,7 @@ class Generated:
     eos: frozenset[int] = frozenset()
     pad: int | None = None
     beams: bool = False
+    stops: bool = True
 
     def lengths(self) -> NDArray[np.intp]:
         """(F,): ids of each sequence up to its end, the one that ended it included."""
@@ -75,7 +78,7 @@ class Generated:
             ends = np.flatnonzero(np.isin(ids, list(self.eos)))
             if len(ends):
                 lengths[number] = self.prompt + ends[0] + 1
-            elif filled:  # one that ended for another reason, beside others that went on
+            elif filled and self.stops:  # one that ended for another reason, beside others that went on
                 lengths[number] = self.prompt + np.flatnonzero(np.append(True, ids != self.pad))[-1]
         return lengths
 
@@ -110,7 +113,7 @@ def _watched(original: Callable[..., Any], loop: str) -> Callable[..., Any]:
                 self is outer for outer in recorder.loops
             ):  # a draft: what counts is what the outer loop makes of it
                 continue
-            _note(recorder, counts, result, input_ids, kwargs.get("generation_config"), loop)
+            _note(recorder, counts, result, input_ids, kwargs, loop)
         return result
 
     return decode
@@ -121,7 +124,7 @@ def _note(
     before: dict[int, int],
     result: Any,  # noqa: ANN401 - ids, or an output with `sequences`
     input_ids: torch.Tensor,
-    config: Any,  # noqa: ANN401 - transformers ships no types we use
+    options: Mapping[str, Any],
     loop: str,
 ) -> None:
     """Tell the modules that ran in the loop what it returned."""
@@ -129,6 +132,7 @@ def _note(
         sequences = result if isinstance(result, torch.Tensor) else getattr(result, "sequences", None)
         if not isinstance(sequences, torch.Tensor) or sequences.ndim != input_ids.ndim:
             return
+        config = options.get("generation_config")
         eos, pad = (_ids(config, name) for name in ("eos", "pad"))
         ids = sequences.detach().cpu().numpy()
         for key, top in recorder.tops.items():
@@ -144,9 +148,18 @@ def _note(
                     eos=frozenset(eos),
                     pad=min(pad, default=None),
                     beams="beam" in loop,
+                    stops=_may_stop(options.get("stopping_criteria")),
                 )
     except Exception as error:  # noqa: BLE001 - whatever it is, the run goes on and the capture says so
         recorder.fail(CaptureError(f"what {loop} of generate() returned could not be read: {error}"))
+
+
+def _may_stop(criteria: Any) -> bool:  # noqa: ANN401 - transformers ships no types we use
+    """Whether a sequence may have ended by itself without an id that ends it: else the padding id is one like others.
+
+    At a length or a time all of them end at once.
+    """
+    return criteria is None or not all(type(one).__name__ in _ENDS for one in criteria)
 
 
 def _ids(config: Any, name: str) -> list[int]:  # noqa: ANN401
