@@ -245,7 +245,19 @@ class Retention(nn.Module):
         return (products * 0.9 ** torch.arange(T).sub(torch.arange(T)[:, None]).abs()) @ x
 
 
-@pytest.mark.parametrize("kind", [Experts, Unpacked, ReluLinear, Retention, Classifier, AttentivePooling, Contrast])
+class Indexer(nn.Module):
+    """Products of queries and keys, bent and summed over heads with weights of each token, as in DeepSeek V3.2."""
+
+    def forward(self, x):
+        heads = x.unflatten(-1, (N, E // N))  # (B, T, N, E / N)
+        scores = (heads @ x[..., : E // N].mT[:, None]).relu()  # (B, T, N, T)
+        chosen = (x[:, :, None, :N] @ scores)[:, :, 0].topk(2).indices
+        return x.sum() + chosen
+
+
+@pytest.mark.parametrize(
+    "kind", [Experts, Unpacked, ReluLinear, Retention, Indexer, Classifier, AttentivePooling, Contrast]
+)
 def test_layers_that_are_no_attention_are_not_taken_for_it(kind):
     module = Attends(kind())
     with aw.capture(module) as cap:

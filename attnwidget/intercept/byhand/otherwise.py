@@ -6,6 +6,7 @@ that could be shown, and must not be passed over in silence.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from attnwidget.intercept.byhand.axes import leaves
@@ -27,7 +28,8 @@ def note_otherwise(trail: Trail | None, read: Product, *, left: bool) -> None:
     """Tell of a product whose one factor is no softmax, and looks like the weights of attention all the same.
 
     Layers that are no attention are written as products too, of weights that are no parameters but were made of them:
-    unpacked, normed or picked. Those have no batch, or the shape of what their module holds.
+    unpacked, normed or picked. Those have no batch, or the shape of what their module holds. And an index of tokens,
+    which chooses what attention may look at, sums products over heads: what it multiplies them with has no features.
 
     Args:
         trail: of one factor, which is followed.
@@ -48,7 +50,8 @@ def note_otherwise(trail: Trail | None, read: Product, *, left: bool) -> None:
     known = dict(zip(labels, trail.axes, strict=True))
     atoms = [atom for label in read.summed for atom in leaves(known[label])]
     sides = {atom.side for atom in atoms}
-    if atoms and (scores.is_loose or (len(sides) == 1 and None not in sides)):
+    features = [size for label, size in read.sizes(left=not left).items() if label not in known]
+    if atoms and math.prod(features) > 1 and (scores.is_loose or (len(sides) == 1 and None not in sides)):
         call = SoftmaxCall(from_product=True, is_other=True)
         watch_softmax(call, unless=None if isinstance(trail, Exponentials) else lambda module: _holds(module, other))
 
