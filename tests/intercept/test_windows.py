@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
@@ -77,3 +79,17 @@ def test_shifted_windows_of_an_image(name, kind, side):
     assert f"{count} windows of 16 x 16" in repr(cap)
     assert (PADDED in cap.notes) == (side == 72)
     assert cap.verify().ok
+
+
+def test_a_run_holds_nothing_of_the_square_of_the_whole():
+    model, inputs = swin("Swin", 128)  # 32 x 32 patches
+    model.eval()
+    with torch.no_grad(), aw.capture(model):
+        model(**inputs)
+    tracemalloc.start()
+    with torch.no_grad(), aw.capture(model) as cap:
+        model(**inputs)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert cap.stacks["self"].layers[0].n_queries == 1024
+    assert peak < 1024**2, "a byte a pair; the weights of a layer would take 16"

@@ -88,6 +88,8 @@ def _before_sink(weights: Array, given: Array) -> Pair | None:
     if given.shape != weights.shape:
         return None
     sums = weights.sum(-1, keepdims=True)
+    if not ((sums > 0) & (sums < 1 - _SHARE)).any():  # there is no sink
+        return None
     return np.divide(weights, sums, out=np.zeros_like(weights), where=sums > 0), given
 
 
@@ -127,6 +129,7 @@ def _part(weights: Array, given: Array, rows: slice, columns: slice) -> Array:
     return part[..., -n_columns:] if columns == _LAST else part[..., :n_columns]
 
 
+_SHARE = 1e-3
 _FIRST, _LAST = slice(None, 1), slice(-1, None)
 _LENSES: dict[str, Callable[[Array, Array], Pair | None]] = {
     PLAIN: _plain,

@@ -86,15 +86,14 @@ class Piece:
 
 
 def first_piece(attention: Attention, run: Run) -> Piece:
-    """A first call, as it is kept."""
+    """A first call, as it is kept; weights are taken from it when another call follows, which mostly none does."""
     n, m = attention.n_queries, attention.n_keys
     place = Place((0, n), (0, m), 0, 0, m)
     if isinstance(attention, FactoredAttention):
         q, k, lse = attention.q, attention.k, attention.known_lse
         constants = attention.scale, attention.softcap, attention.sinks
         return Piece(run, 0, place, q, k, lse, None, attention.mask, attention.probe, constants=constants)
-    weights = weights_of(attention, (0, n), m)
-    return Piece(run, 0, place, None, None, None, weights, attention.mask, attention.probe)
+    return Piece(run, 0, place, None, None, None, None, attention.mask, attention.probe)
 
 
 def later_piece(

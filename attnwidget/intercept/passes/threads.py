@@ -26,6 +26,7 @@ from attnwidget.intercept.passes.pieces import (
     seen_keys,
     sees,
     visible_keys,
+    weights_of,
 )
 from attnwidget.intercept.passes.runs import AstrayError
 
@@ -103,6 +104,7 @@ class Thread:
             AstrayError: the call continues nothing that this layer has seen.
         """
         self._check(attention)
+        self._take_weights()
         keys = attention.k if isinstance(attention, FactoredAttention) else lender.value
         self._catch_up(run, top, keeper)
         tried = []
@@ -274,8 +276,14 @@ class Thread:
         row = run.row if run.n_rows == place.n_rows else None
         self.pieces.append(later_piece(attention, place, row, run, keeper, lender, whole=False))
 
+    def _take_weights(self) -> None:
+        first = self.pieces[0]
+        if first.q is None and first.weights is None:
+            first.weights = weights_of(self._first, (0, self._first.n_queries), self._first.n_keys)
+
     def _begin_to_grow(self) -> None:
         """The first call was the beginning of a sequence: what a static cache has no keys for yet is cut off."""
+        self._take_weights()
         first, n, n_keys = self.pieces[0], self._first.n_queries, visible_keys(self._first)
         if n_keys < n:
             raise AstrayError(f"the first call had {n} queries over {n_keys} keys")
