@@ -168,8 +168,15 @@ def even_example(scores):
     return scores
 
 
+def cut_what_weighs_little(scores):
+    weights = scores.softmax(-1)
+    little = (weights > 3e-5) & (weights < 9e-5)
+    assert little.any()
+    return scores.masked_fill(little, -torch.inf)
+
+
 @pytest.mark.parametrize("returns", [True, False])
-@pytest.mark.parametrize("change", [cut_edge, even_example])
+@pytest.mark.parametrize("change", [cut_edge, even_example, cut_what_weighs_little])
 @pytest.mark.parametrize("by_softmax", [True, False])
 def test_scores_changed_inside_a_registered_function(change, returns, by_softmax):
     seen = []
