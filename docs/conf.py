@@ -47,8 +47,8 @@ napoleon_use_ivar = False
 # asking their sites for an index, and short names of ours for things whose description says what they may be.
 _OUTSIDE = r"(torch|numpy|np|nn|traitlets|t|os|pathlib|collections|typing)\..*|NDArray|Path|PathLike|float32|float64"
 _SHORT = (
-    *("Aggregation", "Aligned", "Asked", "Block", "Bools", "Captures", "Dtype", "Floats", "Given", "Index", "Mode"),
-    *("Measuring", "OnError", "Picks", "Pooling", "Reduce", "ScoreModifier", "Select", "Span", "Target"),
+    *("Aggregation", "Aligned", "Asked", "Block", "Bools", "Captures", "Dtype", "Floats", "Given", "Index", "LogSums"),
+    *("Measuring", "Mode", "OnError", "Picks", "Pooling", "Reduce", "ScoreModifier", "Select", "Span", "Target"),
     *("TokenNames", "Values", "Where"),
 )
 nitpick_ignore_regex = [("py:(class|exc|obj)", "|".join([_OUTSIDE, *_SHORT]))]

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from attnwidget.attention.blocks import HeadBlocks, of_example, plain_maths, torch_index
-from attnwidget.attention.denominators import Denominators, LogSums, largest
+from attnwidget.attention.denominators import Denominators, largest
 from attnwidget.attention.factorpair import factor_pair
 from attnwidget.attention.mapped import place_of
 from attnwidget.attention.memory import MEMORY, not_on_disk
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from attnwidget.attention.bins import Picks
     from attnwidget.attention.blockwise import Block
+    from attnwidget.attention.denominators import LogSums
     from attnwidget.attention.masks import Mask
     from attnwidget.attention.modifier import ScoreModifier
     from attnwidget.attention.pairdetail import PairDetail
