@@ -73,11 +73,6 @@ class Storages:
         return known is not None and not known.expired()
 
 
-def is_exposed(tensor: Any) -> bool:  # noqa: ANN401 - a torch tensor
-    """Whether somebody got at the memory of a tensor while a capture ran."""
-    return EXPOSED.count > 0 and EXPOSED.holds(_weakly(tensor))
-
-
 EXPOSED = Storages()
 """What somebody got at by `tensor.data` or `tensor.numpy()` while a capture ran: writes there count no versions."""
 _READ = Storages()

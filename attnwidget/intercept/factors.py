@@ -65,16 +65,18 @@ def take_interface(call: InterfaceCall, result: Any, keeper: Keeper) -> Callable
     """As `take`, of a call in which one kernel ran over the queries, keys and values that the call says."""
     if len(call.kernels) != 1 or not call.passes_on:
         return None
-    kernel, query, key, output = call.kernels[0], call.query, call.key, result[0]
+    kernel, query, output = call.kernels[0], call.query, result[0]
+    key, value = _key(call, kernel), call.value
+    value = kernel.value if kernel.value.shape[1] == value.shape[1] else value
     if query.ndim != _NDIM or key.ndim != _NDIM or kernel.query.shape != query.shape:
         return None
     batch, heads, n_queries, _ = query.shape
     n_keys = kernel.key.shape[2]
-    if kernel.key.shape[1] not in (key.shape[1], heads) or not key.shape[2] == n_keys == call.value.shape[2]:
+    if kernel.key.shape[1] not in (key.shape[1], heads) or not key.shape[2] == n_keys == value.shape[2]:
         return None
-    if output.shape != (batch, n_queries, heads, call.value.shape[-1]):
+    if output.shape != (batch, n_queries, heads, value.shape[-1]):
         return None
-    return take(kernel, key, call.value, output.transpose(1, 2), keeper)
+    return take(kernel, key, value, output.transpose(1, 2), keeper)
 
 
 def _from_flex(call: InterfaceCall, flex: FlexCall, result: Any, keeper: Keeper) -> Attention:  # noqa: ANN401
@@ -126,7 +128,7 @@ def _key(call: InterfaceCall, kernel: KernelCall | FlexCall) -> torch.Tensor:
     seen, given = kernel.key, call.key[:, :, : kernel.key.shape[2]]  # a static cache is longer than what is seen of it
     if seen.shape[1] == given.shape[1] or seen.shape[1] % given.shape[1] or seen.shape[2:] != given.shape[2:]:
         return seen
-    if call.passes_on:
+    if call.passes_on and not seen.is_cpu:  # elsewhere a look would wait for all that is queued
         return given
     repeated = given[:, :, None].expand(-1, -1, seen.shape[1] // given.shape[1], -1, -1).flatten(1, 2)
     return given if torch.equal(seen, repeated) else seen
@@ -137,10 +139,10 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
     sinks = call.options.get("s_aux")
     softcap = call.options.get("softcap")
     dropout = float(call.options.get("dropout") or 0)
-    weights, every = _returned(call, result), not call.is_known
-    if every and weights is None and not dropout and len(call.by_hand) == 1:
+    weights, every = _returned(call, result), not (call.is_known and _is_straight(call))
+    if every and (weights is None or dropout):
         with suppress(ValueError):  # what weights it multiplied with values is known better than from its output
-            return from_hand(call.by_hand[0], keeper, [])
+            return _by_hand(call, keeper)
     query, key = keeper.keep(call.query), keeper.keep(call.key)
     sinks = None if sinks is None else keeper.keep(sinks.reshape(-1))
     keeper.settle()
@@ -162,8 +164,11 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
             return factored
         if dropout and weights is not None and gives_survivors(factored, weights, dropout, every=every):
             return _dropped(call, result, weights, mask, keeper) if keeper.dropout else factored
-    if len(call.by_hand) == 1:
-        return from_hand(call.by_hand[0], keeper, [])
+    if len(call.by_hand) == 1 and not (every and dropout):
+        found = _by_hand(call, keeper)
+        # Its softmax may not have been the last word. What was returned may be.
+        if weights is None or gives_output(found, call.value, result[0], every=every):
+            return found
     if dropout:
         raise ValueError(
             "dropout took part in its output, and it returned no weights that tell whether its queries, keys and mask "
@@ -180,6 +185,33 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
         "its queries, keys and mask do not explain its output, and it returned no weights; "
         'load the model with attn_implementation="sdpa" or "eager"'
     )
+
+
+def _is_straight(call: InterfaceCall) -> bool:
+    """Whether all that happened between one product of queries and keys and one with values was followed."""
+    if len(call.by_hand) != 1:
+        return False
+    trail = call.by_hand[0].trail
+    followed = trail.scores is not None and trail.scores.factors is not None
+    return followed and trail.source is None and not trail.is_touched
+
+
+def _by_hand(call: InterfaceCall, keeper: Keeper) -> Attention:
+    """What a softmax inside tells.
+
+    Raises:
+        ValueError: there is none, or several, or it is of a part of the queries or heads.
+    """
+    if len(call.by_hand) != 1:
+        raise ValueError(f"{len(call.by_hand)} softmaxes written by hand in one attention call; expected one")
+    found = from_hand(call.by_hand[0], keeper, [])
+    expected = (max(call.query.shape[0], call.key.shape[0]), *call.query.shape[1:3])
+    if (found.n_examples, found.n_heads, found.n_queries) != expected:
+        raise ValueError(
+            f"its softmax is of {found.n_examples} x {found.n_heads} heads and {found.n_queries} queries; expected "
+            f"{expected[0]} x {expected[1]} and {expected[2]}"
+        )
+    return found
 
 
 def _agrees(attention: FactoredAttention, weights: torch.Tensor | None) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attnwidget.intercept.calls import record_call
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     Undo = Callable[[], None]
 
 _EAGER = "eager_attention_forward"
-_PASSING_ON = {"transformers.integrations.sdpa_attention", "transformers.integrations.flex_attention"}
-"""Where the functions are that hand their kernel the keys they were given: comparing them takes a pass over both."""
+_PASSING_ON = {"integrations/sdpa_attention.py", "integrations/flex_attention.py"}
+"""Where in transformers the functions are that hand their kernel the keys they were given."""
 
 
 def install() -> list[Undo]:
@@ -62,6 +63,10 @@ def install() -> list[Undo]:
     return undo
 
 
+def _home() -> Path:
+    return Path(str(sys.modules["transformers"].__file__)).parent
+
+
 def _wrap_method(kind: type, name: str) -> Undo:
     own = kind.__dict__.get(name)
     setattr(kind, name, _looking_up(getattr(kind, name)))
@@ -89,8 +94,10 @@ def watched(original: AttentionFunction) -> AttentionFunction:
     if hasattr(original, "_attnwidget_original"):
         return original
     name = _name(original)
-    home = getattr(original, "__module__", None) or ""
-    is_known, passes_on = home.startswith("transformers."), home in _PASSING_ON
+    # By the file, since `functools.wraps` gives a function of anybody's the names of the one that it is around.
+    file = Path(getattr(getattr(original, "__code__", None), "co_filename", ""))
+    is_known = "transformers" in sys.modules and _home() in file.parents
+    passes_on = is_known and file.relative_to(_home()).as_posix() in _PASSING_ON
 
     @functools.wraps(original)
     def attention(

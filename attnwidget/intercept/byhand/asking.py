@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING
 
-from attnwidget.intercept.byhand.axes import Side
+from attnwidget.intercept.byhand.axes import Side, length
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -43,6 +44,9 @@ def queries_of(call: HandCall, axes: Mapping[str, Axis]) -> tuple[str | None, bo
     shared = [label for label in leading if axes[label] and _side_of(axes, [label]) is None]
     of_tokens = all(sizes.get(label, 1) > 1 for label in shared)
     if asking and not (is_single and not of_tokens):
+        long = _as_long_as_keys(asking, axes, product.summed)
+        if long is not None:
+            return long
         mine = [label for label in asking if label in alone]
         # Both have an axis that the other lacks: heads may share their keys there, and have values of their own.
         return (mine[-1], mine[-1] == asking[-1]) if mine and shared and of_tokens else (asking[-1], True)
@@ -50,6 +54,16 @@ def queries_of(call: HandCall, axes: Mapping[str, Axis]) -> tuple[str | None, bo
         return beside, True
     is_told = side is None or len(shared) <= _EXAMPLES_AND_HEADS or sum(bool(axes[label]) for label in alone) == 1
     return (alone[-1] if alone else None), is_told
+
+
+def _as_long_as_keys(asking: Sequence[str], axes: Mapping[str, Axis], summed: Sequence[str]) -> tuple[str, bool] | None:
+    """Of several axes of one factor, where the keys have none of these: queries are mostly as many as keys."""
+    n_keys = prod(length(axes[label]) for label in summed)
+    lengths = {label: length(axes[label]) for label in asking}
+    if len(asking) < _EXAMPLES_AND_HEADS or lengths[asking[-1]] == n_keys:
+        return None
+    like = [label for label in asking if lengths[label] == n_keys]
+    return (like[0], True) if len(like) == 1 else None
 
 
 def _side_of(axes: Mapping[str, Axis], labels: Iterable[str]) -> Side | None:

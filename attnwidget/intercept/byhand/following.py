@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from math import prod
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -26,7 +27,7 @@ def weights_of(scores: Scores | None, axes: Axes, dim: int) -> Weights:
     """Weights that a softmax has just made; whose they are is asked now, in case they are lost on the way."""
     if scores is not None and not scoring.may_attend(scores, dim):
         scores = None
-    call = SoftmaxCall(from_product=scores is not None)
+    call = SoftmaxCall(from_product=scores is not None, size=prod(length(axis) for axis in axes))
     if scores is not None and CURRENT.get() is None:
         watch_softmax(call)
     return Weights(axes, axes[dim], call, scores)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnwidget.attention import FactoredAttention
-from attnwidget.attention.memo import is_exposed
+from attnwidget.attention.memo import key_of
 from attnwidget.intercept.byhand.axes import Axis, Part, align, length
 from attnwidget.intercept.explaining import gives_weights
 from attnwidget.intercept.sdpa import as_kernel_saw
@@ -71,7 +71,7 @@ def factors_of(
 def _may_have_changed(scores: Scores) -> bool:
     """Whether something that the scores were made of may have been written to without a trace."""
     parts = (*(scores.factors or ()), *scores.gains, *(added.part for added in scores.added))
-    return any(part.tensor.is_inference() or is_exposed(part.tensor) for part in parts)
+    return any(key_of(part.tensor) is None for part in parts)
 
 
 def _query_and_key(scores: Scores, frame: Sequence[Axis]) -> tuple[torch.Tensor, torch.Tensor] | None:

@@ -30,6 +30,10 @@ CHANGED = (
     "where the model mixes heads after the softmax, or turns weights into numbers below 0 or above 1, the weights are "
     "the softmax's own"
 )
+PARTLY = (
+    f"{MODULE} multiplied a part of its weights with values, and that part is shown: where it goes on with the others, "
+    "piece by piece, they are not in this capture"
+)
 UNTOLD = (
     f"which axis of the weights of {MODULE} counts queries could not be told for certain: queries, heads and examples "
     "may have changed places"
@@ -60,6 +64,8 @@ def from_hand(call: HandCall, keeper: Keeper, notes: list[str]) -> Attention:
     frame, scores = frame_of(call), trail.scores
     if not queries_of(call, _axes_of(call))[1]:
         notes.append(UNTOLD)
+    if call.weights.numel() < trail.call.size and trail.whole is None:
+        notes.append(PARTLY)
     whole = _whole(trail, frame)
     if whole is not None:  # the other keys meet their values in another product
         frame = (*frame[:3], whole)

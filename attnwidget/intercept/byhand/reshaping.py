@@ -233,6 +233,8 @@ def heads_first(before: torch.Tensor) -> Axes | None:
 
 
 def _beside_features(tensor: torch.Tensor, axis: int) -> bool:
-    """Whether an axis lies just outside the last one in memory, and an axis further in does not: split off from it."""
-    size, step = tensor.shape[-1], tensor.stride(-1)
-    return tensor.shape[axis] > 1 and tensor.stride(axis) == size * step
+    """Whether an axis lies just outside the last one in memory, which is the innermost: split off from it.
+
+    Of keys that are transposed already the last axis counts tokens, and what lies outside these are examples.
+    """
+    return tensor.shape[axis] > 1 and tensor.stride(-1) == 1 and tensor.stride(axis) == tensor.shape[-1]

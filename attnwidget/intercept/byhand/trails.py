@@ -100,12 +100,14 @@ class SoftmaxCall:
         weighs: they are multiplied with values, over the axis they sum to 1 along.
         users: the modules that multiplied them with values, as far as that was recorded.
         is_other: no softmax, but what was made of scores in another way and multiplied with values.
+        size: how many weights it made.
     """
 
     from_product: bool
     is_known: bool = False
     weighs: bool = False
     is_other: bool = False
+    size: int = 0
     users: tuple[nn.Module, ...] = ()
 
 
@@ -125,7 +127,7 @@ class Weights:
         is_blend: made of several softmaxes.
         is_log: the logarithm of weights.
         oddity: why no weights can be told; None: they can.
-        is_touched: it has been written to since in a way that was not followed.
+        is_touched: it has been written to since where it lies.
     """
 
     axes: Axes
@@ -203,7 +205,7 @@ class Trails:
             return None
         _, trail, version = entry
         if isinstance(tensor, torch.Tensor) and version_of(tensor) != version:
-            return _touched(trail)
+            return None if isinstance(trail, Total) else _touched(trail)
         return trail
 
     def touch(self, memory: torch.Tensor) -> None:
@@ -213,7 +215,9 @@ class Trails:
             tensor = known()
             if tensor is not None and tensor.untyped_storage().data_ptr() == place:
                 trail = self.get(tensor)
-                if trail is not None:
+                if isinstance(trail, Weights):  # mostly it is only read
+                    self.put(tensor, replace(trail, is_touched=True))
+                elif trail is not None:
                     self.put(tensor, _touched(trail))
 
     def put(self, tensor: torch.Tensor, trail: Trail) -> None:

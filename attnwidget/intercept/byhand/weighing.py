@@ -30,7 +30,9 @@ def changed(step: Step, weights: Weights, position: int, result: torch.Tensor) -
     if weights.is_log:
         return None
     before = step.args[position]
-    if weights.source is None and before is not result:  # nothing may hold on to itself
+    if before is result:  # nothing may hold on to itself
+        weights = replace(weights, is_touched=True)
+    elif weights.source is None:
         weights = replace(weights, source=weights.clean or Part.of(before, weights.axes))
     others = [trail for trail in step.known.values() if isinstance(trail, Weights) and trail.call is not weights.call]
     for other in others:
