@@ -130,8 +130,8 @@ def _key(call: InterfaceCall, kernel: KernelCall | FlexCall) -> torch.Tensor:
         return seen
     if call.passes_on and not seen.is_cpu:  # elsewhere a look would wait for all that is queued
         return given
-    repeated = given[:, :, None].expand(-1, -1, seen.shape[1] // given.shape[1], -1, -1).flatten(1, 2)
-    return given if torch.equal(seen, repeated) else seen
+    grouped = seen.reshape(given.shape[0], given.shape[1], -1, *given.shape[2:])
+    return given if torch.equal(grouped, given[:, :, None].expand_as(grouped)) else seen
 
 
 def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attention:  # noqa: ANN401
@@ -156,18 +156,13 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
             mask=mask,
             probe=None if dropout else _probe(call, result, key.shape[2], keeper),
         )
-        if (
-            not dropout
-            and gives_output(factored, call.value, result[0], every=every)
-            and (not every or _agrees(factored, weights))
-        ):
+        if not dropout and _explains(factored, call, result, weights, every=every):
             return factored
         if dropout and weights is not None and gives_survivors(factored, weights, dropout, every=every):
             return _dropped(call, result, weights, mask, keeper) if keeper.dropout else factored
     if len(call.by_hand) == 1 and not (every and dropout):
-        found = _by_hand(call, keeper)
-        # Its softmax may not have been the last word. What was returned may be.
-        if weights is None or gives_output(found, call.value, result[0], every=every):
+        found = _by_hand_unless_returned(call, result, weights, keeper, every=every)
+        if found is not None:
             return found
     if dropout:
         raise ValueError(
@@ -214,9 +209,38 @@ def _by_hand(call: InterfaceCall, keeper: Keeper) -> Attention:
     return found
 
 
-def _agrees(attention: FactoredAttention, weights: torch.Tensor | None) -> bool:
-    """Whether weights that were returned, if any were, are those of the factors: they show more than the output."""
-    return weights is None or weights.shape[3] != attention.n_keys or gives_weights(attention, weights, every=True)
+def _by_hand_unless_returned(
+    call: InterfaceCall,
+    result: Any,  # noqa: ANN401
+    weights: torch.Tensor | None,
+    keeper: Keeper,
+    *,
+    every: bool,
+) -> Attention | None:
+    """Likewise; None where its softmax was not the last word, and weights that were returned may be."""
+    try:
+        found = _by_hand(call, keeper)
+    except ValueError:
+        if weights is None:
+            raise
+        return None
+    return found if weights is None or gives_output(found, call.value, result[0], every=every) else None
+
+
+def _explains(
+    attention: FactoredAttention,
+    call: InterfaceCall,
+    result: Any,  # noqa: ANN401
+    weights: torch.Tensor | None,
+    *,
+    every: bool,
+) -> bool:
+    """Whether factors give the output, and weights that were returned, if any were: these show more."""
+    if not gives_output(attention, call.value, result[0], every=every):
+        return False
+    if not every or weights is None or weights.shape[3] != attention.n_keys:
+        return True
+    return gives_weights(attention, weights, every=True)
 
 
 def _returned(call: InterfaceCall, result: Any) -> torch.Tensor | None:  # noqa: ANN401

@@ -225,12 +225,7 @@ def _by_hand(run: Callable[..., Any]) -> Callable[..., Any]:
     return handler
 
 
-def _exposing(
-    func: Callable[..., Any],
-    types: Iterable[type],  # noqa: ARG001 - one signature for all of them
-    args: tuple[Any, ...],
-    options: Mapping[str, Any],
-) -> Any:  # noqa: ANN401
+def _exposing(func: Callable[..., Any], args: tuple[Any, ...], options: Mapping[str, Any]) -> Any:  # noqa: ANN401
     with suppress(Exception):  # not every kind of tensor has memory to speak of
         EXPOSED.add(args[0])
         trails.trails().touch(args[0])
@@ -310,7 +305,7 @@ _HANDLERS: dict[Any, Callable[..., Any]] = {
     functional.multi_head_attention_forward: _multihead,
     **dict.fromkeys(FUSED, _fused),
     **dict.fromkeys((*_MAPS, *MAPS), _linear),
-    **dict.fromkeys((*_DATA, torch.Tensor.numpy, torch.Tensor.__array__), _exposing),
+    **dict.fromkeys((*_DATA, torch.Tensor.numpy, torch.Tensor.__array__), _by_hand(_exposing)),
 }
 _ATTENDS = {*byhand.SOFTMAX, *sdpa.SDPA, functional.multi_head_attention_forward}
 _STOPS = {*_ATTENDS, *PRODUCTS, *_MAPS}

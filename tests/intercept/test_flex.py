@@ -8,7 +8,8 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from flexblocks import HEADS, SIZE, TOKENS, Block, Net
+from flexblocks import HEADS, SIZE, TOKENS, Block
+from residual import Net
 from torch import nn
 
 import attnwidget as aw

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from flexblocks import HEADS, SIZE, TOKENS, Block, Net
+from flexblocks import HEADS, SIZE, TOKENS, Block
+from residual import Net
 
 import attnwidget as aw
 

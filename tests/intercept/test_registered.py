@@ -13,6 +13,13 @@ from transformers import AttentionInterface
 import attnwidget as aw
 
 B, T = 3, 20
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
 CONFIG = {
     "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "vocab_size": 50, "initializer_range": 0.5,
@@ -175,6 +182,20 @@ def test_weights_that_are_changed_after_transformers_own_function_are_those_that
         weights = one_edge_in_place(weights.clone())
         seen.append(weights)
         return (weights @ value.repeat_interleave(2, 1)).transpose(1, 2).contiguous(), weights
+
+    check(function, seen, verifies=False)
+
+
+def test_weights_that_are_returned_count_where_a_part_is_computed_otherwise():
+    seen = []
+
+    def function(module, query, key, value, attention_mask=None, scaling=None, **_):
+        key, value = (part.repeat_interleave(2, 1) for part in (key, value))
+        weights = (query[:, :2] @ key[:, :2].mT * scaling).masked_fill(CAUSAL, -torch.inf).softmax(-1)
+        other = torch.full_like(weights, 1 / T)
+        seen.append(torch.cat([weights, other], 1))
+        output = torch.cat([weights @ value[:, :2], value[:, 2:].mean(2, keepdim=True).expand(-1, -1, T, -1)], 1)
+        return output.transpose(1, 2).contiguous(), seen[-1]
 
     check(function, seen, verifies=False)
 

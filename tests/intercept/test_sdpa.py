@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from residual import Net
 from torch import nn
 from torch.nn import functional
 
@@ -25,17 +26,6 @@ class Block(nn.Module):
         q, k, v = self.mix(x).unflatten(-1, (3, HEADS, SIZE)).permute(2, 0, 3, 1, 4)
         self.seen = q, k
         return self.call(q, k, v, **self.options).transpose(1, 2).flatten(-2)
-
-
-class Net(nn.Module):
-    def __init__(self, *blocks):
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-
-    def forward(self, x):
-        for block in self.blocks:
-            x = x + block(x)
-        return x
 
 
 def expected(block, *, scale=SIZE**-0.5, allowed=None, bias=None):

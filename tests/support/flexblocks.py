@@ -22,14 +22,3 @@ class Block(nn.Module):
         result = self.call(q, k, v, **self.options)
         result = result[0] if isinstance(result, tuple) else result
         return result.transpose(1, 2).flatten(-2)
-
-
-class Net(nn.Module):
-    def __init__(self, *blocks):
-        super().__init__()
-        self.blocks = nn.ModuleList(blocks)
-
-    def forward(self, x):
-        for block in self.blocks:
-            x = x + block(x)
-        return x
