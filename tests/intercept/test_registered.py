@@ -15,11 +15,6 @@ import attnwidget as aw
 B, T = 3, 20
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 CONFIG = {
     "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "vocab_size": 50, "initializer_range": 0.5,

@@ -13,11 +13,6 @@ import attnwidget as aw
 B, H, T, D = 3, 2, 20, 8
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 class ByHand(nn.Module):
     """A softmax between two products, after which weights are changed; it remembers them."""
 

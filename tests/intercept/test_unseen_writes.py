@@ -13,11 +13,6 @@ import attnwidget as aw
 T, D = 6, 8
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 class Layers(nn.Module):
     """Three calls of the kernel with one mask, written to before each; it remembers the weights."""
 
