@@ -11,6 +11,7 @@ import torch
 from attnwidget.attention import DenseAttention, FactoredAttention, Mask
 from attnwidget.attention.protocol import shape_text
 from attnwidget.intercept.byhand.handmade import from_hand
+from attnwidget.intercept.calls import MODULE
 from attnwidget.intercept.causalbias import with_readable_mask
 from attnwidget.intercept.dropout import keep_dropped
 from attnwidget.intercept.explaining import gives_output, gives_survivors, gives_weights
@@ -26,17 +27,27 @@ if TYPE_CHECKING:
     from attnwidget.intercept.keeping import Keeper
     from attnwidget.intercept.records import FlexCall, InterfaceCall, KernelCall
 
+AS_RETURNED = (
+    f"the weights that {MODULE} returned are shown, and multiplied with its values they do not give its output: it may "
+    "have computed with others"
+)
 _NDIM = 4
 _PADDING_NDIM = 2
 
 
-def from_interface(call: InterfaceCall, result: Any, keeper: Keeper) -> Attention:  # noqa: ANN401
+def from_interface(
+    call: InterfaceCall,
+    result: Any,  # noqa: ANN401
+    keeper: Keeper,
+    notes: list[str],
+) -> Attention:
     """The attention of one call.
 
     Args:
         call: what went in, and the kernel calls seen inside.
         result: (output, weights or None).
         keeper: of the run.
+        notes: what the capture should tell is added here.
 
     Returns:
         Factors; the model's own weights where the factors do not explain its output.
@@ -57,8 +68,8 @@ def from_interface(call: InterfaceCall, result: Any, keeper: Keeper) -> Attentio
             f"{len(call.kernels)} calls of scaled_dot_product_attention in one attention call; expected one"
         )
     if len(call.flexes) == 1:
-        return _from_flex(call, call.flexes[0], result, keeper)
-    return _from_arguments(call, result, keeper)
+        return _from_flex(call, call.flexes[0], result, keeper, notes)
+    return _from_arguments(call, result, keeper, notes)
 
 
 def take_interface(call: InterfaceCall, result: Any, keeper: Keeper) -> Callable[[Keeper], Attention] | None:  # noqa: ANN401
@@ -79,12 +90,18 @@ def take_interface(call: InterfaceCall, result: Any, keeper: Keeper) -> Callable
     return take(kernel, key, value, output.transpose(1, 2), keeper)
 
 
-def _from_flex(call: InterfaceCall, flex: FlexCall, result: Any, keeper: Keeper) -> Attention:  # noqa: ANN401
+def _from_flex(
+    call: InterfaceCall,
+    flex: FlexCall,
+    result: Any,  # noqa: ANN401
+    keeper: Keeper,
+    notes: list[str],
+) -> Attention:
     """flex_attention ran inside, with a score_mod that transformers made of the arguments, and sinks afterwards."""
     if isinstance(call.mask, torch.Tensor) or call.options.get("position_bias") is not None:
         # The score_mod reads whole matrices, which are kept smaller as masks.
         with suppress(ValueError):
-            return _from_arguments(call, result, keeper)
+            return _from_arguments(call, result, keeper, notes)
     key = _key(call, flex)
     probe = _probe(call, result, key.shape[2], keeper)
     return from_flex(replace(flex, key=key), keeper, sinks=call.options.get("s_aux"), probe=probe)
@@ -134,7 +151,12 @@ def _key(call: InterfaceCall, kernel: KernelCall | FlexCall) -> torch.Tensor:
     return given if torch.equal(grouped, given[:, :, None].expand_as(grouped)) else seen
 
 
-def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attention:  # noqa: ANN401
+def _from_arguments(
+    call: InterfaceCall,
+    result: Any,  # noqa: ANN401
+    keeper: Keeper,
+    notes: list[str],
+) -> Attention:
     """No kernel seen (eager, or one of its own): what the arguments say is believed only if it explains the output."""
     sinks = call.options.get("s_aux")
     softcap = call.options.get("softcap")
@@ -169,14 +191,22 @@ def _from_arguments(call: InterfaceCall, result: Any, keeper: Keeper) -> Attenti
             "dropout took part in its output, and it returned no weights that tell whether its queries, keys and mask "
             'are understood; run the model in eval mode, or load it with attn_implementation="sdpa" or "eager"'
         )
-    if weights is not None:
-        return DenseAttention(keeper.keep(weights), factored.mask, factored.probe)
+    if weights is None:
+        raise ValueError(_unexplained(call))
+    found = DenseAttention(keeper.keep(weights), factored.mask, factored.probe)
+    keeper.settle()
+    if not gives_output(found, call.value, result[0], every=every):
+        notes.append(AS_RETURNED)
+    return found
+
+
+def _unexplained(call: InterfaceCall) -> str:
     if is_packed(call.options):
-        raise ValueError(
+        return (
             "several sequences are packed into one row, and none of the ways to attend within them that are known "
             'explains its output; pass them as a padded batch, or load the model with attn_implementation="sdpa"'
         )
-    raise ValueError(
+    return (
         "its queries, keys and mask do not explain its output, and it returned no weights; "
         'load the model with attn_implementation="sdpa" or "eager"'
     )

@@ -120,7 +120,7 @@ def watched(original: AttentionFunction) -> AttentionFunction:
             CURRENT.reset(token)
         notes: list[str] = []
         record_call(
-            lambda keeper: framed(from_interface(call, result, keeper), query, key, keeper.places, notes),
+            lambda keeper: framed(from_interface(call, result, keeper, notes), query, key, keeper.places, notes),
             take=lambda keeper: take_interface(call, result, keeper),
             module=module,
             implementation=call.implementation,

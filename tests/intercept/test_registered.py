@@ -11,6 +11,7 @@ from torch.nn import functional
 from transformers import AttentionInterface
 
 import attnwidget as aw
+from attnwidget.intercept.factors import AS_RETURNED
 
 B, T = 3, 20
 
@@ -193,6 +194,25 @@ def test_weights_that_are_returned_count_where_a_part_is_computed_otherwise():
         return output.transpose(1, 2).contiguous(), seen[-1]
 
     check(function, seen, verifies=False)
+
+
+@pytest.mark.parametrize("uses", ["other weights", "what it returns"])
+def test_weights_that_are_returned_and_do_not_give_the_output_are_noted(uses):
+    def function(module, query, key, value, attention_mask=None, **_):
+        value = value.repeat_interleave(2, 1)
+        with torch._C.DisableTorchFunction():
+            weights = torch.rand(B, 4, T, T).masked_fill(CAUSAL, 0)
+            weights = weights / weights.sum(-1, keepdim=True)
+            output = (weights.square() if uses == "other weights" else weights) @ value
+        return output.transpose(1, 2).contiguous(), weights
+
+    model = llama(function)
+    with torch.no_grad(), aw.capture(model) as cap:
+        output = model(torch.randint(0, 50, (B, T)), output_attentions=True)
+    for layer, weights in enumerate(output.attentions):
+        np.testing.assert_array_equal(cap.weights(layer=layer, batch=1), weights[1])
+    noted = any(AS_RETURNED.format(module="model.layers.0.self_attn") in note for note in cap.notes)
+    assert noted == (uses == "other weights")
 
 
 def test_keys_cut_off_before_the_kernel_of_a_registered_function():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING
 
-from attnwidget.intercept.byhand.axes import Side, length
+from attnwidget.intercept.byhand.axes import Side, leaves, length
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -54,6 +54,26 @@ def queries_of(call: HandCall, axes: Mapping[str, Axis]) -> tuple[str | None, bo
         return beside, True
     is_told = side is None or len(shared) <= _EXAMPLES_AND_HEADS or sum(bool(axes[label]) for label in alone) == 1
     return (alone[-1] if alone else None), is_told
+
+
+def unfolded(rows: Axis, keys: Axis) -> tuple[Axis, Axis, bool]:
+    """Queries and heads, where one axis has both, and whether that was told for certain.
+
+    Where all heads share their keys (Shazeer 2019, Fast transformer decoding), one product of matrices serves all of
+    them: the heads stand beside the queries in one axis, outside or inside. Scores are seen with two axes on the way,
+    and queries are mostly as many as keys. Rows and columns of an image, merged too, are as many as keys together.
+
+    Args:
+        rows: what the axis of queries counts.
+        keys: what that of the keys does.
+    """
+    rows, keys = leaves(rows), leaves(keys)
+    if len(rows) <= 1 or len(keys) > 1 or length(rows) == length(keys):
+        return rows, (), True
+    like = [atom for atom in rows if atom.size == length(keys)]
+    if len(like) != 1:
+        return rows, (), False
+    return (like[0],), tuple(atom for atom in rows if atom is not like[0]), True
 
 
 def _as_long_as_keys(asking: Sequence[str], axes: Mapping[str, Axis], summed: Sequence[str]) -> tuple[str, bool] | None:

@@ -116,7 +116,7 @@ def _filled(step: Step, result: torch.Tensor) -> Trail | None:
     mask, value = step.argument(1, "mask"), step.argument(2, "value")
     if isinstance(trail, Scores):
         return scoring.filled(trail, mask, value, result, where=True)
-    if isinstance(trail, Exponentials) and as_number(value) == 0:  # as if the score had been minus infinity
+    if isinstance(trail, Exponentials) and as_number(value, waits=True) == 0:  # as if the score had been minus infinity
         scores = scoring.filled(trail.scores, mask, -math.inf, result, where=True)
         return Exponentials(scores.axes, scores, object())
     return _changed(step, result)
@@ -199,7 +199,7 @@ def _exponential(step: Step, result: torch.Tensor) -> Trail | None:
 def _power(step: Step, result: torch.Tensor) -> Trail | None:
     """A power; of a number to scores it is an exponential."""
     at, base = (0, step.argument(1, "other")) if step.func is torch.Tensor.__rpow__ else (1, step.args[0])
-    trail, number = step.known.get(at), as_number(base)
+    trail, number = step.known.get(at), as_number(base, waits=True)
     if isinstance(trail, Scores) and number is not None:
         return exponentials.exponential(trail, number)
     return _changed(step, result)

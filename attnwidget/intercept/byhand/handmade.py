@@ -8,7 +8,7 @@ import torch
 
 from attnwidget.attention import DenseAttention
 from attnwidget.attention.protocol import shape_text
-from attnwidget.intercept.byhand.asking import queries_of
+from attnwidget.intercept.byhand.asking import queries_of, unfolded
 from attnwidget.intercept.byhand.axes import Axis, Part, align, fresh, leaves, length, told_heads
 from attnwidget.intercept.byhand.handfactors import factors_of
 from attnwidget.intercept.byhand.handframes import Frame, framed_by_hand, with_windows
@@ -62,7 +62,7 @@ def from_hand(call: HandCall, keeper: Keeper, notes: list[str]) -> Attention:
     if trail.oddity is not None:
         raise ValueError(trail.oddity)
     frame, scores = frame_of(call), trail.scores
-    if not queries_of(call, _axes_of(call))[1]:
+    if not _is_told(call):
         notes.append(UNTOLD)
     if call.weights.numel() < trail.call.size and trail.whole is None:
         notes.append(PARTLY)
@@ -162,9 +162,20 @@ def frame_of(call: HandCall) -> tuple[Axis, Axis, Axis, Axis]:
     leading = [label for label in labels if label not in product.summed and label != queries]
     if all(label in other for label in leading):
         leading.sort(key=other.index)  # scores may have any order: values more often have examples first
+    rows, shared, _ = unfolded(() if queries is None else axes[queries], keys)
+    if shared:
+        return tuple(atom for label in leading for atom in axes[label]), shared, rows, keys
     heads = _heads_of(leading, axes, call)
     examples = tuple(atom for label in leading for atom in axes[label] if atom not in heads)
-    return examples, heads, () if queries is None else axes[queries], keys
+    return examples, heads, rows, keys
+
+
+def _is_told(call: HandCall) -> bool:
+    """Whether the products told for certain what counts queries."""
+    axes = _axes_of(call)
+    queries, is_told = queries_of(call, axes)
+    keys = tuple(atom for label in call.labels if label in call.product.summed for atom in axes[label])
+    return is_told and unfolded(() if queries is None else axes[queries], keys)[2]
 
 
 def _axes_of(call: HandCall) -> dict[str, Axis]:

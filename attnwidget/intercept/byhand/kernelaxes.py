@@ -20,6 +20,10 @@ ONE_HEAD = (
     f"what the first axis of the queries of {MODULE} counts was not seen: it is taken for examples, each of which has "
     "one head"
 )
+LAST_AXIS = (
+    "which of {count} leading axes of the queries of {module} counts heads was not seen: the last is taken for it, "
+    "and the others for examples"
+)
 
 
 def with_four_axes(call: KernelCall, notes: list[str]) -> KernelCall:
@@ -41,7 +45,7 @@ def with_four_axes(call: KernelCall, notes: list[str]) -> KernelCall:
         return call
     groups = None
     if query.ndim == key.ndim == call.value.ndim:
-        groups = _apart(call) if query.ndim > _WHOLE else _merged(call) or _examples_alone(call, notes)
+        groups = _apart(call, notes) if query.ndim > _WHOLE else _merged(call) or _examples_alone(call, notes)
     parts = None if groups is None else _aligned(call, *groups)
     if parts is None:
         raise ValueError(
@@ -72,16 +76,19 @@ def _examples_alone(call: KernelCall, notes: list[str]) -> tuple[Axes, Axis, Axi
     return lead, lead[0] if lead else (), ()
 
 
-def _apart(call: KernelCall) -> tuple[Axes, Axis, Axis]:
+def _apart(call: KernelCall, notes: list[str]) -> tuple[Axes, Axis, Axis]:
     """The leading axes, and what of them counts examples and heads."""
     lead = fresh(call.query.shape[:-2])
     heads = lead[-1]
+    told = sum(bool(axis) for axis in lead) <= 1
     for tensor in (call.value, call.key, call.query):
         # Heads lie just outside the features they were split off from, unless the tensor was copied since.
         step = tensor.shape[-1] * tensor.stride(-1)
         beside = [axis for axis, own in zip(lead, tensor.stride(), strict=False) if axis and own == step]
         if len(beside) == 1 and not tensor.is_contiguous():
-            heads = beside[0]
+            heads, told = beside[0], True
+    if not told:
+        notes.append(LAST_AXIS.format(module=MODULE, count=len(lead)))
     return lead, tuple(atom for axis in lead for atom in axis if atom not in heads), heads
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
@@ -230,6 +231,30 @@ def heads_first(before: torch.Tensor) -> Axes | None:
     mark(known[0], is_head=True)
     mark(known[1], is_head=False)
     return known
+
+
+def gathered(parts: Sequence[torch.Tensor], result: torch.Tensor) -> Axes | None:
+    """Axes of heads that were put together along the first axis: (B, T, d) each, to (H * B, T, d) or (H, B, T, d).
+
+    Where they are joined, heads are slices of the features that lie side by side in memory: what is joined otherwise
+    may as well be examples. What is stacked may be whole tensors too; those of examples have their heads just outside
+    the features.
+    """
+    first = parts[0]
+    shape = tuple(first.shape)
+    if any(tuple(part.shape) != shape or part.stride() != first.stride() for part in parts):
+        return None
+    step = shape[-1] * first.element_size()
+    sliced = first.stride(1) >= len(parts) * shape[-1] and first.stride(-1) == 1
+    places = [part.data_ptr() for part in parts]
+    beside = sliced and all(later - earlier == step for earlier, later in pairwise(places))
+    stacked = tuple(result.shape) == (len(parts), *shape)
+    if not (beside or (stacked and all(part.is_contiguous() for part in parts))):
+        return None
+    known = fresh((len(parts), *shape))
+    mark(known[0], is_head=True)
+    mark(known[1], is_head=False)
+    return known if stacked else reshaped(known, result.shape)
 
 
 def _beside_features(tensor: torch.Tensor, axis: int) -> bool:

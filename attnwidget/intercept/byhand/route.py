@@ -17,8 +17,8 @@ from attnwidget.intercept.byhand import following, scoring
 from attnwidget.intercept.byhand.axes import fresh
 from attnwidget.intercept.byhand.changed import change_by_hand
 from attnwidget.intercept.byhand.products import PRODUCTS
-from attnwidget.intercept.byhand.reshaping import SHAPING, SPLITTING, heads_first, merged, pieces
-from attnwidget.intercept.byhand.steps import Step
+from attnwidget.intercept.byhand.reshaping import SHAPING, SPLITTING, gathered, heads_first, merged, pieces
+from attnwidget.intercept.byhand.steps import JOINS, Step
 from attnwidget.intercept.byhand.trails import Layout, Learned, Scores, SoftmaxCall, Trail, Trails, Weights, trails
 from attnwidget.intercept.calls import in_backward, refuse_call, watch_softmax
 from attnwidget.intercept.changing import CHANGES
@@ -42,7 +42,8 @@ _MAY_LACK_DIM = {functional.softmax, functional.log_softmax, functional.softmin}
 MERGES = {torch.reshape, torch.Tensor.reshape, torch.Tensor.view}
 CASTS = following.CASTS
 COPIES = {torch.Tensor.contiguous}
-FOLLOWED = {*following.RULES, *SHAPING, *SPLITTING} - MERGES - CASTS - COPIES
+GATHERS = {*JOINS, torch.stack}
+FOLLOWED = {*following.RULES, *SHAPING, *SPLITTING} - MERGES - CASTS - COPIES - GATHERS
 
 
 def product(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run = None) -> Any:  # noqa: ANN401
@@ -112,6 +113,15 @@ def copy(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, A
     return result
 
 
+def gather(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run = None) -> Any:  # noqa: ANN401
+    """Run a join of tensors: of something followed, or of heads that become one axis with the batch."""
+    known = trails()
+    result = follow(func, args, kwargs, run)
+    if args and not (known and known.get(result) is not None):
+        _begin(func, args[0], result)
+    return result
+
+
 def cast(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run = None) -> Any:  # noqa: ANN401
     """Run a cast: of something followed, or of a parameter, which then is one in another type."""
     if not args or type(args[0]) is not torch.nn.Parameter:
@@ -139,7 +149,10 @@ def begin(func: Callable[..., Any], before: Any, result: Any) -> None:  # noqa: 
         if func in CASTS:
             trails().put(result, Learned())
             return
-        axes = merged(before, result) if func in MERGES else heads_first(before)
+        if func in GATHERS:
+            axes = gathered(before, result)
+        else:
+            axes = merged(before, result) if func in MERGES else heads_first(before)
         if axes is not None:
             trails().put(result, Layout(axes))
 
@@ -156,6 +169,13 @@ def _may_lose_order(before: Any, result: Any) -> bool:  # noqa: ANN401
     return result is not before and before.ndim == _HEADED and before.shape[0] > 1
 
 
+def _may_gather(before: Any, result: Any) -> bool:  # noqa: ANN401
+    """Whether heads may have been put together. Asked of every join of a model."""
+    if len(before) == 1 or before[0].ndim != _JOINED:
+        return False
+    return bool(result.ndim > _JOINED or result.shape[0] != before[0].shape[0])
+
+
 def _may_be_learned(before: Any, result: Any) -> bool:  # noqa: ANN401
     return type(before) is torch.nn.Parameter and result is not before and type(result) in PLAIN
 
@@ -166,16 +186,18 @@ ROUTES: dict[Any, Callable[..., Any]] = {
     **dict.fromkeys(MERGES, merge),
     **dict.fromkeys(COPIES, copy),
     **dict.fromkeys(CASTS, cast),
+    **dict.fromkeys(GATHERS, gather),
 }
 """What has something to tell where nothing is followed yet, and what sees to it."""
 
-_HEADED = 4
+_JOINED, _HEADED = 3, 4
 _FIRST_AXIS = (0, 1, 3)
 _MERGED, _UNMERGED = (3, _HEADED), (3, _HEADED, 5)
 BEGINNINGS: dict[Any, Callable[[Any, Any], bool]] = {
     **dict.fromkeys(MERGES, _may_merge),
     **dict.fromkeys(COPIES, _may_lose_order),
     **dict.fromkeys(CASTS, _may_be_learned),
+    **dict.fromkeys(GATHERS, _may_gather),
 }
 """What has something to tell also where nothing is followed yet, and whether it may, by what went in and came out."""
 

@@ -102,7 +102,7 @@ def bounded(step: Step, scores: Scores, result: torch.Tensor) -> Scores:
         bounds = [step.argument(1, "min" if name == "clamp_min" else "other"), None]
     elif name in {"minimum", "clamp_max", "min"}:
         bounds = [None, step.argument(1, "max" if name == "clamp_max" else "other")]
-    low, high = (as_number(bound) for bound in bounds)
+    low, high = (as_number(bound, waits=True) for bound in bounds)
     read = all((number is None) == (bound is None) for number, bound in zip((low, high), bounds, strict=True))
     if read and result.is_floating_point() and any(bound is not None for bound in bounds):
         limits = torch.finfo(result.dtype)

@@ -88,10 +88,15 @@ def lowest(dtype: torch.dtype) -> float:
     return torch.finfo(dtype).min / 2
 
 
-def as_number(value: object) -> float | None:
-    """A number, or a tensor of one that can be read without waiting for a device; None for anything else."""
+def as_number(value: object, *, waits: bool = False) -> float | None:
+    """A number, or a tensor of one; None for anything else.
+
+    Args:
+        value: whatever it is.
+        waits: read it also where a device has to finish first what is queued there.
+    """
     if isinstance(value, (int, float)):
         return float(value)
-    if isinstance(value, torch.Tensor) and value.ndim == 0 and value.device.type == "cpu":
+    if isinstance(value, torch.Tensor) and value.ndim == 0 and (waits or value.device.type == "cpu"):
         return float(value)
     return None
