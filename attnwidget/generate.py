@@ -8,7 +8,7 @@ import torch
 
 from attnwidget.attention import CaptureError
 from attnwidget.inputs.generated import describe_generated, name_generated
-from attnwidget.intercept.assemble import Naming
+from attnwidget.intercept.naming import Naming
 from attnwidget.intercept.session import fill, watching
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from attnwidget.inputs import prepare
 from attnwidget.inputs.idlimits import check_ids
 from attnwidget.inputs.placement import input_device, placement_text
 from attnwidget.inputs.prepare import as_names, decoder_axis
-from attnwidget.intercept.assemble import Axis, Naming
 from attnwidget.intercept.differentiating import check_target, differentiate
 from attnwidget.intercept.forecast import refuse_too_much
+from attnwidget.intercept.naming import Axis, Naming
 from attnwidget.intercept.session import fill, watching
 from attnwidget.intercept.store import check_where
 from attnwidget.intercept.terms import Terms

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from attnwidget.attention import Tokens
 from attnwidget.inputs.encodings import tokens_of_ids
 from attnwidget.inputs.prepare import widen
-from attnwidget.intercept.assemble import Axis, Naming
+from attnwidget.intercept.naming import Axis, Naming
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

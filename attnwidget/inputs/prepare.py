@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import torch
 from attnwidget.attention import Tokens
 from attnwidget.inputs.encodings import tokens_of_ids
 from attnwidget.inputs.text import Example, encode_text, example_of_ids, pad
-from attnwidget.intercept.assemble import Axis, Naming, name_axis
+from attnwidget.intercept.naming import Axis, Naming, name_axis
 
 if TYPE_CHECKING:
     from attnwidget.attention.tokens import TokenNames
@@ -147,7 +147,7 @@ def _batch(examples: list[Example], tokenizer: Any, device: torch.device, *, lef
         for example, (start, _) in zip(examples, spans, strict=True)
         if example.tokens
     ]
-    return Prepared((), batch, Naming(Axis(tuple(tokens), spans)))
+    return Prepared((), batch, Naming(Axis(tuple(tokens), spans, width)))
 
 
 def widen(tokens: Tokens, start: int, width: int) -> Tokens:
@@ -217,7 +217,7 @@ def _axis(tokens: tuple[Tokens, ...] | None, mask: Any) -> Axis | None:  # noqa:
     spans = _spans(mask) if isinstance(mask, torch.Tensor) and mask.ndim == _IDS_NDIM else None
     if tokens is None and spans is not None and isinstance(mask, torch.Tensor):
         tokens = tuple(widen(Tokens.numbered(stop - start), start, mask.shape[1]) for start, stop in spans)
-    return None if tokens is None else Axis(tokens, spans)
+    return None if tokens is None else Axis(tokens, spans, None if spans is None else int(mask.shape[1]))
 
 
 def _spans(mask: torch.Tensor) -> tuple[tuple[int, int], ...]:
@@ -240,4 +240,6 @@ def as_names(tokens: TokenNames | Sequence[TokenNames], axis: Axis | None) -> Ax
     """Names a person gives replace those of the tokenizer; padding stays cut off."""
     named = name_axis(tokens)
     assert named is not None  # noqa: S101 - names were given; this is for the type checker
-    return Axis(named.tokens, axis.spans if axis is not None else None)
+    if axis is None:
+        return named
+    return replace(named, spans=axis.spans, width=None if axis.spans is None else axis.width or len(axis.tokens[0]))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from attnwidget.attention import AttentionStack, AttentionWarning, CaptureError, LayerInfo, Tokens
+from attnwidget.attention import AttentionStack, AttentionWarning, CaptureError, LayerInfo
 from attnwidget.attention.finite import with_nan
-from attnwidget.attention.tokens import TokenNames, each_tokens
+from attnwidget.intercept.counting import counted
 from attnwidget.intercept.losses import settle_losses
+from attnwidget.intercept.naming import Naming, Shape, axes_of
 from attnwidget.intercept.nothing import nothing_seen
 from attnwidget.intercept.roles import name_roles
 from attnwidget.intercept.unseen import unseen
@@ -17,58 +17,11 @@ from attnwidget.intercept.unseen import unseen
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from attnwidget.attention.stack import Span
+    from attnwidget.attention import Tokens
+    from attnwidget.intercept.naming import Axis
     from attnwidget.intercept.passes.outcome import Outcome
     from attnwidget.intercept.recorder import Recorder
     from attnwidget.intercept.records import Record
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Names of the tokens along an axis, per example, and what of it is not padding."""
-
-    tokens: tuple[Tokens, ...]
-    spans: tuple[Span, ...] | None = None
-
-
-@dataclass(frozen=True)
-class Naming:
-    """Names for what is looked from and at.
-
-    Attributes:
-        queries: tokens of the sequence; of the decoder in an encoder-decoder.
-        keys: tokens of the other sequence: the encoder's, where there is one.
-        roles: tokens for one stack only, by its name; None: numbered.
-    """
-
-    queries: Axis | None = None
-    keys: Axis | None = None
-    roles: dict[str, Axis | None] = field(default_factory=dict)
-
-    @classmethod
-    def from_names(
-        cls,
-        tokens: TokenNames | Sequence[TokenNames] | None,
-        key_tokens: TokenNames | Sequence[TokenNames] | None,
-    ) -> Naming:
-        """From what a person passes."""
-        return cls(name_axis(tokens), name_axis(key_tokens))
-
-
-def names_of_run(names: Naming, outcome: Outcome | None) -> Naming:
-    """Names as a person gave them; of a generation, tokens that a sequence had no more are cut off."""
-    if outcome is None or (outcome.ends == outcome.n_rows).all():
-        return names
-    queries = names.queries or Axis((Tokens.numbered(outcome.n_rows),))
-    axis = Axis(queries.tokens, tuple((0, int(end)) for end in outcome.ends))
-    return Naming(axis, names.keys, {"encoder": names.keys or names.queries, **names.roles})
-
-
-def name_axis(names: TokenNames | Sequence[TokenNames] | None) -> Axis | None:
-    """One list of names for all examples, or one per example."""
-    if names is None:
-        return None
-    return Axis(each_tokens(names))
 
 
 def assemble(recorder: Recorder, naming: Naming | Callable[[Outcome | None], Naming]) -> list[AttentionStack]:
@@ -107,7 +60,12 @@ def assemble(recorder: Recorder, naming: Naming | Callable[[Outcome | None], Nam
             name = role if number == 0 else f"{role}-{number + 1}"
             if number:
                 recorder.notes[_apart(name, group, shaped[0])] = None
-            stacks.append(_stack(name, role, group, naming, aside=len(groups) > 1 or number > 0))
+            n_examples, _, n_queries, n_keys, extra = _shape(group[0])
+            shape = Shape(name, role, n_examples, n_queries, n_keys - len(extra), extra)
+            axes = axes_of(shape, naming, recorder.notes, aside=len(groups) > 1 or number > 0)
+            stacks.append(_stack(shape, group, *axes))
+    lengths = None if recorder.outcome is not None or recorder.follows else recorder.lengths
+    recorder.notes.update(dict.fromkeys(counted(stacks, lengths)))
     _tell_unseen(recorder)
     _tell_broken(stacks)  # last: a device is waited for, which meanwhile works on
     return stacks
@@ -154,19 +112,14 @@ def _shape(record: Record) -> tuple[int, int, int, int, tuple[str, ...]]:
     return attention.n_examples, attention.n_heads, attention.n_queries, attention.n_keys, record.extra_keys
 
 
-def _stack(name: str, role: str, group: list[Record], naming: Naming, *, aside: bool) -> AttentionStack:
-    n_examples, _, n_queries, n_keys, extra = _shape(group[0])
-    queries, keys = _axes(role, n_queries, n_keys - len(extra), naming, aside=aside)
-    if extra:
-        known = keys or (queries if n_queries == n_keys - len(extra) else None)
-        keys = _followed(known or Axis((Tokens.numbered(n_keys - len(extra)),)), extra)
+def _stack(shape: Shape, group: list[Record], queries: Axis | None, keys: Axis | None) -> AttentionStack:
     infos = [_info(record) for record in group]
     try:
         return AttentionStack(
-            name,
+            shape.name,
             [record.attention for record in group],
-            query_tokens=_each(queries, n_examples),
-            key_tokens=_each(keys, n_examples),
+            query_tokens=_each(queries, shape.n_examples),
+            key_tokens=_each(keys, shape.n_examples),
             query_spans=None if queries is None else queries.spans,
             key_spans=None if keys is None else keys.spans,
             infos=infos,
@@ -174,8 +127,8 @@ def _stack(name: str, role: str, group: list[Record], naming: Naming, *, aside: 
         )
     except ValueError as error:
         raise CaptureError(
-            f"{error}. The first layer of this stack is {group[0].path or 'the module itself'}, with {n_examples} "
-            f"examples, {n_queries} queries and {n_keys} keys"
+            f"{error}. The first layer of this stack is {group[0].path or 'the module itself'}, with "
+            f"{shape.n_examples} examples, {shape.n_queries} queries and {shape.n_keys + len(shape.extra)} keys"
         ) from error
 
 
@@ -191,35 +144,6 @@ def _info(record: Record) -> LayerInfo:
         picked=(record.heads or ()) if some_heads else (),
         n_heads=(record.n_heads or 0) if some_heads else 0,
     )
-
-
-def _axes(role: str, n_queries: int, n_keys: int, naming: Naming, *, aside: bool) -> tuple[Axis | None, Axis | None]:
-    """Names for queries and keys; None for keys that are the queries, or where nobody gave names."""
-    if role in naming.roles:
-        return naming.roles[role], None
-    if role == "cross":
-        return naming.queries, naming.keys
-    if role == "encoder":
-        return naming.keys or naming.queries, None
-    if not aside:
-        return naming.queries, naming.keys if n_queries != n_keys else None
-    # A tower over something else (patches, frames), or a layer that sums the sequence up: names only where they fit.
-    queries = _if_fits(naming.queries, n_queries)
-    if n_queries == n_keys:
-        return queries, None
-    return queries, _if_fits(naming.keys, n_keys) or _if_fits(naming.queries, n_keys)
-
-
-def _if_fits(axis: Axis | None, length: int) -> Axis | None:
-    return axis if axis is not None and len(axis.tokens[0]) == length else None
-
-
-def _followed(axis: Axis, extra: tuple[str, ...]) -> Axis:
-    """Keys that the module adds after those of the tokens, which padding before them cannot be cut from."""
-    tokens = tuple(names.followed_by(extra) for names in axis.tokens)
-    if axis.spans is None:
-        return Axis(tokens)
-    return Axis(tokens, tuple((start, len(names)) for names, (start, _) in zip(tokens, axis.spans, strict=True)))
 
 
 def _each(axis: Axis | None, n_examples: int) -> tuple[Tokens, ...] | None:

@@ -162,7 +162,11 @@ def _give(
 
 
 def _name(recorder: Recorder, place: Place) -> str:
-    return recorder.path(place.caller.module) or type(as_written(recorder.root)).__name__
+    return _module_name(recorder, place.caller.module)
+
+
+def _module_name(recorder: Recorder, module: nn.Module) -> str:
+    return recorder.path(module) or type(as_written(recorder.root)).__name__
 
 
 def _built(build: Build, keeper: Keeper) -> tuple[Attention, tuple[torch.Tensor, torch.Tensor] | None]:
@@ -199,10 +203,11 @@ def _lent_to(recorder: Recorder, place: Place, build: Build) -> Record | None:
 
 
 def tell(note: str) -> None:
-    """Have every recorder that watches the running code tell something."""
+    """Have every recorder that watches the running code tell something; of `MODULE`, which is what runs."""
     for recorder in ACTIVE.get():
-        if recorder.caller() is not None:
-            recorder.notes[note] = None
+        caller = recorder.caller()
+        if caller is not None:
+            recorder.notes[note.replace(MODULE, _module_name(recorder, caller.module))] = None
 
 
 def callers() -> list[nn.Module]:

@@ -148,7 +148,12 @@ def _key(call: InterfaceCall, kernel: KernelCall | FlexCall) -> torch.Tensor:
     if call.passes_on and not seen.is_cpu:  # elsewhere a look would wait for all that is queued
         return given
     grouped = seen.reshape(given.shape[0], given.shape[1], -1, *given.shape[2:])
-    return given if torch.equal(grouped, given[:, :, None].expand_as(grouped)) else seen
+    return given if _same(grouped, given[:, :, None].expand_as(grouped)) else seen
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Whether numbers are the same; what is no number is like what is none."""
+    return torch.equal(one, other) or (bool(other.isnan().any()) and torch.equal(one.nan_to_num(), other.nan_to_num()))
 
 
 def _from_arguments(
@@ -193,9 +198,10 @@ def _from_arguments(
         )
     if weights is None:
         raise ValueError(_unexplained(call))
-    found = DenseAttention(keeper.keep(weights), factored.mask, factored.probe)
+    # Made anew: what was tried meanwhile may have left another to check by.
+    found = DenseAttention(keeper.keep(weights), factored.mask, _probe(call, result, key.shape[2], keeper))
     keeper.settle()
-    if not gives_output(found, call.value, result[0], every=every):
+    if not (bool(weights.isnan().any()) or gives_output(found, call.value, result[0], every=every)):
         notes.append(AS_RETURNED)
     return found
 

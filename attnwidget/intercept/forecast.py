@@ -10,6 +10,7 @@ import torch
 from attnwidget.attention import CaptureError, FactoredAttention
 from attnwidget.attention.layertable import starred
 from attnwidget.intercept.budget import Budget, Load, is_spread, too_much
+from attnwidget.intercept.configured import configured, differs
 from attnwidget.intercept.narrowing import key_heads
 from attnwidget.intercept.store import MEMORY
 
@@ -135,11 +136,13 @@ def estimate(model: nn.Module, inputs: Mapping[str, Any], terms: Terms, *, more:
     if getattr(config, "is_encoder_decoder", False) or inputs.keys() & {"pixel_values", "input_features"}:
         return None
     config = config.get_text_config() if hasattr(config, "get_text_config") else config
-    n_layers, n_heads, size = _layers(config), _number(config, "num_attention_heads"), _head_size(config)
+    if differs(config, "num_attention_heads", "num_key_value_heads", "head_dim"):
+        return None
+    n_layers, n_heads, size = _layers(config), configured(config, "num_attention_heads"), _head_size(config)
     dtype = _type(model)
     if not (n_layers and n_heads and size) or dtype is None:
         return None
-    n_key_heads = _number(config, "num_key_value_heads") or n_heads
+    n_key_heads = configured(config, "num_key_value_heads") or n_heads
     heads = range(n_heads) if terms.heads is None else terms.heads.among(n_heads)
     if n_heads % n_key_heads or not heads:
         return None
@@ -177,20 +180,15 @@ def _layers(config: Any) -> int | None:  # noqa: ANN401 - a transformers config
     kinds = next((getattr(config, name) for name in _KINDS if isinstance(getattr(config, name, None), list)), None)
     if kinds is not None:
         return sum("attention" in str(kind) and "linear" not in str(kind) for kind in kinds)
-    return _number(config, "num_hidden_layers")
+    return configured(config, "num_hidden_layers")
 
 
 def _head_size(config: Any) -> int | None:  # noqa: ANN401
-    rope = _number(config, "qk_rope_head_dim")
+    rope = configured(config, "qk_rope_head_dim")
     if rope:
-        return rope + (_number(config, "qk_nope_head_dim") or 0)
-    width, heads = _number(config, "hidden_size"), _number(config, "num_attention_heads")
-    return _number(config, "head_dim") or (width // heads if width and heads else None)
-
-
-def _number(config: Any, name: str) -> int | None:  # noqa: ANN401
-    value = getattr(config, name, None)
-    return value if isinstance(value, int) and value > 0 else None
+        return rope + (configured(config, "qk_nope_head_dim") or 0)
+    width, heads = configured(config, "hidden_size"), configured(config, "num_attention_heads")
+    return configured(config, "head_dim") or (width // heads if width and heads else None)
 
 
 def _type(model: nn.Module) -> torch.dtype | None:

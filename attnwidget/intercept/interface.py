@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attnwidget.attention import CaptureError
+from attnwidget.intercept.byhand.trails import is_watched
 from attnwidget.intercept.calls import record_call
 from attnwidget.intercept.changing import CHANGES, AttentionCall
 from attnwidget.intercept.factors import from_interface, take_interface
@@ -27,6 +29,10 @@ if TYPE_CHECKING:
     AttentionFunction = Callable[..., Any]
     Undo = Callable[[], None]
 
+OTHER_THREAD = (
+    "the model ran in another thread than the one in which the block began, as asyncio.to_thread and copied contexts "
+    "have it, and most of what it computes there cannot be seen: open the block in the thread that runs the model"
+)
 _EAGER = "eager_attention_forward"
 _PASSING_ON = {"integrations/sdpa_attention.py", "integrations/flex_attention.py"}
 """Where in transformers the functions are that hand their kernel the keys they were given."""
@@ -112,6 +118,8 @@ def watched(original: AttentionFunction) -> AttentionFunction:
         changer = CHANGES.get()
         if not ACTIVE.get() and changer is None:
             return original(module, query, key, value, attention_mask, *args, **kwargs)
+        if not is_watched():
+            _refuse_thread()
         call = InterfaceCall(module, query, key, value, attention_mask, kwargs, name, is_known, passes_on)
         token = CURRENT.set(call)
         try:
@@ -131,6 +139,13 @@ def watched(original: AttentionFunction) -> AttentionFunction:
 
     attention._attnwidget_original = original  # type: ignore[attr-defined]  # noqa: SLF001 - our own mark
     return attention
+
+
+def _refuse_thread() -> None:
+    """A capture came here with its context, as `asyncio.to_thread` takes one along, and its function mode did not."""
+    for recorder in ACTIVE.get():
+        if not recorder.ended and recorder.caller() is not None:
+            recorder.fail(CaptureError(OTHER_THREAD))
 
 
 def _changed(changer: Changer, call: InterfaceCall, result: Any) -> Any:  # noqa: ANN401

@@ -36,18 +36,31 @@ class LayerChoice:
         self._stacks: list[str] = []
         self._kinds: dict[tuple[str, int], int] = {}
         self._members: dict[tuple[int, Shape], list[int]] = defaultdict(list)
+        self._modules: dict[int, list[int]] = defaultdict(list)  # ids of those that ran, by kind
+        self._module_of: dict[int, int] = {}
         self._held: set[int] = set()
+        self._has_portions = False
 
-    def keeps(self, record: Record, number: int, *, in_loop: bool) -> bool:
+    def keeps(self, record: Record, number: int, *, in_loop: bool, is_portion: bool) -> bool:
         """Whether to keep a layer that ran for the first time.
 
         Args:
             record: of it.
             number: among all records.
             in_loop: other runs will follow, in which keys grow.
+            is_portion: it looks from a portion of a sequence. Such calls are one layer, which shows at the end: all of
+                them are kept until then.
         """
-        index, seen = self._place(record, number, in_loop=in_loop)
-        if self._picks.may_hold(index, seen):
+        kind, module = self._kind(record), id(record.module)
+        if module not in self._modules[kind]:
+            self._modules[kind].append(module)
+        self._module_of[number] = module
+        if is_portion:
+            self._has_portions = True
+            return True
+        shape = shape_of(record, in_loop=in_loop)
+        self._members[kind, shape].append(number)
+        if self._may_hold(number, kind, self._stack_of(kind, shape)):
             self._held.add(number)
             return True
         return False
@@ -56,17 +69,23 @@ class LayerChoice:
         """Numbers of records that were kept and are not wanted, now that this one has run after them."""
         if not self._picks.counts_from_end:
             return
-        members = self._stack_of(self._kind(record), shape_of(record, in_loop=in_loop))
-        for index, number in enumerate(members):
-            if number in self._held and not self._picks.may_hold(index, len(members)):
+        kind = self._kind(record)
+        members = self._stack_of(kind, shape_of(record, in_loop=in_loop))
+        for number in members:
+            if number in self._held and not self._may_hold(number, kind, members):
                 self._held.discard(number)
                 yield number
 
-    def _place(self, record: Record, number: int, *, in_loop: bool) -> tuple[int, int]:
-        kind, shape = self._kind(record), shape_of(record, in_loop=in_loop)
-        self._members[kind, shape].append(number)
-        members = self._stack_of(kind, shape)
-        return members.index(number), len(members)
+    def _may_hold(self, number: int, kind: int, members: Sequence[int]) -> bool:
+        """Whether one of the layers of a stack may be picked, as far as is known by now.
+
+        Beside calls from portions, which will be layers like it, it is counted by modules too.
+        """
+        if self._picks.may_hold(members.index(number), len(members)):
+            return True
+        modules = self._modules[kind]
+        module = self._module_of[number]
+        return self._has_portions and module in modules and self._picks.may_hold(modules.index(module), len(modules))
 
     def _kind(self, record: Record) -> int:
         key = starred(record.path), bool(getattr(record.module, "is_cross_attention", False))

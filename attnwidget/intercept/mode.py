@@ -162,7 +162,7 @@ def _begun(
     except Exception:  # noqa: BLE001 - whatever kind of tensor it is, the run goes on
         told = False
     if told and not BUSY.get() and (ACTIVE.get() or CHANGES.get()):
-        byhand.begin(func, args[0], result)
+        byhand.begin(func, args, kwargs, result)
     return result
 
 

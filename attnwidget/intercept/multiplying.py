@@ -12,13 +12,14 @@ from attnwidget.intercept.byhand.axes import Atom, Axis, Part, Side, leaves, len
 from attnwidget.intercept.byhand.handmade import from_hand
 from attnwidget.intercept.byhand.otherwise import note_otherwise
 from attnwidget.intercept.byhand.products import Product, read_product
+from attnwidget.intercept.byhand.splitting import mark_heads, of_projection
 from attnwidget.intercept.byhand.trails import Added, Layout, Learned, Scores, SoftmaxCall, Trails, Weights, trails
 from attnwidget.intercept.calls import callers, in_backward, record_call, tell, watch_softmax
 from attnwidget.intercept.records import HandCall
 from attnwidget.intercept.sdpa import CURRENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from torch import nn
 
@@ -49,6 +50,9 @@ def note_product(
         learned = _is_learned(read.right if left else read.left, known)
         if isinstance(trail, Weights) and not (learned or trail.is_log) and _sums_keys(trail, read, left=left):
             return _use(trail, read, result, left=left)
+        if isinstance(trail, Weights) and not learned and _sums_one(trail, read, left=left):
+            weighing.meets_apart(trail)
+            return None
         if isinstance(trail, (Scores, Weights)) and learned:
             found = _mixed(trail, read, left=left)
             if found is not None:
@@ -56,11 +60,19 @@ def note_product(
             return None
         if trail is not None and not learned:
             note_otherwise(trail, read, left=left)
-    if not (_is_learned(read.left, known) or _is_learned(read.right, known)):
-        scores = _scores(read, result, known)
-        if scores is not None:
-            known.put(result, scores)
+    _note_made(read, result, known)
     return None
+
+
+def _note_made(read: Product, result: torch.Tensor, known: Trails) -> None:
+    """Write down what a product makes that no weights take part in: scores, or queries, keys or values."""
+    learned_left, learned_right = _is_learned(read.left, known), _is_learned(read.right, known)
+    if learned_left != learned_right:
+        axes = of_projection(read, learned_left=learned_left)
+        if axes is not None:
+            known.put(result, Layout(axes))
+    elif not learned_left and (scores := _scores(read, result, known)) is not None:
+        known.put(result, scores)
 
 
 def _is_learned(tensor: torch.Tensor, known: Trails) -> bool:
@@ -83,10 +95,19 @@ def _sums_keys(trail: Weights, read: Product, *, left: bool) -> bool:
     return bool(summed) and tuple(found) == leaves(trail.keys)
 
 
+def _sums_one(trail: Weights, read: Product, *, left: bool) -> bool:
+    """Whether a product of weights sums over a single one."""
+    labels = read.left_labels if left else read.right_labels
+    known = dict(zip(labels, trail.axes, strict=False))
+    return len(labels) == len(trail.axes) and not any(known[label] for label in read.summed)
+
+
 def _use(trail: Weights, read: Product, output: torch.Tensor, *, left: bool) -> HandCall | None:
     """Weights meet values: an attention, the first time they do, and where another layer takes them over."""
     inside = CURRENT.get()
     if trail.call.is_known and (inside is not None or not _is_another_layer(trail.call)):
+        return None
+    if trail.oddity == weighing.PICKED:  # as those of a router: the softmax is told, and is no layer
         return None
     if trail.scores is None:
         if inside is None and not trail.call.weighs:
@@ -155,18 +176,18 @@ def _scores(read: Product, result: torch.Tensor, known: Trails) -> Scores | None
     found: dict[str, Axis] = {}
     # Queries and keys may be pieces of one tensor: what they do not share must be told apart.
     shared = {label for label in read.labels if label in read.left_labels and label in read.right_labels}
-    for labels, tensor in ((read.left_labels, read.left), (read.right_labels, read.right)):
+    for left_or_right, labels, tensor in _factors(read):
         trail = known.get(tensor) if known else None
         if isinstance(trail, Layout) and len(trail.axes) == len(labels):
-            for label, axis, size in zip(labels, trail.axes, tensor.shape, strict=True):
-                if size > 1 and label in shared:
-                    found.setdefault(label, axis)
+            found.update(_laid_out(trail, labels, shared, left_or_right, known=found))
     for label, size in zip(read.labels, result.shape, strict=True):
         if label not in found:
             side = None if label in shared else Side.LEFT if label in read.left_labels else Side.RIGHT
             found[label] = (Atom(size, side=side),) if size > 1 else ()
     for label in read.summed:
         found[label] = (Atom(sizes[label]),) if sizes[label] > 1 else ()
+    for _, labels, tensor in _factors(read):
+        mark_heads(tensor, labels, read.summed, found)
     _mark_beside_features(read, found)
     axes = tuple(found[label] for label in read.labels)
     added = () if read.added is None else (Added(Part.of(read.added, axes), read.added_factor),)
@@ -184,15 +205,38 @@ def _scores(read: Product, result: torch.Tensor, known: Trails) -> Scores | None
     )
 
 
+def _factors(read: Product) -> tuple[tuple[Side, Sequence[str], torch.Tensor], ...]:
+    return (Side.LEFT, read.left_labels, read.left), (Side.RIGHT, read.right_labels, read.right)
+
+
+def _laid_out(
+    trail: Layout, labels: Sequence[str], shared: Collection[str], side: Side, *, known: Collection[str]
+) -> Iterator[tuple[str, Axis]]:
+    """What axes of a factor count that was seen to be put together: shared ones, and queries with heads in them."""
+    for label, axis in zip(labels, trail.axes, strict=True):
+        if axis and label in shared and label not in known:
+            yield label, axis
+        elif len(axis) > 1 and label not in shared:
+            yield label, tuple(Atom(atom.size, side=side, is_head=atom.is_head) for atom in leaves(axis))
+
+
 def _mark_beside_features(read: Product, found: Mapping[str, Axis]) -> None:
-    """Mark axes that lie just outside the features in memory, as heads do that were split off from them."""
-    for labels, tensor in ((read.left_labels, read.left), (read.right_labels, read.right)):
-        if len(labels) < _BATCHED_NDIM or len(read.summed) != 1 or tensor.is_contiguous():
+    """Mark axes that lie just outside the features in memory, as heads do that were split off from them.
+
+    Of a tensor in the order of its axes that is so of the last one, and tells only where tokens lie further out.
+    """
+    for _, labels, tensor in _factors(read):
+        if len(labels) < _BATCHED_NDIM or len(read.summed) != 1:
             continue
         features = labels.index(read.summed[0])
         if tensor.stride(features) != 1:
             continue
+        alone = [label for label in labels if not (label in read.left_labels and label in read.right_labels)]
+        tokens = [number for number, label in enumerate(labels) if label in alone and tensor.shape[number] > 1]
+        step = tensor.shape[features]
+        if tensor.is_contiguous() and not any(tensor.stride(number) > step for number in tokens):
+            continue
         for number, label in enumerate(labels):
-            if label in read.labels and tensor.stride(number) == tensor.shape[features]:
+            if label in read.labels and tensor.stride(number) == step:
                 for atom in found[label]:
                     atom.beside_features = True

@@ -82,6 +82,8 @@ class Recorder:
         self._choice = None if self.terms.layers is None else LayerChoice(self.terms.layers)
         self.seen: set[str] = set()  # paths of modules whose attention was seen, kept or not
         self.tops: dict[int, Top] = {}
+        self.follows = False  # where tokens stand is written down, so that windows are told from examples
+        self.lengths: set[int] = set()  # of the first two axes of what the runs were given
         self.outcome: Outcome | None = None  # what generate() returned, once runs are joined
         self.waiting: list[Callable[[], None]] = []  # what records calls of which only numbers were taken as yet
         self._may_wait = self.terms.is_plain and not has_ranks()
@@ -179,11 +181,9 @@ class Recorder:
         attention = offer.attention
         heads = None if self.terms.heads is None else self.terms.heads.among(attention.n_heads)
         record = replace(record, heads=heads, n_heads=attention.n_heads)
-        # Calls that look from portions of a sequence are one layer, which shows at the end.
-        if self._choice is not None and not (record.call and offer.is_portion):
-            keeps = self._choice.keeps(record, len(self.records), in_loop=bool(self.loops)) or offer.is_portion
-        else:
-            keeps = True
+        keeps = self._choice is None or self._choice.keeps(
+            record, len(self.records), in_loop=bool(self.loops), is_portion=offer.is_portion
+        )
         if not keeps or heads == ():
             return replace(record, attention=left_out(attention), is_left_out=True)
         return replace(record, attention=offer.narrowed(self.keeper))
@@ -234,16 +234,18 @@ class Recorder:
     def stray(self, top: nn.Module, why: str) -> None:
         """A module ran again, on something else."""
         name = self.path(top) or type(as_written(self.root)).__name__
-        text = (
-            f"{name} ran more than once in one capture: expected one forward pass per `with` block, or passes that "
-            f"continue one another over one cache, since others have no tokens in common ({why}). "
-        )
-        text += (
-            "It ran within generate(), where a negative prompt (guidance_scale) or a loop of one's own makes it run on "
-            "more than one sequence: leave that out, or capture one forward pass over the final text"
-            if self.loops
-            else "Open one capture per call"
-        )
+        if self.loops:
+            text = (
+                f"the passes that generate() made of {name} could not be joined into one map: {why}. So it is where it "
+                "runs more than one sequence (a negative prompt, guidance_scale; a loop of its own), and where keys "
+                "stand for no tokens: leave that out, or capture one forward pass over the final text"
+            )
+        else:
+            text = (
+                f"{name} ran more than once in one capture: expected one forward pass per `with` block, or passes that "
+                f"continue one another over one cache, since others have no tokens in common ({why}). Open one capture "
+                "per call"
+            )
         self.fail(CaptureError(text))
         self.waiting.clear()
         self.records.clear()
@@ -301,6 +303,7 @@ class Recorder:
             self.fail(error)
 
     def _finish(self, top: Top) -> None:
+        self.lengths.update(length for run in top.runs for length in run.lengths)
         try:
             top.finish()
         except AstrayError as error:

@@ -10,11 +10,12 @@ from torch import nn
 
 from attnwidget.attention import AttentionCapture, CaptureError
 from attnwidget.intercept import replaced
-from attnwidget.intercept.assemble import Naming, assemble, names_of_run
+from attnwidget.intercept.assemble import assemble
 from attnwidget.intercept.block import block
 from attnwidget.intercept.compiled import can_run_eagerly
 from attnwidget.intercept.dropout import NOTHING_DROPPED
 from attnwidget.intercept.mode import WatchCalls
+from attnwidget.intercept.naming import Naming, names_of_run
 from attnwidget.intercept.progress import Progress
 from attnwidget.intercept.recorder import ACTIVE, Recorder
 from attnwidget.intercept.spread import spread_notes
@@ -157,9 +158,10 @@ def watching(
     terms = terms or Terms()
     name = model or type(as_written(module)).__name__
     recorder = Recorder(module, terms, Progress.of(name, wanted=terms.progress), modules)
+    recorder.follows = may_cut(part for _, part in modules)
     try:
         # An interrupt may come anywhere: what was begun is always ended.
-        with replacing(), _recording(recorder), WatchCalls(follows=may_cut(part for _, part in modules)):
+        with replacing(), _recording(recorder), WatchCalls(follows=recorder.follows):
             yield AttentionCapture(model=name), recorder
     except BaseException as error:
         recorder.release()

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import distributed
 
+from attnwidget.intercept.configured import configured
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -61,6 +63,4 @@ def spread_notes(records: Sequence[Record]) -> Iterator[str]:
 
 
 def _declared_heads(module: nn.Module) -> int | None:
-    config = getattr(module, "config", None)
-    found = next((getattr(config, name) for name in _HEADS if hasattr(config, name)), None)
-    return found if isinstance(found, int) else None
+    return configured(getattr(module, "config", None), *_HEADS)

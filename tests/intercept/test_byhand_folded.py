@@ -80,9 +80,39 @@ def test_queries_and_heads_in_one_axis_are_told_apart(run, grad):
     assert not cap.notes
 
 
-def test_where_queries_are_not_as_many_as_keys_it_is_told_that_they_could_not_be():
-    cap = watch(Attention(outside, shared=True), torch.randn(B, T, H * D), torch.randn(B, T + 2, H * D))
+def test_other_keys_than_queries_where_it_was_seen_how_they_were_folded():
+    module = Attention(outside, shared=True)
+    cap = watch(module, torch.randn(B, T, H * D), torch.randn(B, T + 2, H * D))
+    np.testing.assert_allclose(whole(cap), module.seen, atol=1e-6)
+    assert not cap.notes
+
+
+def test_other_keys_than_queries_where_it_was_not():
+    def folded_elsewhere(q, k, v):
+        rows, columns = q.shape[1], k.shape[1]
+        with torch._C.DisableTorchFunction():
+            folded = q.view(B, rows, H, D).transpose(1, 2).reshape(B, H * rows, D)
+        weights = (folded @ k.mT).view(B, H, rows, columns).softmax(-1)
+        return weights.view(B, H * rows, columns) @ v, weights
+
+    cap = watch(Attention(folded_elsewhere, shared=True), torch.randn(B, T, H * D), torch.randn(B, T + 2, H * D))
     assert cap.notes == (UNTOLD.format(module="Attention"),)
+
+
+def test_groups_of_heads_folded_into_queries():
+    """Keys of two heads, each for queries of two, which stand behind one another."""
+
+    def grouped(q, k, v):
+        n = q.shape[1]
+        q = q.view(B, n, 2, 3, 2).permute(0, 2, 3, 1, 4).reshape(B, 2, 3 * n, 2)
+        k, v = (part.view(B, -1, 2, 2).transpose(1, 2) for part in (k, v))
+        weights = (q @ k.mT).softmax(-1)
+        return weights @ v, weights
+
+    module = Attention(grouped, shared=True)
+    cap = watch(module, torch.randn(B, T, H * D), torch.randn(B, T + 2, H * D))
+    np.testing.assert_allclose(whole(cap), module.seen.detach().reshape(B, 6, T, T + 2), atol=1e-6)
+    assert not cap.notes
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
@@ -148,9 +178,8 @@ def test_which_of_three_leading_axes_counts_heads_is_told_or_noted(order):
             return functional.scaled_dot_product_attention(*parts)
 
     cap = watch(Windows(), q, k, v)
+    assert (LAST_AXIS.format(module="Windows", count=3) in cap.notes) == (order == "not told")
     if order == "not told":
-        assert cap.notes == (LAST_AXIS.format(module="Windows", count=3),)
         return
     weights = torch.einsum("bqwhd,bkwhd->bwhqk", q, k).div(math.sqrt(D)).softmax(-1)
     np.testing.assert_allclose(whole(cap), weights.flatten(0, 1), atol=1e-6)
-    assert not cap.notes

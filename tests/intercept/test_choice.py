@@ -290,6 +290,31 @@ def test_windows():
     assert [stack.infos[0].picked for stack in both(heads=3).stacks.values()] == [(3,)]
 
 
+@pytest.mark.skipif(not hasattr(tf, "Qwen2_5_VLConfig"), reason="older transformers has no such model")
+@pytest.mark.parametrize("grid", [[[1, 8, 8]], [[1, 4, 4], [1, 4, 4]], [[1, 4, 4], [1, 8, 4]]])
+@pytest.mark.parametrize("layers", [-1, -2, 3, [2, -1], slice(-2, None)])
+def test_layers_that_run_once_for_each_picture_or_window(layers, grid):
+    """Calls from portions of a sequence are one layer, whichever is picked."""
+    from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLVisionConfig
+    from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VisionTransformerPretrainedModel
+
+    config = Qwen2_5_VLVisionConfig(
+        depth=4, hidden_size=32, num_heads=4, intermediate_size=32, patch_size=4, out_hidden_size=32, window_size=16,
+        fullatt_block_indexes=[1, 3],
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = Qwen2_5_VisionTransformerPretrainedModel._from_config(config).eval()
+    patches = torch.randn(sum(height * width for _, height, width in grid), 3 * 2 * 4 * 4)
+    with torch.no_grad(), aw.capture(model) as full:
+        model(patches, grid_thw=torch.tensor(grid))
+    with torch.no_grad(), aw.capture(model, layers=layers) as cap:
+        model(patches, grid_thw=torch.tensor(grid))
+    wanted = range(4)[layers] if isinstance(layers, slice) else [one % 4 for one in np.atleast_1d(layers)]
+    assert [info.path for info in cap.stacks["self"].infos] == [f"blocks.{number}.attn" for number in wanted]
+    assert [info.number for info in cap.stacks["self"].infos] == list(wanted)
+    np.testing.assert_array_equal(cap.weights(), full.weights()[list(wanted)])
+
+
 def test_nested_captures_with_choices_of_their_own():
     model = tiny.llama(4)
     full = run(model)

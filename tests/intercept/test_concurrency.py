@@ -360,3 +360,36 @@ def test_what_was_recorded_is_not_kept_by_contexts_that_outlive_the_block():
     assert recorder.ended
     assert recorder.records == []
     assert cap.stacks["self"].n_layers == 2
+
+
+@pytest.mark.parametrize("way", ["to_thread", "copied context"])
+def test_a_run_in_another_thread_that_took_the_context_along_is_refused(way):
+    """Of a model of which only a part would be seen there, and of one that would be seen whole."""
+    model = tiny()
+
+    async def apart():
+        with torch.no_grad(), aw.capture(model):
+            await asyncio.to_thread(model, SHORT)
+
+    def copied():
+        context = contextvars.copy_context
+        with torch.no_grad(), aw.capture(model), ThreadPoolExecutor(1) as pool:
+            pool.submit(context().run, model, SHORT).result()
+
+    with pytest.raises(aw.CaptureError) as caught:
+        asyncio.run(apart()) if way == "to_thread" else copied()
+    assert str(caught.value) == interface.OTHER_THREAD
+
+
+def test_a_capture_of_its_own_in_a_thread_that_took_the_context_along():
+    model = tiny()
+
+    def inner():
+        with torch.no_grad(), aw.capture(model) as cap:
+            model(SHORT)
+        return cap
+
+    with torch.no_grad(), aw.capture(model) as outer, ThreadPoolExecutor(1) as pool:
+        cap = pool.submit(contextvars.copy_context().run, inner).result()
+    assert_shows(cap, model, SHORT)
+    assert_shows(outer, model, SHORT)

@@ -194,10 +194,10 @@ def test_guidance_by_another_prompt_is_refused():
     with pytest.raises(aw.CaptureError) as error, aw.capture(model):
         seen.append(run(model, inputs, {**GREEDY, "guidance_scale": 1.5}))
     assert torch.equal(plain, seen[0])
-    assert str(error.value).startswith("LlamaForCausalLM ran more than once in one capture: expected one forward pass")
-    assert "It ran within generate(), where a negative prompt (guidance_scale) or a loop of one's own" in str(
-        error.value
+    assert str(error.value).startswith(
+        "the passes that generate() made of LlamaForCausalLM could not be joined into one map: model.layers.0.self_attn"
     )
+    assert "more than one sequence (a negative prompt, guidance_scale; a loop of its own)" in str(error.value)
 
 
 @pytest.mark.parametrize("options", [GREEDY, BEAMS], ids=["greedy", "beams"])

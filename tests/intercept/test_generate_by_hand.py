@@ -356,3 +356,33 @@ def test_ids_that_ran_and_are_not_those_returned(ids, options):
     model.prepare_inputs_for_generation = others
     with pytest.raises(aw.CaptureError, match=r"none agrees with it beyond \d+ of them: what to show is not known"):
         aw.AttentionModel(model).generate(ids, **GREEDY, **options)
+
+
+def test_keys_that_stand_behind_those_of_tokens_and_for_none():
+    """Summaries of what came before, which grow with it: their places in the next pass cannot be told."""
+
+    class Summarised(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q, self.k, self.v = (torch.nn.Linear(16, 16) for _ in "qkv")
+
+        def forward(self, x):
+            q, k, v = (fit(x).unflatten(-1, (2, 8)).transpose(1, 2) for fit in (self.q, self.k, self.v))
+            n = x.shape[1]
+            k, v = (torch.cat([part, part.mean(2, keepdim=True)], 2) for part in (k, v))
+            allowed = torch.ones(n, n + 1, dtype=torch.bool).tril()
+            allowed[3:, -1] = True
+            return torch.nn.functional.scaled_dot_product_attention(q, k, v, allowed)
+
+    module, x = Summarised(), torch.randn(1, 6, 16)
+
+    def twice():
+        with torch.no_grad(), aw.capture(module):
+            module(x[:, :5])
+            module(x)
+
+    with pytest.raises(aw.CaptureError, match="may not look at its own"):
+        twice()
+    with torch.no_grad(), aw.capture(module) as cap:
+        module(x)
+    assert cap.stacks["self"].size_text() == "6 x 7 tokens"

@@ -179,3 +179,39 @@ def test_what_is_joined_goes_where_a_capture_keeps_things(store, options):
     for layer in cap.stacks["self"].layers:
         factors = layer.q.nbytes + layer.k.nbytes + layer.known_lse.nbytes
         assert layer.held["memory" if store == "cpu" else "disk"] >= factors
+
+
+@pytest.mark.parametrize("stage", [0, 1])
+def test_windows_of_examples_that_are_repeated_stay_windows(stage):
+    """As for each of several sequences that are sampled from one picture."""
+    from attnwidget.intercept.passes.stitching import repeated
+
+    torch.manual_seed(0)
+    config = tf.SwinConfig(image_size=32, patch_size=2, embed_dim=16, depths=[2, 2], num_heads=[2, 4], window_size=4)
+    model = tf.SwinModel(config).eval()
+    with torch.no_grad(), aw.capture(model) as cap:
+        model(torch.randn(3, 3, 32, 32))
+    examples = np.array([2, 0, 2, 1])
+    for layer in list(cap.stacks.values())[stage].layers:
+        twice = repeated(layer, examples)
+        assert type(twice) is type(layer)
+        every = slice(0, layer.n_heads), slice(0, layer.n_queries), slice(0, layer.n_keys)
+        for number, example in enumerate(examples):
+            np.testing.assert_array_equal(twice.weights(number, *every), layer.weights(example, *every))
+            np.testing.assert_array_equal(twice.allowed(number, *every), layer.allowed(example, *every))
+        errors, whole = twice.probe_errors(), layer.probe_errors()
+        count = len(whole) // 3
+        np.testing.assert_array_equal(errors, whole.reshape(3, count, *whole.shape[1:])[examples].reshape(errors.shape))
+
+
+@pytest.mark.filterwarnings("ignore::attnwidget.AttentionWarning")
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+def test_grouped_heads_that_overflow(implementation):
+    model, inputs = small.build("llama", implementation), small.prompts((7, 4))
+    model.model.layers[0].mlp.down_proj.weight.data[0, 0] = np.inf
+    if implementation == "sdpa":
+        cap = aw.AttentionModel(model).generate(inputs, **GREEDY)
+        assert np.isnan(cap.weights(layer=1, batch=0)).any()
+        return
+    with pytest.raises(aw.CaptureError, match="it came with numbers that are not finite: activations overflowed"):
+        aw.AttentionModel(model).generate(inputs, **GREEDY)

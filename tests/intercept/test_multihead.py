@@ -277,7 +277,8 @@ def test_nothing_is_patched():
 
 def test_padding_is_trimmed_where_extra_keys_allow_it_and_masked_elsewhere():
     from attnwidget.attention import Tokens
-    from attnwidget.intercept.assemble import Axis, Naming, assemble
+    from attnwidget.intercept.assemble import assemble
+    from attnwidget.intercept.naming import Axis, Naming
     from attnwidget.intercept.session import watching
 
     attn, x = make(batch_first=True, add_bias_kv=True), torch.randn(2, 4, SIZE)

@@ -211,7 +211,8 @@ def test_windows_that_cannot_be_placed_are_said():
     with torch.no_grad(), aw.capture(net) as cap:
         net(torch.randn(2, 10, 4))
     assert cap.stacks["self"].n_examples == 6
-    (note,) = cap.notes
+    note, twice = cap.notes
+    assert twice.startswith("the module attends 2 times in one run")
     assert note == (
         "6 windows of 4 x 5 tokens were cut from a sequence of 10, and are shown one by one: what they look at does "
         "not all come from that sequence"
@@ -247,4 +248,5 @@ def test_portions_of_the_queries_are_one_layer():
     for example in range(2):
         np.testing.assert_allclose(cap.weights(0, batch=example), wanted[example], atol=1e-6)
     assert cap.verify().ok
-    assert not cap.notes
+    (note,) = cap.notes
+    assert note.startswith("the module attends 2 times in one run")  # it does so for its layers

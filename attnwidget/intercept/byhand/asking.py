@@ -6,11 +6,14 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from attnwidget.intercept.byhand.axes import Side, leaves, length
+from attnwidget.intercept.byhand.splitting import counts_heads
+from attnwidget.intercept.byhand.trails import Forbidden
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from attnwidget.intercept.byhand.axes import Axis
+    from attnwidget.intercept.byhand.trails import Scores
     from attnwidget.intercept.records import HandCall
 
 _ACROSS = {Side.LEFT: Side.RIGHT, Side.RIGHT: Side.LEFT}
@@ -23,7 +26,8 @@ def queries_of(call: HandCall, axes: Mapping[str, Axis]) -> tuple[str | None, bo
     In the first product, queries are what the factor without the keys has alone, and so are heads that share their
     keys. In the second, they are what the weights have alone, the innermost of these where there are several, and so
     are heads that share their values. The first is asked first: values may come for each query, as those of relative
-    positions do (Shaw et al. 2018). These lack what queries and keys have in common, examples and heads.
+    positions do (Shaw et al. 2018). These lack what queries and keys have in common, examples and heads. What was told
+    to count heads counts no queries.
 
     Args:
         call: weights, and the product that uses them.
@@ -33,27 +37,59 @@ def queries_of(call: HandCall, axes: Mapping[str, Axis]) -> tuple[str | None, bo
     other = product.right_labels if call.weights_left else product.left_labels
     sizes = product.sizes(left=not call.weights_left)
     leading = [label for label in call.labels if label not in product.summed]
-    alone = [label for label in leading if label not in other]
-    beside = _beside_keys(call.labels, product.summed)
+    rows = [label for label in leading if not (counts_heads(axes[label]) or _has_shared_heads(axes[label]))]
+    alone = [label for label in rows if label not in other]
+    beside = _beside_keys([label for label in call.labels if label in rows or label in product.summed], product.summed)
     # A single query has no axis that a factor could be known by, and mostly stands before the keys.
     if alone and alone[-1] == beside and not axes[beside]:
         return beside, True
     is_single = beside is not None and beside not in alone and not axes[beside]
     side = _side_of(axes, product.summed)
-    asking = [label for label in leading if side and _side_of(axes, [label]) is _ACROSS[side]]
+    asking = [label for label in rows if side and _side_of(axes, [label]) is _ACROSS[side]]
     shared = [label for label in leading if axes[label] and _side_of(axes, [label]) is None]
     of_tokens = all(sizes.get(label, 1) > 1 for label in shared)
     if asking and not (is_single and not of_tokens):
-        long = _as_long_as_keys(asking, axes, product.summed)
-        if long is not None:
-            return long
-        mine = [label for label in asking if label in alone]
-        # Both have an axis that the other lacks: heads may share their keys there, and have values of their own.
-        return (mine[-1], mine[-1] == asking[-1]) if mine and shared and of_tokens else (asking[-1], True)
+        return _of_several(asking, alone, call, axes, is_shared=bool(shared) and of_tokens)
     if is_single and (not alone or (axes[alone[-1]] and _side_of(axes, alone[-1:]) is None)):
         return beside, True
     is_told = side is None or len(shared) <= _EXAMPLES_AND_HEADS or sum(bool(axes[label]) for label in alone) == 1
     return (alone[-1] if alone else None), is_told
+
+
+def _of_several(
+    asking: Sequence[str], alone: Sequence[str], call: HandCall, axes: Mapping[str, Axis], *, is_shared: bool
+) -> tuple[str, bool]:
+    """Which of the axes that one factor of the first product has alone counts queries, and whether that was told.
+
+    Told by their number, which mostly is that of the keys; or by a mask, which mostly is the same for all heads.
+    """
+    if len(asking) == 1:
+        return asking[0], True
+    n_keys = prod(length(axes[label]) for label in call.product.summed)
+    like = [label for label in asking if length(axes[label]) == n_keys]
+    masked = _masked(asking, call.trail.scores, axes)
+    for told in (like, masked):
+        if len(told) == 1:
+            return told[0], True
+    mine = [label for label in asking if label in alone]
+    # Both have an axis that the other lacks: heads may share their keys there, and have values of their own.
+    return mine[-1] if mine and is_shared else asking[-1], False
+
+
+def _masked(asking: Sequence[str], scores: Scores | None, axes: Mapping[str, Axis]) -> list[str]:
+    """Which axes some mask differs along."""
+    found = []
+    for added in () if scores is None else scores.added:
+        if isinstance(added, Forbidden):
+            sized = zip(reversed(added.part.axes), reversed(added.part.tensor.shape), strict=False)
+            atoms = [atom for axis, size in sized if size > 1 for atom in leaves(axis)]
+            found += [label for label in asking if any(atom in atoms for atom in leaves(axes[label]))]
+    return list(dict.fromkeys(found))
+
+
+def _has_shared_heads(axis: Axis) -> bool:
+    """Whether an axis counts heads that queries and keys both have, perhaps with examples: no queries then."""
+    return any(atom.is_head and atom.side is None for atom in leaves(axis))
 
 
 def unfolded(rows: Axis, keys: Axis) -> tuple[Axis, Axis, bool]:
@@ -68,22 +104,15 @@ def unfolded(rows: Axis, keys: Axis) -> tuple[Axis, Axis, bool]:
         keys: what that of the keys does.
     """
     rows, keys = leaves(rows), leaves(keys)
+    told = tuple(atom for atom in rows if atom.is_head and atom.side is not None)
+    if told:
+        return tuple(atom for atom in rows if atom not in told), told, True
     if len(rows) <= 1 or len(keys) > 1 or length(rows) == length(keys):
         return rows, (), True
     like = [atom for atom in rows if atom.size == length(keys)]
     if len(like) != 1:
         return rows, (), False
     return (like[0],), tuple(atom for atom in rows if atom is not like[0]), True
-
-
-def _as_long_as_keys(asking: Sequence[str], axes: Mapping[str, Axis], summed: Sequence[str]) -> tuple[str, bool] | None:
-    """Of several axes of one factor, where the keys have none of these: queries are mostly as many as keys."""
-    n_keys = prod(length(axes[label]) for label in summed)
-    lengths = {label: length(axes[label]) for label in asking}
-    if len(asking) < _EXAMPLES_AND_HEADS or lengths[asking[-1]] == n_keys:
-        return None
-    like = [label for label in asking if lengths[label] == n_keys]
-    return (like[0], True) if len(like) == 1 else None
 
 
 def _side_of(axes: Mapping[str, Axis], labels: Iterable[str]) -> Side | None:

@@ -33,8 +33,8 @@ class Atom:
         size: how many there are, at least 2.
         parts: the two it was split into by a reshape, outer and inner.
         source: the atom it is a slice of, with start and stop.
-        is_head: told by queries, keys or values, as their batch and heads were merged, that it counts heads (True) or
-            examples (False).
+        is_head: told by queries, keys or values, by what they were split off from or as batch and heads were merged,
+            that it counts heads (True) or not (False).
         may_be_head: told by scores or weights in a shape like (batch, heads, ...), which may have another order.
         beside_features: lies just outside the features in memory, as heads do that were split off from them.
         side: which factor of a product it comes from alone; None for what both share, and for anything else.
@@ -50,7 +50,7 @@ class Atom:
 
     def split(self, outer: int) -> tuple[Atom, Atom]:
         """Into an outer part of this size and what is left."""
-        first, rest = Atom(outer, side=self.side), Atom(self.size // outer, side=self.side)
+        first, rest = (Atom(size, side=self.side, is_head=self.is_head) for size in (outer, self.size // outer))
         self.parts = (first, rest)
         return first, rest
 
@@ -121,7 +121,8 @@ def narrowed(axis: Axis, start: int, stop: int) -> Axis | None:
     atoms = leaves(axis)
     if len(atoms) != 1 or stop <= start:
         return None
-    return (Atom(stop - start, source=(atoms[0], start, stop), side=atoms[0].side),)
+    (atom,) = atoms
+    return (Atom(stop - start, source=(atom, start, stop), side=atom.side, is_head=atom.is_head),)
 
 
 def grown(axes: Axes, shape: Sequence[int]) -> Axes:

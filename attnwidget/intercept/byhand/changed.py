@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from attnwidget.intercept.byhand.axes import Part, align
-from attnwidget.intercept.byhand.handmade import frame_of, met_values
+from attnwidget.intercept.byhand.handmade import met_values
+from attnwidget.intercept.byhand.roles import frame_of
 from attnwidget.intercept.changing import AttentionCall
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def change_by_hand(call: HandCall, changer: Changer) -> None:
         CaptureError: its axes could not be told, or heads are mixed on the way to it.
     """
     with torch._C.DisableTorchFunction():  # noqa: SLF001 - a look at it is no part of the run
-        frame = frame_of(call)
+        frame, _ = frame_of(call)
         weights = None if call.trail.is_mixed else align(Part.of(call.weights, call.trail.axes), frame)
         found = met_values(call, frame)
     if weights is None or found is None or not _is_view(found[1], call.output):

@@ -30,7 +30,8 @@ def weights_of(scores: Scores | None, axes: Axes, dim: int) -> Weights:
     call = SoftmaxCall(from_product=scores is not None, size=prod(length(axis) for axis in axes))
     if scores is not None and CURRENT.get() is None:
         watch_softmax(call)
-    return Weights(axes, axes[dim], call, scores)
+    oddity = weighing.PICKED if scores is not None and scores.is_picked else None
+    return Weights(axes, axes[dim], call, scores, oddity=oddity)
 
 
 def mixed(trail: Scores | Weights, before: torch.Tensor, result: torch.Tensor, at: int) -> Scores | Weights | None:
@@ -155,6 +156,14 @@ def _moved(step: Step, result: torch.Tensor) -> Trail | None:
     return scoring.moved(trail, result) if isinstance(trail, Scores) else None
 
 
+def _scattered(step: Step, result: torch.Tensor) -> Trail | None:
+    """`scatter`: weights of the keys that were picked are put where those keys are."""
+    trail = step.known.get(3)
+    if isinstance(trail, Weights) and set(step.known) == {3}:
+        return weighing.scattered(trail, step.argument(1, "dim"), result)
+    return _moved(step, result)
+
+
 def _joined(step: Step, result: torch.Tensor) -> Trail | None:
     """`cat`."""
     scores = {position: trail for position, trail in step.known.items() if isinstance(trail, Scores)}
@@ -242,6 +251,9 @@ def _named(*names: str) -> list[Any]:
 
 
 CASTS = set(_named("to", "float", "half", "double", "bfloat16", "type", "type_as"))
+PICKING = set(_named("topk", "sort"))
+"""What returns values and where they were."""
+_SCATTERS = set(_named("scatter"))
 _SUMS = set(_named("sum"))
 _POWERS = {*_named("pow"), torch.Tensor.__pow__, torch.Tensor.__rpow__}
 _BENDS = {
@@ -269,7 +281,8 @@ RULES: dict[Any, Rule] = {
     **dict.fromkeys(_named("dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"), _dropped),
     **dict.fromkeys(_named("conv2d", "conv1d", "linear"), _mixed),
     **dict.fromkeys(_named("gather", "take_along_dim", "index_select", "roll", "flip", "pad", "repeat"), _moved),
-    **dict.fromkeys(_named("repeat_interleave", "masked_select", "scatter", "index_add", "cumsum"), _moved),
+    **dict.fromkeys(_named("repeat_interleave", "masked_select", "index_add", "cumsum"), _moved),
+    **dict.fromkeys(_SCATTERS, _scattered),
     **dict.fromkeys(_named("as_strided", "unfold", "to_sparse", "sparse_mask"), _moved),
     **dict.fromkeys(JOINS, _joined),
     torch.Tensor.copy_: _copied,

@@ -49,17 +49,20 @@ class _Alignment:
         return found
 
 
-def with_windows(scores: Scores, frame: Frame, places: Places) -> Frame:
+def with_windows(scores: Scores, frame: Frame, places: Places) -> tuple[Frame, bool]:
     """The same axes, with those that count windows moved from heads to examples, and heads out of examples.
 
     An axis along which queries and keys come from other tokens counts windows or examples; one along which both come
     from the same tokens counts heads. That is read off where they were cut from a sequence; where it is not known, and
     along an axis where they differ (queries picked by each head), what is given is kept.
+
+    Returns:
+        The axes, and whether that was known.
     """
     leading = leaves(frame[0]) + leaves(frame[1])
     keys = _moves(scores, leading, frame[3], frame, places, keys=True)
     if keys is None or not any(keys):  # queries alone may have been picked by each head
-        return frame
+        return frame, False
     queries = _moves(scores, leading, frame[2], frame, places, keys=False) or keys
     moving = [
         key if key == query else number < len(leaves(frame[0]))
@@ -67,7 +70,7 @@ def with_windows(scores: Scores, frame: Frame, places: Places) -> Frame:
     ]
     examples = tuple(atom for atom, moves in zip(leading, moving, strict=True) if moves)
     heads = tuple(atom for atom, moves in zip(leading, moving, strict=True) if not moves)
-    return (examples, heads, *frame[2:])
+    return (examples, heads, *frame[2:]), True
 
 
 def _moves(scores: Scores, leading: Axis, rows: Axis, frame: Frame, places: Places, *, keys: bool) -> list[bool] | None:

@@ -8,18 +8,18 @@ import torch
 
 from attnwidget.attention import DenseAttention
 from attnwidget.attention.protocol import shape_text
-from attnwidget.intercept.byhand.asking import queries_of, unfolded
-from attnwidget.intercept.byhand.axes import Axis, Part, align, fresh, leaves, length, told_heads
+from attnwidget.intercept.byhand.axes import Axis, Part, align, fresh, leaves, length
 from attnwidget.intercept.byhand.handfactors import factors_of
 from attnwidget.intercept.byhand.handframes import Frame, framed_by_hand, with_windows
 from attnwidget.intercept.byhand.handmasks import HandMask, hand_mask
-from attnwidget.intercept.byhand.weighing import SEVERAL
+from attnwidget.intercept.byhand.roles import frame_of
+from attnwidget.intercept.byhand.weighing import PARTLY, SEVERAL
 from attnwidget.intercept.calls import MODULE
 from attnwidget.intercept.dropout import keep_dropped
 from attnwidget.intercept.sdpa import check_readable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from attnwidget.attention import Attention, Probe
     from attnwidget.intercept.byhand.trails import Weights
@@ -30,15 +30,10 @@ CHANGED = (
     "where the model mixes heads after the softmax, or turns weights into numbers below 0 or above 1, the weights are "
     "the softmax's own"
 )
-PARTLY = (
-    f"{MODULE} multiplied a part of its weights with values, and that part is shown: where it goes on with the others, "
-    "piece by piece, they are not in this capture"
-)
 UNTOLD = (
-    f"which axis of the weights of {MODULE} counts queries could not be told for certain: queries, heads and examples "
-    "may have changed places"
+    f"which axes of the weights of {MODULE} count queries, heads and examples could not be told for certain: they may "
+    "have changed places"
 )
-_PAIR = 2
 _LOST = 1e-3
 """More weight than this on keys that were cut off is no rounding."""
 
@@ -61,18 +56,20 @@ def from_hand(call: HandCall, keeper: Keeper, notes: list[str]) -> Attention:
     trail = call.trail
     if trail.oddity is not None:
         raise ValueError(trail.oddity)
-    frame, scores = frame_of(call), trail.scores
-    if not _is_told(call):
-        notes.append(UNTOLD)
+    scores = trail.scores
+    frame, is_told = frame_of(call)
     if call.weights.numel() < trail.call.size and trail.whole is None:
         notes.append(PARTLY)
     whole = _whole(trail, frame)
     if whole is not None:  # the other keys meet their values in another product
         frame = (*frame[:3], whole)
-    if scores is None:
-        return _attention(call, frame, keeper, notes)
-    frame = with_windows(scores, frame, keeper.places)
-    return framed_by_hand(_attention(call, frame, keeper, notes), scores, frame, keeper.places, notes)
+    if scores is not None:
+        frame, in_windows = with_windows(scores, frame, keeper.places)
+        is_told = is_told or in_windows
+    if not is_told:
+        notes.append(UNTOLD)
+    attention = _attention(call, frame, keeper, notes)
+    return attention if scores is None else framed_by_hand(attention, scores, frame, keeper.places, notes)
 
 
 def _whole(trail: Weights, frame: Frame) -> Axis | None:
@@ -84,7 +81,8 @@ def _whole(trail: Weights, frame: Frame) -> Axis | None:
         root = root.source[0]
     keys = next((axis for axis in trail.whole.axes if root is not None and root in leaves(axis)), None)
     # A single key without a value is a sink; what is cut off beside it stands for tokens.
-    if keys is None or length(keys) - length(frame[3]) <= 1:
+    n_cut = 0 if keys is None else length(keys) - length(frame[3])
+    if keys is None or n_cut < 1 or (n_cut == 1 and not trail.call.meets_apart):
         return None
     weights = align(trail.whole, (*frame[:3], keys))
     part = align(trail.whole, frame)
@@ -147,66 +145,6 @@ def _are_weights(weights: torch.Tensor) -> bool:
         return True
     low, high = torch.aminmax(weights.detach())
     return bool((low >= 0) & (high <= 1 + 4 * torch.finfo(weights.dtype).eps)) or bool(low.isnan())
-
-
-def frame_of(call: HandCall) -> tuple[Axis, Axis, Axis, Axis]:
-    """What counts examples, heads, queries and keys, from the product with values.
-
-    Summed over: keys. For queries see `queries_of`. What is left leads: examples and heads (see `_heads_of`).
-    """
-    labels, product = call.labels, call.product
-    other = product.right_labels if call.weights_left else product.left_labels
-    axes = _axes_of(call)
-    keys = tuple(atom for label in labels if label in product.summed for atom in axes[label])
-    queries, _ = queries_of(call, axes)
-    leading = [label for label in labels if label not in product.summed and label != queries]
-    if all(label in other for label in leading):
-        leading.sort(key=other.index)  # scores may have any order: values more often have examples first
-    rows, shared, _ = unfolded(() if queries is None else axes[queries], keys)
-    if shared:
-        return tuple(atom for label in leading for atom in axes[label]), shared, rows, keys
-    heads = _heads_of(leading, axes, call)
-    examples = tuple(atom for label in leading for atom in axes[label] if atom not in heads)
-    return examples, heads, rows, keys
-
-
-def _is_told(call: HandCall) -> bool:
-    """Whether the products told for certain what counts queries."""
-    axes = _axes_of(call)
-    queries, is_told = queries_of(call, axes)
-    keys = tuple(atom for label in call.labels if label in call.product.summed for atom in axes[label])
-    return is_told and unfolded(() if queries is None else axes[queries], keys)[2]
-
-
-def _axes_of(call: HandCall) -> dict[str, Axis]:
-    """Of the weights, by label."""
-    return {label: leaves(axis) for label, axis in zip(call.labels, call.trail.axes, strict=True)}
-
-
-def _heads_of(leading: list[str], axes: Mapping[str, Axis], call: HandCall) -> Axis:
-    """Which atoms of the leading axes count heads; the others count examples.
-
-    Of a single axis those that a tensor on the way told apart from the batch; nobody told: none, unless two were merged
-    into it. Of several, in this order: the one that was told from the others; axes that values do not have, or only at
-    length 1, as where groups of heads share keys and values, with those beside them; the one that was split off from
-    the features; the last.
-    """
-    if len(leading) == 1:
-        atoms = axes[leading[0]]
-        told = told_heads(atoms)
-        return atoms[1:] if told is None else told
-    kinds = [{atom.is_head for atom in axes[label]} for label in leading]
-    if kinds.count({True}) == 1 and kinds.count({False}) == len(kinds) - 1:
-        return axes[leading[kinds.index({True})]]
-    while len(leading) > _PAIR and any(not axes[label] for label in leading):
-        leading.remove(next(label for label in reversed(leading) if not axes[label]))
-    mine, theirs = (call.product.sizes(left=left) for left in (call.weights_left, not call.weights_left))
-    if any(theirs.get(label) != mine[label] for label in leading[1:]):
-        return tuple(atom for label in leading[1:] for atom in axes[label])
-    split_off = [label for label in leading if axes[label] and all(atom.beside_features for atom in axes[label])]
-    if len(split_off) == 1 and sum(bool(axes[label]) for label in leading) > 1:
-        return axes[split_off[0]]
-    return axes[leading[-1]] if leading else ()
 
 
 def _probe(call: HandCall, frame: Sequence[Axis], keeper: Keeper) -> Probe | None:

@@ -20,6 +20,7 @@ from attnwidget.intercept.byhand.axes import (
     narrowed,
     reshaped,
 )
+from attnwidget.intercept.byhand.splitting import split_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -195,19 +196,16 @@ def pieces(
 def merged(before: torch.Tensor, after: torch.Tensor) -> Axes | None:
     """Axes of a tensor whose batch and heads have just been merged into one axis of three, if they have.
 
-    Either they were axes of their own, (batch, heads, tokens, size) -> (batch * heads, tokens, size), perhaps behind
-    another, as where queries, keys and values are stacked. Or heads are split off from features as they are merged:
-    (tokens, batch, features) -> (tokens, batch * heads, size), as fairseq and what is modelled on it do, or (batch,
+    Either they were axes of their own, (batch, heads, tokens, size) -> (batch * heads, tokens, size), or likewise
+    behind others, as where queries, keys and values are stacked or tokens come first. Or heads are split off from
+    features as they are merged: (tokens, batch, features) -> (tokens, batch * heads, size), as fairseq and what is
+    modelled on it do, or (batch,
     channels, height, width) -> (batch * heads, size, height * width).
     """
     old, new = before.shape, after.shape
-    at = len(old) - _FOUR
-    if len(new) == len(old) - 1 and new == (*old[:at], old[at] * old[at + 1], *old[at + 2 :]):
-        known = fresh(old)
-        heads_first = _beside_features(before, at) and not _beside_features(before, at + 1)
-        mark(known[at], is_head=heads_first)
-        mark(known[at + 1], is_head=not heads_first)
-        return reshaped(known, new)
+    for at in range(len(old) - 2) if len(new) == len(old) - 1 and len(old) >= _FOUR else ():
+        if new == (*old[:at], old[at] * old[at + 1], *old[at + 2 :]):
+            return _of_merged(before, new, at)
     if len(new) != _THREE or len(old) > _FOUR:
         return None
     known = fresh(old)
@@ -223,13 +221,39 @@ def merged(before: torch.Tensor, after: torch.Tensor) -> Axes | None:
     return None
 
 
-def heads_first(before: torch.Tensor) -> Axes | None:
-    """Axes of a copy in order of (heads, batch, tokens, size), seen from an order in memory that tells; else None."""
-    if before.ndim != _FOUR or not _beside_features(before, 0) or _beside_features(before, 1):
+def _of_merged(before: torch.Tensor, new: Sequence[int], at: int) -> Axes | None:
+    """Axes of a tensor of which two that stand side by side have just been merged into one, if they may be heads."""
+    known = fresh(before.shape)
+    pair = known[at], known[at + 1]
+    apart = split_off(before, -1)
+    own = [at in apart, at + 1 in apart]
+    repeats = 0 in before.stride()[at : at + 2]
+    if any(own):
+        # Groups of heads may be repeated for others; else what was not split off from the features is no head.
+        for axis, is_head in zip(pair, own, strict=True):
+            mark(axis, is_head=is_head or repeats)
+    elif at == before.ndim - _FOUR and not repeats:
+        beside = [_beside_features(before, at), _beside_features(before, at + 1)]
+        write = mark if any(beside) else mark_likely  # where memory does not tell, heads mostly stand behind examples
+        for axis, is_head in zip(pair, (beside == [True, False], beside != [True, False]), strict=True):
+            write(axis, is_head=is_head)
+    else:
+        return None
+    return reshaped(known, new)
+
+
+def copied(before: torch.Tensor) -> Axes | None:
+    """Axes of a copy of four, whose order in memory told what counts heads, and does not any more; else None."""
+    if before.ndim != _FOUR:
         return None
     known = fresh(before.shape)
-    mark(known[0], is_head=True)
-    mark(known[1], is_head=False)
+    apart = split_off(before, -1)
+    if not apart:
+        if not _beside_features(before, 0) or _beside_features(before, 1):
+            return None
+        apart = [0]
+    for number, axis in enumerate(known):
+        mark(axis, is_head=number in apart)
     return known
 
 

@@ -17,7 +17,7 @@ from attnwidget.intercept.byhand import following, scoring
 from attnwidget.intercept.byhand.axes import fresh
 from attnwidget.intercept.byhand.changed import change_by_hand
 from attnwidget.intercept.byhand.products import PRODUCTS
-from attnwidget.intercept.byhand.reshaping import SHAPING, SPLITTING, gathered, heads_first, merged, pieces
+from attnwidget.intercept.byhand.reshaping import SHAPING, SPLITTING, copied, gathered, merged, pieces
 from attnwidget.intercept.byhand.steps import JOINS, Step
 from attnwidget.intercept.byhand.trails import Layout, Learned, Scores, SoftmaxCall, Trail, Trails, Weights, trails
 from attnwidget.intercept.calls import in_backward, refuse_call, watch_softmax
@@ -27,7 +27,7 @@ from attnwidget.intercept.plain import PLAIN, has_values, holds_numbers
 from attnwidget.intercept.sdpa import FAKE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     Run: TypeAlias = Callable[..., Any] | None
 
@@ -39,11 +39,11 @@ SOFTMAX |= {torch.sparse.softmax}  # of which no more can be told than that it r
 SOFTMAX |= {torch._softmax, torch._safe_softmax, torch._masked_softmax}  # noqa: SLF001 - as torch's own code calls them
 _DIM_AT = {functional.gumbel_softmax: 4, torch._masked_softmax: 2}  # noqa: SLF001
 _MAY_LACK_DIM = {functional.softmax, functional.log_softmax, functional.softmin}
-MERGES = {torch.reshape, torch.Tensor.reshape, torch.Tensor.view}
+MERGES = {torch.reshape, torch.Tensor.reshape, torch.Tensor.view, torch.flatten, torch.Tensor.flatten}
 CASTS = following.CASTS
-COPIES = {torch.Tensor.contiguous}
+COPIES = {torch.Tensor.contiguous, torch.Tensor.clone, torch.clone}
 GATHERS = {*JOINS, torch.stack}
-FOLLOWED = {*following.RULES, *SHAPING, *SPLITTING} - MERGES - CASTS - COPIES - GATHERS
+FOLLOWED = {*following.RULES, *following.PICKING, *SHAPING, *SPLITTING} - MERGES - CASTS - COPIES - GATHERS
 
 
 def product(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run = None) -> Any:  # noqa: ANN401
@@ -99,17 +99,17 @@ def merge(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, 
     if not args or (known and known.get(args[0]) is not None):
         return follow(func, args, kwargs, run)
     result = (run or func)(*args, **kwargs)
-    _begin(func, args[0], result)
+    _begin(func, args, kwargs, result)
     return result
 
 
 def copy(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run = None) -> Any:  # noqa: ANN401
-    """Run `contiguous`, after which the order in memory does not tell heads from examples any more."""
+    """Run `contiguous` or `clone`, after which the order in memory may not tell heads from examples any more."""
     known = trails()
-    if known and known.get(args[0]) is not None:
+    if not args or (known and known.get(args[0]) is not None):
         return follow(func, args, kwargs, run)
     result = (run or func)(*args, **kwargs)
-    _begin(func, args[0], result)
+    _begin(func, args, kwargs, result)
     return result
 
 
@@ -118,7 +118,7 @@ def gather(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
     known = trails()
     result = follow(func, args, kwargs, run)
     if args and not (known and known.get(result) is not None):
-        _begin(func, args[0], result)
+        _begin(func, args, kwargs, result)
     return result
 
 
@@ -127,32 +127,35 @@ def cast(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, A
     if not args or type(args[0]) is not torch.nn.Parameter:
         return follow(func, args, kwargs, run)
     result = (run or func)(*args, **kwargs)
-    _begin(func, args[0], result)
+    _begin(func, args, kwargs, result)
     return result
 
 
-def _begin(func: Callable[..., Any], before: Any, result: Any) -> None:  # noqa: ANN401
+def _begin(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:  # noqa: ANN401
     with suppress(Exception):  # see `follow`
-        if BEGINNINGS[func](before, result):
-            begin(func, before, result)
+        if BEGINNINGS[func](args[0], result):
+            begin(func, args, kwargs, result)
 
 
-def begin(func: Callable[..., Any], before: Any, result: Any) -> None:  # noqa: ANN401
+def begin(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], result: Any) -> None:  # noqa: ANN401
     """Write down what a reshape, a copy or a cast tells of its result, where what it was made from is not followed.
 
     Args:
         func: one of `BEGINNINGS`, which has been asked.
-        before: what went in.
+        args: its arguments; the first is what went in.
+        kwargs: likewise.
         result: what came out.
     """
     with suppress(Exception):
+        before = args[0]
         if func in CASTS:
             trails().put(result, Learned())
             return
         if func in GATHERS:
-            axes = gathered(before, result)
+            first = (args[1] if len(args) > 1 else kwargs.get("dim", 0)) in (0, -result.ndim)
+            axes = gathered(before, result) if first else None
         else:
-            axes = merged(before, result) if func in MERGES else heads_first(before)
+            axes = merged(before, result) if func in MERGES else copied(before)
         if axes is not None:
             trails().put(result, Layout(axes))
 
@@ -162,7 +165,7 @@ def _may_merge(before: Any, result: Any) -> bool:  # noqa: ANN401
     if result.ndim not in _MERGED or before.ndim not in _UNMERGED:
         return False
     old, new = before.shape, result.shape
-    return (new[0] != old[0] or new[1] != old[1]) and 0 not in new
+    return (new[0] != old[0] or new[1] != old[1] or (len(new), new[-1]) == (_HEADED, old[-1])) and 0 not in new
 
 
 def _may_lose_order(before: Any, result: Any) -> bool:  # noqa: ANN401
@@ -250,12 +253,18 @@ def _note(step: Step, result: Any, known: Trails) -> None:  # noqa: ANN401
         if found is not None:
             known.put(result, found)
     elif step.func in SPLITTING and isinstance(result, (tuple, list)) and 0 in step.known:
-        trail = step.known[0]
-        if isinstance(trail, (Layout, Scores, Weights)):
-            axes = pieces(step.func, trail.axes, step.args, step.kwargs, result)
-            for number, (piece, piece_axes) in enumerate(zip(result, axes, strict=True)):
-                if piece_axes is not None:
-                    known.put(piece, following.reshaped(step, trail, piece_axes, number))
+        _note_pieces(step, result, known)
+    elif step.func in following.PICKING and isinstance(scores := step.known.get(0), Scores):
+        known.put(result[0], scoring.picked(scores, result[0]))
+
+
+def _note_pieces(step: Step, results: Sequence[torch.Tensor], known: Trails) -> None:
+    trail = step.known[0]
+    if isinstance(trail, (Layout, Scores, Weights)):
+        axes = pieces(step.func, trail.axes, step.args, step.kwargs, results)
+        for number, (piece, piece_axes) in enumerate(zip(results, axes, strict=True)):
+            if piece_axes is not None:
+                known.put(piece, following.reshaped(step, trail, piece_axes, number))
 
 
 def _after(step: Step, result: torch.Tensor) -> Trail | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from attnwidget.intercept.byhand.axes import Axes, Axis, Part, alike, fresh, grown, leaves, length, like
+from attnwidget.intercept.byhand.axes import Axes, Axis, Part, alike, fresh, grown, leaves, length, like, mark
 from attnwidget.intercept.byhand.steps import FORBIDS, Step, as_number, lowest, name_of
 from attnwidget.intercept.byhand.trails import Added, Forbidden, Scores
 
@@ -57,13 +57,7 @@ def summed(step: Step, scores: Scores, position: int, result: torch.Tensor) -> S
     scores = replace(scores, axes=grown(scores.axes, result.shape))
     second = step.known.get(1 - position)
     if isinstance(second, Scores):
-        # Two products: no factors say it, and what was added to either still was.
-        theirs = [
-            replace(part, part=replace(part.part, axes=scores.axes))
-            for part in second.added
-            if part.part.axes is second.axes and len(second.axes) == len(scores.axes)
-        ]
-        return replace(scores.unexplained(), added=(*scores.added, *theirs))
+        return _of_two(scores, second, result)
     number = as_number(other)
     if number is not None:
         if not number:
@@ -73,6 +67,37 @@ def summed(step: Step, scores: Scores, position: int, result: torch.Tensor) -> S
         return scores.unexplained()
     added = Added(Part.of(other, scores.axes), factor * signs[1 - position])
     return replace(scores, added=(*scores.added, added))
+
+
+def _of_two(scores: Scores, second: Scores, result: torch.Tensor) -> Scores:
+    """The sum of two products: no factors say it, and what was added to either still was.
+
+    What the axes count is told by the product of content, not by that with positions, which examples share.
+    """
+    axes, others = scores.axes, second.axes
+    if len(axes) == len(others):
+        is_whole = [length(axis) for axis in others] == list(result.shape)
+        if is_whole and _rank(second) < _rank(scores):
+            axes, others = others, axes
+        for axis, other in zip(axes, others, strict=True):
+            told = [atom.is_head for atom in leaves(other)]
+            if len(leaves(axis)) == len(told) == 1 and told[0] is not None:
+                mark(leaves(axis), is_head=told[0])
+    added = [
+        replace(part, part=replace(part.part, axes=axes))
+        for one in (scores, second)
+        for part in one.added
+        if part.part.axes is one.axes and len(one.axes) == len(axes)
+    ]
+    return replace(scores.unexplained(axes), added=tuple(added))
+
+
+def _rank(scores: Scores) -> tuple[bool, bool, int, int]:
+    """Lower for what tells more: nothing was moved around, both factors have examples and heads, little is alone."""
+    shapes = {part.tensor.ndim for part in scores.product or ()}
+    alone = [axis for axis in scores.axes if any(atom.side is not None for atom in leaves(axis))]
+    shared = [atom for axis in scores.axes for atom in leaves(axis) if atom.is_head and atom.side is None]
+    return scores.is_loose or not alone, len(shapes) != 1, -len(shared), len(alone)
 
 
 def capped(scores: Scores, result: torch.Tensor) -> Scores:
@@ -119,6 +144,11 @@ def unexplained(scores: Scores, result: torch.Tensor) -> Scores:
 def bent(scores: Scores, result: torch.Tensor) -> Scores:
     """Changed value by value by a function that may make weights of them, as a sigmoid does."""
     return replace(unexplained(scores, result), is_bent=True)
+
+
+def picked(scores: Scores, result: torch.Tensor) -> Scores:
+    """The largest of them, or all in order: of which keys is told beside them."""
+    return replace(moved(scores, result), is_picked=True)
 
 
 def moved(scores: Scores, result: torch.Tensor) -> Scores:

@@ -71,6 +71,7 @@ class Scores:
         sinks: columns joined to the scores last of all.
         is_loose: parts of them were moved around, and which axis counts what is not known any more.
         is_bent: they were changed value by value, by another function than an exponential.
+        is_picked: they were sorted, or the largest picked: of which keys they are is not known.
     """
 
     axes: Axes
@@ -84,6 +85,7 @@ class Scores:
     sinks: tuple[Part, ...] = ()
     is_loose: bool = False
     is_bent: bool = False
+    is_picked: bool = False
 
     def unexplained(self, axes: Axes | None = None) -> Scores:
         """Still from a product, and no longer what the formula says; what was forbidden still is."""
@@ -101,6 +103,7 @@ class SoftmaxCall:
         users: the modules that multiplied them with values, as far as that was recorded.
         is_other: no softmax, but what was made of scores in another way and multiplied with values.
         size: how many weights it made.
+        meets_apart: weights of a single key, cut off from the others, were used for themselves.
     """
 
     from_product: bool
@@ -108,6 +111,7 @@ class SoftmaxCall:
     weighs: bool = False
     is_other: bool = False
     size: int = 0
+    meets_apart: bool = False
     users: tuple[nn.Module, ...] = ()
 
 
@@ -271,6 +275,11 @@ def trails() -> Trails:
 def begin() -> None:
     """A capture begins in this thread."""
     _local.watchers += 1
+
+
+def is_watched() -> bool:
+    """Whether a capture watches what torch computes in this thread: one that began in another does not."""
+    return _local.watchers > 0
 
 
 def end() -> None:

@@ -5,14 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from attnwidget.intercept.byhand.axes import Axes, Axis, Part, grown, leaves
+from attnwidget.intercept.byhand.axes import Axes, Axis, Part, alike, grown, leaves
 from attnwidget.intercept.byhand.trails import Weights
+from attnwidget.intercept.calls import MODULE, tell
 
 if TYPE_CHECKING:
     import torch
 
     from attnwidget.intercept.byhand.steps import Step
 
+PARTLY = (
+    f"{MODULE} multiplied a part of its weights with values, and that part is shown: where it goes on with the others, "
+    "piece by piece, they are not in this capture"
+)
+PICKED = "its scores were sorted, or the largest picked, and of which keys the weights are is not known"
 SEVERAL = "its weights are a combination of several softmaxes, and no weights themselves"
 
 
@@ -25,10 +31,22 @@ def same(step: Step, weights: Weights, position: int, result: torch.Tensor) -> W
     return replace(weights, clean=Part.of(again, grown(weights.clean.axes, again.shape)))
 
 
+def meets_apart(weights: Weights) -> bool:
+    """Note that weights of a single key, which was cut off, are used for themselves; False if these are no such."""
+    keys, left = leaves(weights.keys), {id(atom) for axis in weights.axes for atom in leaves(axis)}
+    if not keys or any(id(atom) in left for atom in keys):
+        return False
+    weights.call.meets_apart = True
+    if weights.call.is_known:
+        tell(PARTLY)
+    return True
+
+
 def changed(step: Step, weights: Weights, position: int, result: torch.Tensor) -> Weights | None:
     """Changed value by value: by a mask, a gate, or another softmax."""
     if weights.is_log:
         return None
+    meets_apart(weights)
     before = step.args[position]
     if before is result:  # nothing may hold on to itself
         weights = replace(weights, is_touched=True)
@@ -40,6 +58,19 @@ def changed(step: Step, weights: Weights, position: int, result: torch.Tensor) -
         lost = other.clean is not None or weights.clean is not None  # weights before dropout cannot be blended again
         weights = replace(weights, is_blend=True, oddity=SEVERAL if lost else weights.oddity)
     return same(step, weights, position, result)
+
+
+def scattered(weights: Weights, dim: object, result: torch.Tensor) -> Weights | None:
+    """Put among other keys, which are given no weight."""
+    axes = alike(weights.axes, result.shape)
+    lost = weights.clean is not None or weights.source is not None or weights.whole is not None
+    if axes is None or not isinstance(dim, int) or lost or leaves(weights.axes[dim]) != leaves(weights.keys):
+        return None
+    grows = [new is not old for new, old in zip(axes, weights.axes, strict=True)]
+    if sum(grows) > grows[dim]:
+        return None
+    oddity = None if weights.oddity == PICKED else weights.oddity
+    return replace(weights, axes=axes, keys=axes[dim], oddity=oddity, is_touched=True)
 
 
 def mixed(weights: Weights, before: torch.Tensor, axes: Axes, summed: Axis) -> Weights | None:

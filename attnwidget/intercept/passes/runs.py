@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.utils._pytree import tree_leaves
 
 from attnwidget.intercept.frames import arguments_of
 from attnwidget.intercept.passes.pieces import part_of_mask
@@ -44,6 +45,7 @@ class Run:
     Attributes:
         number: how many came before.
         ids: (B, n) token ids it was called with, where it was.
+        lengths: of the first two axes of the tensors it was called with.
         cache: that it was handed, while it runs.
         same_cache: it was handed the cache object of the run before.
         calls: how often each module has called attention in it.
@@ -59,6 +61,8 @@ class Run:
         self.frame: FrameType | None = frame  # kept, so that a later run cannot get the address of this one
         unnamed, named = arguments_of(frame)
         self.ids = _ids(unnamed, named)
+        given = (one for one in tree_leaves((unnamed, named)) if isinstance(one, torch.Tensor) and not one.is_nested)
+        self.lengths: set[int] = {length for tensor in given for length in tensor.shape[:2]}
         self.cache: object = next((named[name] for name in _CACHES if named.get(name) is not None), None)
         self.same_cache: bool = before is not None and self.cache is not None and self.cache is before.cache
         self.calls: Counter[int] = Counter()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
-from attnwidget.attention import DenseAttention, FactoredAttention, Probe
+from attnwidget.attention import DenseAttention, FactoredAttention, FramedAttention, Probe
 from attnwidget.attention.arrays import to_numpy
 from attnwidget.attention.joining import StepMask, join_masks
 from attnwidget.attention.maskparts import Tail, compact, cut, same_mask, take
@@ -209,6 +209,8 @@ class Stitcher:
 
 def repeated(attention: Attention, examples: NDArray[np.intp]) -> Attention:
     """The attention of some examples, in this order, some of them more than once."""
+    if isinstance(attention, FramedAttention):
+        return _repeated_windows(attention, examples)
     masks = attention.mask if attention.mask is None else take(attention.mask, examples)
     mask = masks.whole() if isinstance(masks, Tail) else masks
     probe = attention.probe
@@ -228,6 +230,28 @@ def repeated(attention: Attention, examples: NDArray[np.intp]) -> Attention:
     assert k is not None  # noqa: S101 - for the type checker
     return FactoredAttention(
         q, k, lse, scale=attention.scale, softcap=attention.softcap, sinks=attention.sinks, mask=mask, probe=probe
+    )
+
+
+def _repeated_windows(attention: FramedAttention, examples: NDArray[np.intp]) -> FramedAttention:
+    query_places, key_places = attention.places
+    owner = query_places.max(axis=1) // attention.n_queries  # of each window; -1 of those where no query stands
+    windows = [np.flatnonzero(owner == example) for example in examples]
+    shift = np.concatenate(
+        [
+            np.full(len(own), number - example)
+            for number, (example, own) in enumerate(zip(examples, windows, strict=True))
+        ]
+    )
+    own = np.concatenate(windows)
+    queries, keys = query_places[own], key_places[own]
+    return FramedAttention(
+        repeated(attention.windows, own),
+        np.where(queries >= 0, queries + shift[:, None] * attention.n_queries, -1),
+        np.where(keys >= 0, keys + shift[:, None, None, None] * attention.n_keys, -1),
+        n_examples=len(examples),
+        n_queries=attention.n_queries,
+        n_keys=attention.n_keys,
     )
 
 

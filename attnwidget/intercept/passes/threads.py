@@ -119,6 +119,11 @@ class Thread:
             if run.same_cache and place.n_keys and not place.offset and not place.rows[0] and match.worst <= _RELATED:
                 self._accept(place, match, attention, run, keeper, lender, changed=True)
                 return
+        if keys is not None and not bool(keys.isfinite().all()):
+            raise AstrayError(
+                "it came with numbers that are not finite: activations overflowed (load the model in bfloat16 or "
+                "float32 instead of float16), or parameters hold some"
+            )
         raise AstrayError(
             f"it came with {attention.n_queries} queries and {attention.n_keys} keys, which do not continue the "
             f"{self._n_keys} keys of the call before"
@@ -194,6 +199,8 @@ class Thread:
         # Behind the last key from before, wherever that stands. The first example speaks for all; each place is then
         # looked at in full.
         mark = marks_of(keys[:, :, m - n - 1 : m - n])[:1]
+        if mark.shape[1] != self._marks.shape[1]:
+            return
         unit = max(float(np.square(self._marks).mean()), np.finfo(np.float32).tiny)
         far = np.square(self._marks - mark).mean(axis=1).min(axis=0) / unit  # (keys,)
         for place in np.flatnonzero(far <= _RERUN**2)[::-1][:_TRIED]:
@@ -247,6 +254,12 @@ class Thread:
             self._accept_rows(place, attention, run, keeper, lender)
             return
         if self.kind == "open":
+            past = visible_keys(self._first) - self._first.n_queries
+            if past > 0 and not sees(self._first, (0, 1), (past, past + 1)):
+                raise AstrayError(
+                    f"its first query, of {self._first.n_queries} over {self._first.n_keys} keys, may not look at its "
+                    "own: other keys stand behind those of tokens, and where they are in the next call cannot be told"
+                )
             self._begin_to_grow()
         row = place.key - self.past
         if place.key < self._n_keys and any(looks_behind(piece, row, place.key) for piece in self.pieces):
