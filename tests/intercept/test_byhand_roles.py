@@ -303,3 +303,22 @@ def test_parts_of_a_sequence_that_are_examples_are_told_of():
     np.testing.assert_allclose(whole(cap), net.seen, atol=1e-6)
     (note,) = cap.notes
     assert note.startswith("stack 'self' has 6 examples, and no tensor that the module was given has as many")
+
+
+def single_head_first(net, x):
+    q, k, v = (fit(x).unflatten(-1, (1, E)).permute(2, 0, 1, 3).flatten(0, 1) for fit in (net.q, net.k, net.v))
+    w = torch.bmm(q, k.mT).unflatten(0, (1, -1)).softmax(-1)
+    return w @ v.unflatten(0, (1, -1)), w, as_it_is
+
+
+def single_head_behind(net, x):
+    q, (k, v) = net.q(x)[..., :D].unsqueeze(2), net.kv(x).chunk(2, -1)
+    w = torch.einsum("bqhd,bkd->bqhk", q, k).softmax(-1)
+    return torch.einsum("bqhk,bkd->bqhd", w, v), w, as_it_is
+
+
+@pytest.mark.parametrize("run", [single_head_first, single_head_behind])
+def test_a_single_head_in_an_unusual_place_is_told_of(run):
+    cap = watch(Attention(run), torch.randn(3, T, E))
+    (note,) = cap.notes
+    assert note.endswith("with a single head, examples or queries may stand where heads do")

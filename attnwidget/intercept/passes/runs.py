@@ -62,7 +62,7 @@ class Run:
         unnamed, named = arguments_of(frame)
         self.ids = _ids(unnamed, named)
         given = (one for one in tree_leaves((unnamed, named)) if isinstance(one, torch.Tensor) and not one.is_nested)
-        self.lengths: set[int] = {length for tensor in given for length in tensor.shape[:2]}
+        self.lengths: set[int] = {length for tensor in given for length in tensor.shape[:2] if tensor.ndim > 1}
         self.cache: object = next((named[name] for name in _CACHES if named.get(name) is not None), None)
         self.same_cache: bool = before is not None and self.cache is not None and self.cache is before.cache
         self.calls: Counter[int] = Counter()
