@@ -253,7 +253,7 @@ class AttentionModel(Interventions):
             limit=limit,
             progress=progress,
         )
-        two_sided = getattr(getattr(self.model, "config", None), "is_encoder_decoder", False)
+        two_sided = self._is_two_sided()
         prepared = prepare(
             inputs, self.tokenizer, device=input_device(self.model), parameters=self._parameters(), left=not two_sided
         )
@@ -321,11 +321,16 @@ class AttentionModel(Interventions):
         naming = prepared.naming
         if tokens is not None:
             naming = Naming(as_names(tokens, naming.queries))
-        if getattr(getattr(self.model, "config", None), "is_encoder_decoder", False):
+        if self._is_two_sided():
             naming = Naming(decoder_axis(kwargs, self.tokenizer), naming.queries, _roles(naming.queries))
         if key_tokens is not None:
             naming = Naming(naming.queries, as_names(key_tokens, naming.keys), naming.roles)
         return replace(prepared, kwargs=kwargs, naming=naming)
+
+    def _is_two_sided(self) -> bool:
+        """Whether an encoder and a decoder run; either alone has the config of both."""
+        has_both = getattr(getattr(self.model, "config", None), "is_encoder_decoder", False)
+        return bool(has_both) and any(name.startswith("decoder_input") for name in self._parameters())
 
     def _parameters(self) -> Mapping[str, inspect.Parameter]:
         return inspect.signature(self.model.forward).parameters

@@ -126,3 +126,79 @@ def test_a_config_that_has_no_one_size_of_heads():
     cap = aw.AttentionModel(model).generate(IDS[:1], max_new_tokens=3, do_sample=False)
     assert cap.stacks["self"].size_text() == f"{N + 2} tokens"
     assert estimate(model, {"input_ids": IDS}, Terms()) is None
+
+
+SIGLIP = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 32}
+
+
+@pytest.fixture(scope="module")
+def siglip():
+    """As many patches as tokens."""
+    torch.manual_seed(0)
+    vision = tf.SiglipVisionConfig(**SIGLIP, image_size=12, patch_size=4)  # 9 patches
+    text = tf.SiglipTextConfig(**SIGLIP, vocab_size=60, max_position_embeddings=9, projection_size=32)
+    return tf.SiglipModel(tf.SiglipConfig(text_config=text.to_dict(), vision_config=vision.to_dict())).eval()
+
+
+def pictures_and_text(n_pictures=2):
+    ids = torch.randint(5, 60, (2, 9), generator=torch.Generator().manual_seed(0))
+    mask = torch.ones_like(ids)
+    mask[1, 5:] = 0
+    return {"input_ids": ids, "attention_mask": mask, "pixel_values": torch.randn(n_pictures, 3, 12, 12)}
+
+
+@pytest.mark.parametrize("n_pictures", [2, 3])
+def test_patches_that_are_as_many_as_tokens_have_no_names_of_text(siglip, n_pictures):
+    cap = aw.AttentionModel(siglip, words()).capture(pictures_and_text(n_pictures))
+    text, vision = cap.stacks["text"], cap.stacks["vision"]
+    assert [len(names) for names in text.query_tokens] == [9, 5]
+    assert text.query_tokens[0].text[0] in WORDS
+    assert vision.n_examples == n_pictures
+    assert all(list(names) == [str(number) for number in range(9)] for names in vision.query_tokens)
+
+
+def test_names_of_a_person_may_be_those_of_patches_and_must_be_of_something(siglip):
+    names = [f"patch {number}" for number in range(9)]
+    cap = aw.AttentionModel(siglip).capture(pictures_and_text(), tokens=names)
+    assert list(cap.stacks["vision"].query_tokens[0]) == names
+    with pytest.raises(aw.CaptureError, match="tokens hold 4 names, and no stack has as many tokens: 'vision' has"):
+        aw.AttentionModel(siglip).capture(pictures_and_text(), tokens=list("abcd"))
+
+
+def test_memory_that_is_as_long_as_the_target_is_numbered():
+    torch.manual_seed(0)
+    model = nn.TransformerDecoder(nn.TransformerDecoderLayer(16, 2, 16, batch_first=True), 1).eval()
+    x = torch.randn(1, 4, 16)
+    with torch.no_grad(), aw.capture(model, tokens=list("abcd")) as cap:
+        model(x, torch.randn(1, 4, 16))
+    assert cap.stacks["cross"].query_tokens[0].text == tuple("abcd")
+    assert list(cap.stacks["cross"].key_tokens[0]) == ["0", "1", "2", "3"]
+
+
+def two_sided():
+    torch.manual_seed(0)
+    return tf.BartModel(
+        tf.BartConfig(
+            vocab_size=60, d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=4,
+            decoder_attention_heads=4, encoder_ffn_dim=32, decoder_ffn_dim=32, max_position_embeddings=32,
+            pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=1,
+        )
+    ).eval()  # fmt: skip
+
+
+@pytest.mark.parametrize("part", ["get_encoder", "get_decoder"])
+def test_either_side_alone_names_its_tokens(part):
+    model = getattr(two_sided(), part)() if hasattr(tf.BartModel, part) else getattr(two_sided(), part[4:])
+    cap = aw.AttentionModel(model, words()).capture({"input_ids": IDS, "attention_mask": PADDED})
+    assert [len(names) for names in cap.stacks["self"].query_tokens] == [7, 5]
+    assert cap.tokens[0] in WORDS
+
+
+def test_an_encoder_without_ids_does_not_get_the_decoders_names():
+    given = {"inputs_embeds": torch.randn(1, 5, 32), "decoder_input_ids": IDS[:1, :5]}
+    cap = aw.AttentionModel(two_sided(), words()).capture(given)
+    numbers = ["0", "1", "2", "3", "4"]
+    assert list(cap.stacks["encoder"].query_tokens[0]) == numbers
+    assert list(cap.stacks["cross"].key_tokens[0]) == numbers
+    assert cap.stacks["decoder"].query_tokens[0].text[0] in WORDS
+    assert cap.notes == ()

@@ -53,7 +53,7 @@ def assemble(recorder: Recorder, naming: Naming | Callable[[Outcome | None], Nam
                 break
         else:
             shaped.append([record])
-    stacks = []
+    stacks, named = [], False
     for role, shaped in groups.items():
         for number, group in enumerate(shaped):
             # Layers with other heads or lengths cannot share a grid: they are stacks of their own.
@@ -63,7 +63,14 @@ def assemble(recorder: Recorder, naming: Naming | Callable[[Outcome | None], Nam
             n_examples, _, n_queries, n_keys, extra = _shape(group[0])
             shape = Shape(name, role, n_examples, n_queries, n_keys - len(extra), extra)
             axes = axes_of(shape, naming, recorder.notes, aside=len(groups) > 1 or number > 0)
+            named |= any(axis is not None and axis.is_given for axis in axes)
             stacks.append(_stack(shape, group, *axes))
+    if not named and naming.queries is not None and naming.queries.is_given:
+        there = ", ".join(f"{stack.name!r} has {stack.size_text()}" for stack in stacks)
+        raise CaptureError(
+            f"tokens hold {len(naming.queries.tokens[0])} names, and no stack has as many tokens: {there}. Expected "
+            "one name per position of one of them, special tokens and padding included"
+        )
     lengths = None if recorder.outcome is not None or recorder.follows else recorder.lengths
     recorder.notes.update(dict.fromkeys(counted(stacks, lengths)))
     _tell_unseen(recorder)

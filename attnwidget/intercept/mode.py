@@ -108,7 +108,7 @@ class WatchCalls(TorchFunctionMode):
             raise Stopped
         casts = self._shadows.captures > 0 and func in casting.RULES
         follows = casts or bool(self._trails.entries)
-        if not follows and (handler is None or (func in _MAPS and _is_plain_map(sys._getframe(1)))):  # noqa: SLF001
+        if not follows and (handler is None or (func in _MAPS and _is_plain_map(sys._getframe(1), args))):  # noqa: SLF001
             return func(*args, **kwargs) if kwargs else func(*args)
         if not follows and args and (tells := byhand.BEGINNINGS.get(func)) is not None:
             return _begun(tells, func, args, kwargs or {})
@@ -166,12 +166,15 @@ def _begun(
     return result
 
 
-def _is_plain_map(frame: FrameType) -> bool:
+def _is_plain_map(frame: FrameType, args: tuple[Any, ...]) -> bool:
     """Whether nothing is to be told of a linear map but that its module ran, which is told here.
 
     Args:
         frame: that called it.
+        args: its arguments.
     """
+    if args and args[0].ndim > _TOKENS_NDIM:  # heads may be mapped one by one
+        return False
     caller = id(owner_of(frame))
     for recorder in ACTIVE.get():
         if recorder.pending is not None:
@@ -292,9 +295,10 @@ def _linear(
         with torch.no_grad(), torch._C.DisableTorchFunction():  # noqa: SLF001 - see `calls`
             for recorder in pending.values():
                 recorder.multiplies(*found)
-    return byhand.follow(func, args, options) if trails.trails() else func(*args, **options)
+    return byhand.map_heads(func, args, options)
 
 
+_TOKENS_NDIM = 3
 _WATCHING = WatchCalls.__torch_function__.__code__
 _followed = _by_hand(byhand.follow)
 _plain = _by_hand(lambda func, args, options: func(*args, **options))

@@ -12,7 +12,7 @@ from attnwidget.intercept.byhand.axes import Atom, Axis, Part, Side, leaves, len
 from attnwidget.intercept.byhand.handmade import from_hand
 from attnwidget.intercept.byhand.otherwise import note_otherwise
 from attnwidget.intercept.byhand.products import Product, read_product
-from attnwidget.intercept.byhand.splitting import mark_heads, of_projection
+from attnwidget.intercept.byhand.splitting import has_whole_rows, mark_factors, of_projection
 from attnwidget.intercept.byhand.trails import Added, Layout, Learned, Scores, SoftmaxCall, Trails, Weights, trails
 from attnwidget.intercept.calls import callers, in_backward, record_call, tell, watch_softmax
 from attnwidget.intercept.records import HandCall
@@ -186,8 +186,7 @@ def _scores(read: Product, result: torch.Tensor, known: Trails) -> Scores | None
             found[label] = (Atom(size, side=side),) if size > 1 else ()
     for label in read.summed:
         found[label] = (Atom(sizes[label]),) if sizes[label] > 1 else ()
-    for _, labels, tensor in _factors(read):
-        mark_heads(tensor, labels, read.summed, found)
+    mark_factors([(labels, tensor) for _, labels, tensor in _factors(read)], read.summed, found)
     _mark_beside_features(read, found)
     axes = tuple(found[label] for label in read.labels)
     added = () if read.added is None else (Added(Part.of(read.added, axes), read.added_factor),)
@@ -229,7 +228,7 @@ def _mark_beside_features(read: Product, found: Mapping[str, Axis]) -> None:
         if len(labels) < _BATCHED_NDIM or len(read.summed) != 1:
             continue
         features = labels.index(read.summed[0])
-        if tensor.stride(features) != 1:
+        if tensor.stride(features) != 1 or has_whole_rows(tensor, features):
             continue
         alone = [label for label in labels if not (label in read.left_labels and label in read.right_labels)]
         tokens = [number for number, label in enumerate(labels) if label in alone and tensor.shape[number] > 1]

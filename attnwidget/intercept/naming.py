@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from attnwidget.attention.stack import Span
     from attnwidget.intercept.passes.outcome import Outcome
 
+_OTHER = {"vision", "audio", "qformer", "resampler"}
+"""Stacks that look from something else than text, which may be as many by chance."""
+
 
 @dataclass(frozen=True)
 class Axis:
@@ -34,6 +37,8 @@ class Axis:
     def fits(self, length: int, n_examples: int) -> bool:
         """Whether these are names of so many positions."""
         if self.width is not None and self.width != length:
+            return False
+        if not self.is_given and self.spans is not None and len(self.spans) != n_examples:
             return False
         return self.is_given or (len(self.tokens[0]) == length and len(self.tokens) in (1, n_examples))
 
@@ -129,14 +134,16 @@ def axes_of(shape: Shape, naming: Naming, notes: dict[str, None], *, aside: bool
         queries, keys = fitting(naming.roles[shape.role], n_queries, "queries"), None
     elif shape.role == "cross":
         queries, keys = fitting(naming.queries, n_queries, "queries"), fitting(naming.keys, n_keys, "keys")
+        keys = keys or Axis((Tokens.numbered(n_keys),))  # not the queries, even where there are as many
     elif shape.role == "encoder":
-        queries, keys = fitting(naming.keys or naming.queries, n_queries, "queries"), None
+        queries, keys = fitting(naming.keys or _if_given(naming.queries), n_queries, "queries"), None
     elif not aside:
         queries = fitting(naming.queries, n_queries, "queries")
         keys = fitting(naming.keys, n_keys, "keys") if n_queries != n_keys else None
     else:
-        offered = [axis for axis in (naming.keys, naming.queries) if axis is not None]
-        queries = _of_length(offered[-1:] if naming.queries else [], n_queries, shape)
+        sees_text = not _OTHER.intersection(shape.role.split("-"))
+        offered = [axis if sees_text else _if_given(axis) for axis in (naming.keys, naming.queries)]
+        queries = _of_length(offered[1:], n_queries, shape)
         keys = None if n_queries == n_keys else _of_length(offered, n_keys, shape)
     if shape.extra:
         known = keys or (queries if n_queries == n_keys else None)
@@ -144,10 +151,15 @@ def axes_of(shape: Shape, naming: Naming, notes: dict[str, None], *, aside: bool
     return queries, keys
 
 
-def _of_length(offered: Sequence[Axis], length: int, shape: Shape) -> Axis | None:
+def _if_given(axis: Axis | None) -> Axis | None:
+    """Names that a person gave may be those of anything."""
+    return axis if axis is not None and axis.is_given else None
+
+
+def _of_length(offered: Sequence[Axis | None], length: int, shape: Shape) -> Axis | None:
     """The first that has as many names."""
-    fitting = (axis for axis in offered if len(axis.tokens[0]) == length and axis.fits(length, shape.n_examples))
-    return next(fitting, None)
+    known = (axis for axis in offered if axis is not None)
+    return next((axis for axis in known if len(axis.tokens[0]) == length and axis.fits(length, shape.n_examples)), None)
 
 
 def _unnamed(shape: Shape, axis: Axis, length: int, what: str) -> str:
@@ -165,6 +177,7 @@ def _unnamed(shape: Shape, axis: Axis, length: int, what: str) -> str:
 def _followed(axis: Axis, extra: tuple[str, ...]) -> Axis:
     """Keys that the module adds after those of the tokens, which padding before them cannot be cut from."""
     tokens = tuple(names.followed_by(extra) for names in axis.tokens)
-    if axis.spans is None:
-        return Axis(tokens)
-    return Axis(tokens, tuple((start, len(names)) for names, (start, _) in zip(tokens, axis.spans, strict=True)))
+    spans = axis.spans
+    if spans is not None:
+        spans = tuple((start, len(names)) for names, (start, _) in zip(tokens, spans, strict=True))
+    return Axis(tokens, spans, is_given=axis.is_given)

@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional
 
 from attnwidget.attention import FactoredAttention
-from attnwidget.intercept.byhand.kernelaxes import with_four_axes
-from attnwidget.intercept.calls import dropout_is_asked_for, record_call
+from attnwidget.intercept.byhand.kernelaxes import heads_elsewhere, with_four_axes
+from attnwidget.intercept.calls import dropout_is_asked_for, record_call, tell
 from attnwidget.intercept.causalbias import with_readable_mask
 from attnwidget.intercept.dropout import keep_dropped, run_showing_weights
 from attnwidget.intercept.kernels import MATH, PROBATION, Facts, additive_mask, call_kernel, kernel_of
@@ -47,6 +47,9 @@ def watched(func: Callable[..., torch.Tensor], *args: Any, **kwargs: Any) -> tor
     if inside is not None:
         inside.kernels.append(call)
     else:
+        odd = heads_elsewhere(call.query)
+        if odd is not None:
+            tell(odd)
         notes: list[str] = []
         record_call(
             lambda keeper: _attention(call, keeper, notes),

@@ -28,6 +28,8 @@ _OTHER = re.compile(
     r"fourier|lstm|gru|xlstm|mlstm|slstm|gated_?linear",
     re.IGNORECASE,
 )
+# A part of a layer, kept in a list with its attention (T5), and no layer of another kind.
+_FEED_FORWARD = re.compile(r"FF$|FFN|FeedForward|MLP$|Mlp$")
 _OUTPUT = re.compile(r"output|projection", re.IGNORECASE)
 
 
@@ -123,7 +125,7 @@ def _others(
             continue
         for name, layer in module.named_children():
             place = f"{path}.{name}" if path else name
-            if _covered(place, seen, inside):
+            if _covered(place, seen, inside) or _speaks(_FEED_FORWARD, type(layer).__name__):
                 continue
             parts = [
                 (f"{place}.{part}", type(child).__name__)

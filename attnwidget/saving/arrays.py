@@ -96,6 +96,11 @@ class ArrayReader:
         """What stands beside the arrays."""
         return self._file.metadata() or {}
 
+    @property
+    def holds_bfloat16(self) -> bool:
+        """Whether an array is of the type that NumPy does not have."""
+        return any(self._file.get_slice(name).get_dtype() == "BF16" for name in self._names)
+
     def read(self, names: Mapping[str, str], name: str) -> Any:  # noqa: ANN401 - NumPy or torch
         """An array that has to be there.
 

@@ -86,7 +86,8 @@ def load(path: FilePath) -> AttentionCapture:
     with refusing(source):
         with opened(source, torch=False) as reader:
             header = read_header(reader)
-        with opened(source, torch=needs_torch(header)) as reader:
+            torch = needs_torch(header) or reader.holds_bfloat16
+        with opened(source, torch=torch) as reader:
             layers = LayerReader(reader, header.masks)
             stacks = [_stack(part, layers) for part in header.stacks]
         if len({stack.name for stack in stacks}) != len(stacks):

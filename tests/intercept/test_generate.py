@@ -266,3 +266,21 @@ def test_where_sequences_may_stop_by_themselves_the_padding_behind_them_is_cut_o
     with torch.no_grad(), aw.capture(model) as cap:
         model.generate(**inputs, **GREEDY, stopping_criteria=tf.StoppingCriteriaList([StopsAfter(9)]))
     assert [len(ids) for ids in cap.generation.ids] == [9, 16]
+
+
+@pytest.mark.parametrize("n_beams", [2, 3])
+@pytest.mark.parametrize("new", [1, 2, 5])
+def test_all_beams_are_returned(n_beams, new):
+    """They may change places once more after the last pass, of which no keys tell."""
+    model = small.build("llama")
+    options = {"max_new_tokens": new, "min_new_tokens": new, "num_beams": n_beams, "num_return_sequences": n_beams}
+    for seed in range(4):
+        ids = torch.randint(4, 60, (1, 5), generator=torch.Generator().manual_seed(seed))
+        cap = captured(model, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}, options)
+        small.assert_equal_to_one_pass(cap, model)
+
+
+def test_all_beams_of_a_part_that_is_given_no_ids_are_refused():
+    model, inputs = small.build("llama"), small.prompts((7,))
+    with pytest.raises(aw.CaptureError, match=r"searched with beams"), aw.capture(model.model.layers[0]):
+        run(model, inputs, {**BEAMS, "num_return_sequences": BEAMS["num_beams"]})

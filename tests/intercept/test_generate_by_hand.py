@@ -88,6 +88,10 @@ def test_forks_of_a_cache_say_what_is_shown(llama, ids):
                 llama(more, past_key_values=copy.deepcopy(cache))
             want = small.eager_weights(llama, torch.cat([ids, more], 1)[0])["self"]
             np.testing.assert_allclose(cap.weights(), want[:, :, ids.shape[1] :], atol=1e-5)
+        with aw.capture(llama) as cap:  # all that the first continuation ran is taken back
+            for more in (one, other):
+                llama(more, past_key_values=copy.deepcopy(cache))
+        np.testing.assert_allclose(cap.weights(), want[:, :, ids.shape[1] :], atol=1e-5)
 
 
 def test_beams_of_ones_own(llama, ids):

@@ -61,9 +61,12 @@ def swin():
     return captured(tf.SwinModel(config).eval(), torch.rand(2, 3, 16, 16))
 
 
-def of_config(kind, config, inputs):
+def of_config(kind, config, inputs, kept=None):
     torch.manual_seed(0)
-    return captured(kind(config).eval(), **inputs)
+    model = kind(config).eval()
+    with torch.no_grad(), aw.capture(model, dtype=kept) as cap:
+        model(**inputs)
+    return cap
 
 
 def segmented():
@@ -81,6 +84,12 @@ CAPTURES = {
     "dense, numpy": lambda: make_capture(layers=2, examples=2, causal=True),
     "dense, float16": lambda: aw.AttentionCapture.from_weights(make_capture().weights().astype(np.float16)),
     "dense, bfloat16": lambda: aw.AttentionCapture.from_weights(torch.full((2, 3, 4, 4), 0.25, dtype=torch.bfloat16)),
+    "deberta, dense in bfloat16": lambda: of_config(
+        tf.DebertaV2Model,
+        tf.DebertaV2Config(**SIZE, relative_attention=True, position_buckets=4, pos_att_type=["p2c", "c2p"]),
+        PADDED,
+        kept="bfloat16",
+    ),
     "cross, dense": lambda: make_capture(queries=4, keys=9),
     "gpt2, padded": lambda: captured(gpt2(), **PADDED),
     "llama, grouped": lambda: captured(llama(), IDS),

@@ -50,8 +50,12 @@ def queries_of(call: HandCall, axes: Mapping[str, Axis]) -> tuple[str | None, bo
     of_tokens = all(sizes.get(label, 1) > 1 for label in shared)
     if asking and not (is_single and not of_tokens):
         return _of_several(asking, alone, call, axes, is_shared=bool(shared) and of_tokens)
+    # All that the queries have alone was told to count heads.
+    is_lost = not alone and any(axes[label] and label not in other for label in leading)
     if is_single and (not alone or (axes[alone[-1]] and _side_of(axes, alone[-1:]) is None)):
-        return beside, True
+        return beside, not is_lost
+    if is_lost:
+        return None, False
     is_told = side is None or len(shared) <= _EXAMPLES_AND_HEADS or sum(bool(axes[label]) for label in alone) == 1
     return (alone[-1] if alone else None), is_told
 
@@ -105,7 +109,7 @@ def unfolded(rows: Axis, keys: Axis) -> tuple[Axis, Axis, bool]:
     """
     rows, keys = leaves(rows), leaves(keys)
     told = tuple(atom for atom in rows if atom.is_head and atom.side is not None)
-    if told:
+    if told and not any(atom.is_head for atom in keys):  # else heads are tokens of their own, on both sides
         return tuple(atom for atom in rows if atom not in told), told, True
     if len(rows) <= 1 or len(keys) > 1 or length(rows) == length(keys):
         return rows, (), True

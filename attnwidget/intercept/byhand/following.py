@@ -170,6 +170,10 @@ def _joined(step: Step, result: torch.Tensor) -> Trail | None:
     if len(scores) == 1 == len(step.known):
         ((position, trail),) = scores.items()
         return scoring.joined(step.args, step.kwargs.get("dim", 0), position, trail, result)
+    layouts = [trail for trail in step.known.values() if isinstance(trail, Layout)]
+    if layouts and len(layouts) == len(step.known):  # as queries of a text and those of its class
+        axes = alike(layouts[0].axes, result.shape)
+        return None if axes is None else Layout(axes)
     return _moved(step, result)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from attnwidget.attention.protocol import shape_text
 from attnwidget.intercept.byhand.axes import Axes, Axis, Part, align, fresh, told_heads
+from attnwidget.intercept.byhand.splitting import split_off
 from attnwidget.intercept.byhand.trails import Layout, trails
 from attnwidget.intercept.calls import MODULE
 
@@ -25,13 +26,24 @@ LAST_AXIS = (
     "and the others for examples"
 )
 
+ELSEWHERE = (
+    "queries of {module} were split off from features along axis {axis}, and scaled_dot_product_attention counts "
+    "heads along axis 1: heads and tokens or examples may have changed places, as where a transpose was forgotten"
+)
+
+
+def heads_elsewhere(query: torch.Tensor) -> str | None:
+    """What to tell of queries of a kernel, (batch, heads, tokens, size), if heads were split off along another axis."""
+    apart = split_off(query, -1) if query.ndim == _WHOLE else []
+    return ELSEWHERE.format(axis=apart[0], module=MODULE) if apart and 1 not in apart else None
+
 
 def with_four_axes(call: KernelCall, notes: list[str]) -> KernelCall:
     """The same call with (batch, heads, tokens, size) tensors.
 
     Batch and heads merged into one axis are told apart if they were seen to be merged; else a single leading axis
-    counts examples, with one head. Of three leading axes or more, as where windows have one of their own, one counts
-    heads: that split off from the features, else the last.
+    counts examples, with one head. Of three leading axes or more, as where windows or groups of heads have one of their
+    own, those count heads that were split off from the features, else the last.
 
     Args:
         call: with any number of axes.
@@ -79,17 +91,26 @@ def _examples_alone(call: KernelCall, notes: list[str]) -> tuple[Axes, Axis, Axi
 def _apart(call: KernelCall, notes: list[str]) -> tuple[Axes, Axis, Axis]:
     """The leading axes, and what of them counts examples and heads."""
     lead = fresh(call.query.shape[:-2])
-    heads = lead[-1]
-    told = sum(bool(axis) for axis in lead) <= 1
+    within: set[int] = set()
     for tensor in (call.value, call.key, call.query):
+        within.update(number for number in split_off(tensor, -1) if number < len(lead))
         # Heads lie just outside the features they were split off from, unless the tensor was copied since.
         step = tensor.shape[-1] * tensor.stride(-1)
-        beside = [axis for axis, own in zip(lead, tensor.stride(), strict=False) if axis and own == step]
+        beside = [number for number, own in enumerate(tensor.stride()[:-2]) if lead[number] and own == step]
         if len(beside) == 1 and not tensor.is_contiguous():
-            heads, told = beside[0], True
-    if not told:
+            within.update(beside)
+    # Groups of heads share their keys.
+    shared = [number for number in range(1, len(lead)) if lead[number] and _repeats(call.key, number)]
+    within.update(number for last in shared for number in (last - 1, last) if number)
+    if not within and sum(bool(axis) for axis in lead) > 1:
         notes.append(LAST_AXIS.format(module=MODULE, count=len(lead)))
+    heads = tuple(atom for number, axis in enumerate(lead) for atom in axis if number in (within or {len(lead) - 1}))
     return lead, tuple(atom for axis in lead for atom in axis if atom not in heads), heads
+
+
+def _repeats(tensor: torch.Tensor, axis: int) -> bool:
+    """Whether a tensor is the same along an axis."""
+    return tensor.shape[axis] == 1 or tensor.stride(axis) == 0
 
 
 def _aligned(call: KernelCall, lead: Axes, examples: Axis, heads: Axis) -> KernelCall | None:

@@ -20,7 +20,7 @@ from attnwidget.intercept.byhand.axes import (
     narrowed,
     reshaped,
 )
-from attnwidget.intercept.byhand.splitting import split_off
+from attnwidget.intercept.byhand.splitting import has_whole_rows, split_off
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -203,6 +203,16 @@ def merged(before: torch.Tensor, after: torch.Tensor) -> Axes | None:
     channels, height, width) -> (batch * heads, size, height * width).
     """
     old, new = before.shape, after.shape
+    if len(new) < len(old):
+        known = fresh(old)
+        axes, apart = reshaped(known, new), split_off(before, -1)
+        if axes is not None and apart:
+            repeats = [number for number, step in enumerate(before.stride()) if not step and old[number] > 1]
+            for number, axis in enumerate(known):  # groups of heads may be repeated for others
+                mark(axis, is_head=number in apart or number in repeats)
+            return axes
+    elif len(new) > len(old) and new[-1] == old[-1]:
+        return _regrouped(old, new)
     for at in range(len(old) - 2) if len(new) == len(old) - 1 and len(old) >= _FOUR else ():
         if new == (*old[:at], old[at] * old[at + 1], *old[at + 2 :]):
             return _of_merged(before, new, at)
@@ -221,24 +231,28 @@ def merged(before: torch.Tensor, after: torch.Tensor) -> Axes | None:
     return None
 
 
+def _regrouped(old: Sequence[int], new: Sequence[int]) -> Axes | None:
+    """Axes of a tensor whose tokens were put into groups, which are no heads: (B, T, d) -> (B, groups, T', d)."""
+    known = fresh(old)
+    axes = reshaped(known, new)
+    if axes is None:
+        return None
+    for axis in known[:-1]:
+        mark(leaves(axis) if len(leaves(axis)) > 1 else (), is_head=False)
+    return axes
+
+
 def _of_merged(before: torch.Tensor, new: Sequence[int], at: int) -> Axes | None:
     """Axes of a tensor of which two that stand side by side have just been merged into one, if they may be heads."""
-    known = fresh(before.shape)
-    pair = known[at], known[at + 1]
-    apart = split_off(before, -1)
-    own = [at in apart, at + 1 in apart]
-    repeats = 0 in before.stride()[at : at + 2]
-    if any(own):
-        # Groups of heads may be repeated for others; else what was not split off from the features is no head.
-        for axis, is_head in zip(pair, own, strict=True):
-            mark(axis, is_head=is_head or repeats)
-    elif at == before.ndim - _FOUR and not repeats:
-        beside = [_beside_features(before, at), _beside_features(before, at + 1)]
-        write = mark if any(beside) else mark_likely  # where memory does not tell, heads mostly stand behind examples
-        for axis, is_head in zip(pair, (beside == [True, False], beside != [True, False]), strict=True):
-            write(axis, is_head=is_head)
-    else:
+    if at != before.ndim - _FOUR or 0 in before.stride()[at : at + 2]:
         return None
+    known = fresh(before.shape)
+    beside = [_beside_features(before, at), _beside_features(before, at + 1)]
+    # Where memory does not tell, heads mostly stand behind examples. Nor does it where rows are features and no more:
+    # heads were mapped one by one, or there is one, and what stands beside the features are groups of tokens.
+    write = mark if any(beside) and not has_whole_rows(before) else mark_likely
+    for number, is_head in zip((at, at + 1), (beside == [True, False], beside != [True, False]), strict=True):
+        write(known[number], is_head=is_head)
     return reshaped(known, new)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from attnwidget.intercept.byhand.asking import queries_of, unfolded
 from attnwidget.intercept.byhand.axes import leaves, told_heads
-from attnwidget.intercept.byhand.splitting import mark_heads
+from attnwidget.intercept.byhand.splitting import mark_values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +25,9 @@ def frame_of(call: HandCall) -> tuple[Frame, bool]:
     """
     labels, product = call.labels, call.product
     values, other = (product.right, product.right_labels) if call.weights_left else (product.left, product.left_labels)
-    axes = {label: leaves(axis) for label, axis in zip(labels, call.trail.axes, strict=True)}
-    mark_heads(values, other, [label for label in other if label not in labels], axes)
+    trailed = dict(zip(labels, call.trail.axes, strict=True))
+    mark_values(values, other, [label for label in other if label not in labels], trailed)
+    axes = {label: leaves(axis) for label, axis in trailed.items()}
     keys = tuple(atom for label in labels if label in product.summed for atom in axes[label])
     queries, asked = queries_of(call, axes)
     leading = [label for label in labels if label not in product.summed and label != queries]
@@ -49,7 +50,7 @@ def _heads_of(leading: list[str], axes: Mapping[str, Axis], call: HandCall) -> t
     if len(leading) == 1:
         atoms = axes[leading[0]]
         told = told_heads(atoms)
-        is_told = len(atoms) <= 1 or any(atom.is_head is not None for atom in atoms)
+        is_told = any(atom.is_head is not None for atom in atoms) or (told is None and len(atoms) <= 1)
         return (atoms[1:] if told is None else told), is_told
     shared = [label for label in leading[1:] if axes[label] and _is_shared(label, call)]
     if any(atom.is_head for label in leading for atom in axes[label]):
@@ -59,12 +60,16 @@ def _heads_of(leading: list[str], axes: Mapping[str, Axis], call: HandCall) -> t
     if shared:
         return tuple(atom for label in leading[1:] for atom in axes[label]), True
     named = [label for label in leading if axes[label]]
-    split_off = [label for label in named if all(atom.beside_features for atom in axes[label])]
-    if len(split_off) == 1 and len(named) > 1:
+    possible = [label for label in named if not all(atom.is_head is False for atom in axes[label])]
+    if named and len(possible) <= 1 and len(possible) < len(named):
+        return (), True  # what is left besides tokens that were put into groups are examples
+    split_off = [label for label in possible if all(atom.beside_features for atom in axes[label])]
+    if len(split_off) == 1 and (len(named) > 1 or split_off[0] == leading[-1]):
         return axes[split_off[0]], True
     while len(leading) > _PAIR and any(not axes[label] for label in leading):
         leading.remove(next(label for label in reversed(leading) if not axes[label]))
-    return axes[leading[-1]] if leading else (), len(named) <= 1
+    heads = axes[leading[-1]] if leading else ()
+    return heads, not heads
 
 
 def _is_shared(label: str, call: HandCall) -> bool:

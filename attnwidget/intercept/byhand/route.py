@@ -18,6 +18,7 @@ from attnwidget.intercept.byhand.axes import fresh
 from attnwidget.intercept.byhand.changed import change_by_hand
 from attnwidget.intercept.byhand.products import PRODUCTS
 from attnwidget.intercept.byhand.reshaping import SHAPING, SPLITTING, copied, gathered, merged, pieces
+from attnwidget.intercept.byhand.splitting import mapped
 from attnwidget.intercept.byhand.steps import JOINS, Step
 from attnwidget.intercept.byhand.trails import Layout, Learned, Scores, SoftmaxCall, Trail, Trails, Weights, trails
 from attnwidget.intercept.calls import in_backward, refuse_call, watch_softmax
@@ -122,6 +123,18 @@ def gather(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str,
     return result
 
 
+def map_heads(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+    """Run a linear map: of something followed, or of heads one by one."""
+    known = trails()
+    result = follow(func, args, kwargs) if known else func(*args, **kwargs)
+    with suppress(Exception):  # see `follow`
+        if args[0].ndim >= _HEADED and not isinstance(known.get(args[0]), (Scores, Weights)):
+            axes = mapped(args[0], result)
+            if axes is not None:
+                known.put(result, Layout(axes))
+    return result
+
+
 def cast(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any], run: Run = None) -> Any:  # noqa: ANN401
     """Run a cast: of something followed, or of a parameter, which then is one in another type."""
     if not args or type(args[0]) is not torch.nn.Parameter:
@@ -161,7 +174,7 @@ def begin(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, 
 
 
 def _may_merge(before: Any, result: Any) -> bool:  # noqa: ANN401
-    """Whether batch and heads may have become one axis. Asked of every reshape of a model."""
+    """Whether batch and heads may have become one axis, or tokens two. Asked of every reshape of a model."""
     if result.ndim not in _MERGED or before.ndim not in _UNMERGED:
         return False
     old, new = before.shape, result.shape
@@ -169,7 +182,7 @@ def _may_merge(before: Any, result: Any) -> bool:  # noqa: ANN401
 
 
 def _may_lose_order(before: Any, result: Any) -> bool:  # noqa: ANN401
-    return result is not before and before.ndim == _HEADED and before.shape[0] > 1
+    return result is not before and before.ndim == _HEADED
 
 
 def _may_gather(before: Any, result: Any) -> bool:  # noqa: ANN401

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from attnwidget.intercept.byhand.axes import fresh, leaves, mark
+from attnwidget.intercept.byhand.axes import fresh, leaves, length, mark
 from attnwidget.intercept.byhand.trails import Layout, trails
 
 if TYPE_CHECKING:
@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from attnwidget.intercept.byhand.axes import Axes, Axis
     from attnwidget.intercept.byhand.products import Product
 
+_ROWS = 2
+
 
 def split_off(tensor: torch.Tensor, features: int) -> list[int]:
     """Axes that lie within the same row as the features, in the tensor that this one is a view of.
 
-    A projection puts out a row for each token: its heads are parts of a row, tokens and examples are other rows. A copy
-    tells nothing of that, nor does any tensor in inference mode, where torch does not note what is a view of what.
+    A projection puts out a row for each token: its heads are parts of a row, tokens and examples are other rows. A
+    convolution puts out channels, which lie outside of the tokens of an example. A copy tells nothing of that, nor does
+    any tensor in inference mode, where torch does not note what is a view of what.
 
     Args:
         tensor: queries, keys or values.
@@ -29,42 +32,111 @@ def split_off(tensor: torch.Tensor, features: int) -> list[int]:
     Returns:
         Their numbers, from 0.
     """
-    features %= tensor.ndim
     base = tensor._base  # noqa: SLF001 - torch offers no other name for it
-    if base is None or not base.ndim or not base.is_contiguous():
+    if base is None or base.ndim < _ROWS or not base.is_contiguous():
         return []
-    sizes, steps, left = tensor.shape, tensor.stride(), base.shape[-1] - 1
-    left -= steps[features] * (sizes[features] - 1)
-    if left <= 0 or not steps[features]:
+    rows = [(1, base.shape[-1])]
+    if base.ndim > _ROWS:
+        rows.append((base.stride(1), base.stride(0)))
+    for unit, end in rows:
+        found = _within(tensor, features % tensor.ndim, unit, end)
+        if found:
+            return found
+    return []
+
+
+def _within(tensor: torch.Tensor, features: int, unit: int, end: int) -> list[int]:
+    """Axes beside the features that step by whole units and stay before an end, as the features do."""
+    sizes, steps = tensor.shape, tensor.stride()
+    left = end - unit - steps[features] * (sizes[features] - 1)
+    if left <= 0 or steps[features] < unit:
         return []
     found = []
     for axis, (size, step) in enumerate(zip(sizes, steps, strict=True)):
-        if axis != features and size > 1 and 0 < step * (size - 1) <= left:
+        if axis != features and size > 1 and step >= unit and step * (size - 1) <= left:
             found.append(axis)
             left -= step * (size - 1)
     return found
 
 
-def mark_heads(tensor: torch.Tensor, labels: Sequence[str], features: Sequence[str], known: Mapping[str, Axis]) -> None:
-    """Write down which axes count heads, as far as a factor of a product tells.
+def mapped(before: torch.Tensor, result: torch.Tensor) -> Axes | None:
+    """Axes of what a linear map makes of heads one by one; None where what went in had none."""
+    apart = split_off(before, -1)
+    if not apart or before.ndim != result.ndim:
+        return None
+    axes = fresh(result.shape)
+    for number, axis in enumerate(axes[:-1]):
+        mark(axis, is_head=number in apart)
+    return axes
+
+
+def has_whole_rows(tensor: torch.Tensor, features: int = -1) -> bool:
+    """Whether the features of a tensor are whole rows of what a linear map put out: heads are no parts of these."""
+    base = tensor._base  # noqa: SLF001 - as above
+    return base is not None and base.ndim == _ROWS and base.shape[-1] == tensor.shape[features]
+
+
+def mark_factors(
+    factors: Sequence[tuple[Sequence[str], torch.Tensor]], features: Sequence[str], known: Mapping[str, Axis]
+) -> None:
+    """Write down which axes count heads, as far as queries and keys tell.
+
+    Where all that one of them has alone lies within its rows, these rows hold tokens. If it is so of the other too,
+    both were no projections, and what they share lies outside: examples. If heads were told beside, these are queries,
+    unless there is a single query besides.
 
     Args:
-        tensor: queries, keys or values.
-        labels: of its axes.
-        features: those of them that count features.
-        known: what the axes count, by label; others are left alone.
+        factors: labels of the axes, and the tensor.
+        features: labels of what is summed over.
+        known: what the axes count, by label.
     """
+    inside = [
+        {labels[number] for number in split_off(tensor, labels.index(features[0]))} if len(features) == 1 else set()
+        for labels, tensor in factors
+    ]
+    shared = set(factors[0][0]) & set(factors[1][0]) - set(features)
+    alone = [[label for label in labels if label not in (*shared, *features)] for labels, _ in factors]
+    odd = [
+        all(known[label] for label in own) and bool(own) and within.issuperset(own)
+        for own, within in zip(alone, inside, strict=True)
+    ]
+    told = shared & (inside[0] | inside[1])
+    for (labels, tensor), within, is_odd in zip(factors, inside, odd, strict=True):
+        if all(odd):
+            for label in shared - told:
+                mark(leaves(known[label]), is_head=False)
+            continue
+        for label in within & shared if is_odd and told else within:
+            mark(leaves(known[label]), is_head=True)
+        _mark_laid_out(tensor, labels, known)
+
+
+def mark_values(
+    values: torch.Tensor, labels: Sequence[str], features: Sequence[str], known: Mapping[str, Axis]
+) -> None:
+    """Likewise, as far as values tell; of labels that are not known, nothing."""
     if len(features) == 1:
-        for number in split_off(tensor, labels.index(features[0])):
+        for number in split_off(values, labels.index(features[0])):
             mark(leaves(known.get(labels[number], ())), is_head=True)
+    _mark_laid_out(values, labels, known)
+
+
+def _mark_laid_out(tensor: torch.Tensor, labels: Sequence[str], known: Mapping[str, Axis]) -> None:
+    """What was seen as the tensor was put together."""
     trail = trails().get(tensor)
-    if isinstance(trail, Layout) and len(trail.axes) == len(labels):
-        for label, axis in zip(labels, trail.axes, strict=True):
-            own, theirs = leaves(known.get(label, ())), leaves(axis)
-            if [atom.size for atom in own] == [atom.size for atom in theirs]:
-                for atom, other in zip(own, theirs, strict=True):
-                    if other.is_head is not None:
-                        mark((atom,), is_head=other.is_head)
+    if not isinstance(trail, Layout) or len(trail.axes) != len(labels):
+        return
+    for label, axis in zip(labels, trail.axes, strict=True):
+        own, theirs = leaves(known.get(label, ())), leaves(axis)
+        if len(own) == 1 < len(theirs) and own[0].size == length(theirs) and own[0].source is None:
+            rest = own[0]
+            for atom in theirs[:-1]:
+                _, rest = rest.split(atom.size)
+            own = leaves(own)
+        if [atom.size for atom in own] == [atom.size for atom in theirs]:
+            for atom, other in zip(own, theirs, strict=True):
+                if other.is_head is not None:
+                    mark((atom,), is_head=other.is_head)
 
 
 def of_projection(read: Product, *, learned_left: bool) -> Axes | None:
@@ -78,12 +150,15 @@ def of_projection(read: Product, *, learned_left: bool) -> Axes | None:
         learned_left: its left factor is the parameter.
     """
     mine, theirs = read.sizes(left=learned_left), read.sizes(left=not learned_left)
-    heads = [label for label, size in mine.items() if size > 1 and label in read.labels][:-1]
-    if not heads:
+    labels, learned = (read.left_labels, read.left) if learned_left else (read.right_labels, read.right)
+    kept = [label for label, step in zip(labels, learned.stride(), strict=True) if label in read.labels and step]
+    kept = [label for label in kept if mine[label] > 1]
+    if len(kept) <= 1:
         return None
     axes = fresh([max(mine.get(label, 1), theirs.get(label, 1)) for label in read.labels])
     for label, axis in zip(read.labels, axes, strict=True):
-        mark(axis, is_head=label in heads)
+        if label != kept[-1]:  # features, of which heads may be split off yet
+            mark(axis, is_head=label in kept)
     return axes
 
 

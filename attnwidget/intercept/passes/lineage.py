@@ -61,7 +61,8 @@ def chosen_sequences(runs: Sequence[Run], past: int, generated: Generated) -> Li
         CaptureError: other ids ran, and which of them to show is not known.
     """
     count, lengths, shift = len(generated.sequences), generated.lengths(), _shift(runs, past, generated)
-    straight = all(run.parents is None and run.batch == count for run in runs)
+    # Beams may change places once more after the last run, which no keys tell of.
+    straight = not generated.beams and all(run.parents is None and run.batch == count for run in runs)
     unknown = [run for run in runs if not run.has_ids and past + (run.first or 0) >= shift + generated.prompt]
     if unknown and not straight:
         raise CaptureError(

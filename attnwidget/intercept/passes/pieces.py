@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from attnwidget.intercept.passes.runs import Run
 
     Span = tuple[int, int]
+    Constants: TypeAlias = tuple[float, float | None, torch.Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Piece:
     probe: Probe | None
     whole: torch.Tensor | None = None
     values: Floats | None = None
-    constants: tuple[float, float | None, torch.Tensor | None] | None = None
+    constants: Constants | None = None
 
 
 def first_piece(attention: Attention, run: Run) -> Piece:

@@ -202,7 +202,10 @@ def _ids(unnamed: tuple[Any, ...], named: dict[str, Any]) -> NDArray[np.intp] | 
     for value in values:
         is_ids = isinstance(value, torch.Tensor) and value.ndim == _IDS_NDIM and not value.is_floating_point()
         if is_ids and has_values(value):
-            ids: NDArray[np.intp] = value.detach().cpu().numpy()
+            try:
+                ids: NDArray[np.intp] = value.detach().cpu().numpy()
+            except Exception:  # noqa: BLE001 - within a function transform, or of a kind that hands out no numbers
+                return None
             return ids
     return None
 

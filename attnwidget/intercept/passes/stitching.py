@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from attnwidget.attention.protocol import Floats
     from attnwidget.intercept.keeping import Keeper
     from attnwidget.intercept.passes.lineage import Lineage
-    from attnwidget.intercept.passes.pieces import Piece
+    from attnwidget.intercept.passes.pieces import Constants, Piece
     from attnwidget.intercept.passes.threads import Thread
 
 _CHECKED = 24
@@ -96,7 +96,8 @@ class Stitcher:
                 span = own[0].start, own[-1].stop
                 probe = self._probe(thread, own, n_keys) if len(starts) == 1 else None
                 keys = self._keys(thread, own[0].piece, n_keys)
-                parts.append(self._factors(own, keys, cut(mask, span, (0, n_keys)), probe))
+                constants = _constants(thread, own[0].piece)
+                parts.append(self._factors(own, keys, constants, cut(mask, span, (0, n_keys)), probe))
             joined = parts[0]
         if len(parts) > 1:
             joined = SegmentedAttention(parts, mask, self._probe(thread, rows[starts[-1] :], n_keys))
@@ -104,11 +105,14 @@ class Stitcher:
         return joined
 
     def _factors(
-        self, rows: Sequence[_Span], keys: Sequence[_Span], mask: Mask | None, probe: Probe | None
+        self,
+        rows: Sequence[_Span],
+        keys: Sequence[_Span],
+        constants: Constants,
+        mask: Mask | None,
+        probe: Probe | None,
     ) -> FactoredAttention:
-        first = rows[0].piece
-        assert first.constants is not None  # noqa: S101 - the first piece of a segment has them; for the type checker
-        scale, softcap, sinks = first.constants
+        scale, softcap, sinks = constants
         q = [self._of(span.piece, span.piece.q)[:, :, span.part] for span in rows]
         # A piece that holds all keys, as its run saw them, stands at the beginning.
         held = [
@@ -253,6 +257,12 @@ def _repeated_windows(attention: FramedAttention, examples: NDArray[np.intp]) ->
         n_queries=attention.n_queries,
         n_keys=attention.n_keys,
     )
+
+
+def _constants(thread: Thread, piece: Piece) -> Constants:
+    """Those of a piece, which writes them down only where they are others than before."""
+    known = [one.constants for one in thread.pieces[: thread.pieces.index(piece) + 1] if one.constants is not None]
+    return known[-1]
 
 
 def _placed(thread: Thread) -> Iterator[tuple[Piece, int]]:

@@ -283,7 +283,8 @@ class Thread:
 
     def _accept_rows(self, place: Place, attention: Attention, run: Run, keeper: Keeper, lender: Lender) -> None:
         """New queries over keys that are known already."""
-        if len(self.pieces) == 1 and same_rows(attention, self._first):  # an encoder that is run again
+        # An encoder that is run again. Beside keys that grew they are new rows, though tokens may be alike.
+        if len(self.pieces) == 1 and run.row is None and same_rows(attention, self._first):
             return
         self.kind = "fixed"
         row = run.row if run.n_rows == place.n_rows else None
