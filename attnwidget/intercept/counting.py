@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from attnwidget.attention import FramedAttention
 from attnwidget.attention.layertable import ranges
-from attnwidget.intercept.multiplying import IMPLEMENTATION
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -33,26 +32,12 @@ def counted(stacks: Iterable[AttentionStack], lengths: Collection[int] | None) -
                     f"{path or 'the module'} attends {len(numbers)} times in one run: each time is a layer of its own, "
                     f"in the order they ran ({ranges(numbers)} of stack {stack.name!r})"
                 )
-        if not lengths or _is_framed(stack):
-            continue
-        if 1 not in lengths and _has_swapped(stack, lengths):
-            yield (
-                f"stack {stack.name!r} has {stack.n_examples} examples, {stack.n_heads} heads and "
-                f"{stack.layers[0].n_queries} queries, and no tensor that the module was given is 1 long: with a "
-                "single head, examples or queries may stand where heads do"
-            )
-        if stack.n_examples > 1 and stack.n_examples not in lengths:
+        if lengths and stack.n_examples > 1 and stack.n_examples not in lengths and not _is_framed(stack):
             yield (
                 f"stack {stack.name!r} has {stack.n_examples} examples, and no tensor that the module was given has as "
                 "many: parts of what it was given, such as blocks, rows or images of a sequence, are examples of their "
                 "own"
             )
-
-
-def _has_swapped(stack: AttentionStack, lengths: Collection[int]) -> bool:
-    """Whether there is one example or query, and as many heads as there should be of these; by hand that may be so."""
-    is_single = stack.n_examples == 1 or stack.layers[0].n_queries == 1
-    return is_single and stack.n_heads in lengths and stack.infos[0].implementation == IMPLEMENTATION
 
 
 def _is_framed(stack: AttentionStack) -> bool:

@@ -59,6 +59,17 @@ def test_convolutions_put_out_channels():
     check(run, torch.randn(B, 3, 3, 4))
 
 
+def test_convolutions_over_tokens():
+    """(B, H * d, T), seen as (B, H, d, T), as SqueezeBERT has it: channels that were split are no groups of tokens."""
+
+    def run(net, x):
+        q, k, v = (conv(x).squeeze(2).view(len(x), H, D, -1).permute(0, 1, 3, 2) for conv in net.convs)
+        w = torch.matmul(q, k.mT).softmax(-1)
+        return torch.matmul(w, v), w, lambda w: w
+
+    check(run, torch.randn(B, 3, 1, T))
+
+
 def test_an_image_whose_rows_and_heads_are_merged_at_once():
     """(B, rows, columns, H * d) to (B * H, rows * columns, d), as einops writes it."""
 

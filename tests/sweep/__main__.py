@@ -8,13 +8,17 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
 
 from sweep.kinds import model_types
 from sweep.pool import sweep
-from sweep.table import table
+from sweep.table import read_table, table
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,10 +40,23 @@ def main() -> int:
     options.results.parent.mkdir(parents=True, exist_ok=True)
     options.results.write_text(json.dumps(dict(sorted(known.items())), indent=1))
     print(dict(Counter(result["category"] for result in known.values())), f"{time.monotonic() - began:.0f} s")
+    lost: list[str] = []
     if options.docs is not None and not options.types:
+        lost = _no_longer_compared(options.docs, known)
+        print(f"compared before, and not any more: {', '.join(lost) or 'none'}")
         versions = f"transformers {transformers.__version__}, torch {torch.__version__.split('+')[0]}"
         options.docs.write_text(table(known.values(), versions))
-    return int(any(result["category"] == "wrong" for result in known.values()))
+    return int(bool(lost) or any(result["category"] == "wrong" for result in known.values()))
+
+
+def _no_longer_compared(page: Path, results: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Types whose weights were compared, as the page says, and are not: shapes that do not fit look like nothing there."""
+    before = read_table(page.read_text()) if page.exists() else {}
+    return [
+        name
+        for name, row in before.items()
+        if "layers" in row["compared"] and name in results and not results[name].get("compared")
+    ]
 
 
 def _line(result: dict[str, object]) -> str:

@@ -42,7 +42,7 @@ def queries_of(call: HandCall, axes: Mapping[str, Axis]) -> tuple[str | None, bo
     beside = _beside_keys([label for label in call.labels if label in rows or label in product.summed], product.summed)
     # A single query has no axis that a factor could be known by, and mostly stands before the keys.
     if alone and alone[-1] == beside and not axes[beside]:
-        return beside, True
+        return beside, not any(axes[label] for label in alone)
     is_single = beside is not None and beside not in alone and not axes[beside]
     side = _side_of(axes, product.summed)
     asking = [label for label in rows if side and _side_of(axes, [label]) is _ACROSS[side]]

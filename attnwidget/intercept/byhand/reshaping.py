@@ -212,7 +212,7 @@ def merged(before: torch.Tensor, after: torch.Tensor) -> Axes | None:
                 mark(axis, is_head=number in apart or number in repeats)
             return axes
     elif len(new) > len(old) and new[-1] == old[-1]:
-        return _regrouped(old, new)
+        return _regrouped(old, new) if has_whole_rows(before) else None
     for at in range(len(old) - 2) if len(new) == len(old) - 1 and len(old) >= _FOUR else ():
         if new == (*old[:at], old[at] * old[at + 1], *old[at + 2 :]):
             return _of_merged(before, new, at)
