@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def _no_longer_compared(page: Path, results: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """Types whose weights were compared, as the page says, and are not: shapes that do not fit look like nothing there."""
+    """Types whose weights the page says were compared, and are not: shapes that do not fit look like none at all."""
     before = read_table(page.read_text()) if page.exists() else {}
     return [
         name
