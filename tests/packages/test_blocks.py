@@ -182,12 +182,8 @@ def test_heads_in_the_batch(way):
     model = HeadsInTheBatch(way)
     cap = watch(model, torch.randn(2, T, D))
     wanted = model.seen.numpy()
-    if way == "einops":
-        wanted = wanted.reshape(2, H, T, T)
-    elif way == "views":
-        wanted = wanted.reshape(H, 2, T, T).swapaxes(0, 1)
-    else:  # nothing says what was put together: eight examples of one head
-        wanted = wanted[:, None]
+    # The pieces too stand heads first: they lay side by side among the features.
+    wanted = wanted.reshape(2, H, T, T) if way == "einops" else wanted.reshape(H, 2, T, T).swapaxes(0, 1)
     np.testing.assert_allclose(whole(cap), wanted, atol=1e-6)
 
 
