@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from seenafter import D, E, H, SeenAfter, T, as_it_is, heads
 from torch import nn
 from torch.nn import functional
 from watched import watch, whole
@@ -14,38 +15,13 @@ from watched import watch, whole
 from attnwidget.intercept.byhand.handmade import UNTOLD
 from attnwidget.intercept.byhand.weighing import PARTLY
 
-H, D, E, T = 4, 8, 32, 6
 
-
-class Attention(nn.Module):
-    """Attention by hand, `run(self, *inputs)`; `seen` is its softmax as (B, H, Tq, Tk).
-
-    What is done to see it is done after the run, since a look at the weights in another shape would tell of their axes.
-    """
-
+class Attention(SeenAfter):
     def __init__(self, run):
-        super().__init__()
-        self.q, self.k, self.v = (nn.Linear(E, E) for _ in "qkv")
+        super().__init__(run)
         self.kv = nn.Linear(E, 2 * D)
         self.each = nn.Parameter(torch.randn(3, H, 1, E, D) * 0.2)
         self.absorbed = nn.Parameter(torch.randn(H, D, D) * 0.3)
-        self.run = run
-
-    def forward(self, *inputs):
-        output, self.raw, self.shape = self.run(self, *inputs)
-        return output
-
-    @property
-    def seen(self):
-        return self.shape(self.raw).detach().numpy()
-
-
-def as_it_is(weights):
-    return weights
-
-
-def heads(part):
-    return part.unflatten(-1, (H, D)).transpose(1, 2)
 
 
 def grouped_in_five_axes(net, x):

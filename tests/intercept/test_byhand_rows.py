@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from seenafter import D, E, H, SeenAfter, T, heads
 from torch import nn
 from torch.nn import functional
 from watched import watch, whole
@@ -12,28 +13,16 @@ from watched import watch, whole
 from attnwidget.intercept.byhand.handmade import UNTOLD
 from attnwidget.intercept.byhand.kernelaxes import ELSEWHERE
 
-B, H, D, E, T = 2, 4, 8, 32, 6
+B = 2
 NOTE = UNTOLD.format(module="Attention")
 
 
-class Attention(nn.Module):
-    """Attention by hand; `seen` is its softmax as (B, H, Tq, Tk), reshaped after the run."""
-
+class Attention(SeenAfter):
     def __init__(self, run):
-        super().__init__()
-        self.q, self.k, self.v = (nn.Linear(E, E) for _ in "qkv")
+        super().__init__(run)
         self.convs = nn.ModuleList(nn.Conv2d(3, E, 1) for _ in "qkv")
         self.several = nn.Linear(E, 5 * E)
         self.map = nn.Parameter(torch.randn(E, E) * 0.2)
-        self.run = run
-
-    def forward(self, *inputs):
-        output, self.raw, self.shape = self.run(self, *inputs)
-        return output
-
-    @property
-    def seen(self):
-        return self.shape(self.raw).detach().numpy()
 
 
 def check(run, *inputs, notes=()):
@@ -42,10 +31,6 @@ def check(run, *inputs, notes=()):
     np.testing.assert_allclose(whole(cap), net.seen, atol=1e-5)
     assert [note for note in cap.notes if note == NOTE] == list(notes)
     return cap
-
-
-def heads(part):
-    return part.unflatten(-1, (H, D)).transpose(1, 2)
 
 
 def test_convolutions_put_out_channels():
