@@ -199,8 +199,8 @@ def merged(before: torch.Tensor, after: torch.Tensor) -> Axes | None:
     Either they were axes of their own, (batch, heads, tokens, size) -> (batch * heads, tokens, size), or likewise
     behind others, as where queries, keys and values are stacked or tokens come first. Or heads are split off from
     features as they are merged: (tokens, batch, features) -> (tokens, batch * heads, size), as fairseq and what is
-    modelled on it do, or (batch,
-    channels, height, width) -> (batch * heads, size, height * width).
+    modelled on it do, or (batch, channels, height, width) -> (batch * heads, size, height * width). Tokens that are put
+    into groups are told too: these are no heads.
     """
     old, new = before.shape, after.shape
     if len(new) < len(old):
