@@ -31,15 +31,13 @@ def same(step: Step, weights: Weights, position: int, result: torch.Tensor) -> W
     return replace(weights, clean=Part.of(again, grown(weights.clean.axes, again.shape)))
 
 
-def meets_apart(weights: Weights) -> bool:
-    """Note that weights of a single key, which was cut off, are used for themselves; False if these are no such."""
+def meets_apart(weights: Weights) -> None:
+    """Note that weights of a single key, which was cut off from the others, are used for themselves, if they are."""
     keys, left = leaves(weights.keys), {id(atom) for axis in weights.axes for atom in leaves(axis)}
-    if not keys or any(id(atom) in left for atom in keys):
-        return False
-    weights.call.meets_apart = True
-    if weights.call.is_known:
-        tell(PARTLY)
-    return True
+    if keys and not any(id(atom) in left for atom in keys):
+        weights.call.meets_apart = True
+        if weights.call.is_known:
+            tell(PARTLY)
 
 
 def changed(step: Step, weights: Weights, position: int, result: torch.Tensor) -> Weights | None:
