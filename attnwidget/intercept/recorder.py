@@ -240,6 +240,12 @@ class Recorder:
                 "runs more than one sequence (a negative prompt, guidance_scale; a loop of its own), and where keys "
                 "stand for no tokens: leave that out, or capture one forward pass over the final text"
             )
+        elif any(one.generated is not None for one in self.tops.values()):
+            text = (
+                f"{name} ran again after generate() had ended its first sequence ({why}): so it is where generate() is "
+                "called twice, or works through windows, as of long audio, which are sequences of their own. Open one "
+                "capture per call, and give each call one window"
+            )
         else:
             text = (
                 f"{name} ran more than once in one capture: expected one forward pass per `with` block, or passes that "

@@ -65,6 +65,8 @@ def chosen_sequences(runs: Sequence[Run], past: int, generated: Generated) -> Li
     straight = not generated.beams and all(run.parents is None and run.batch == count for run in runs)
     unknown = [run for run in runs if not run.has_ids and past + (run.first or 0) >= shift + generated.prompt]
     if unknown and not straight:
+        if not generated.beams and not any(run.parents is not None for run in runs):
+            return None  # several ids at a position, as the codebooks of a sound: their rows are no examples
         raise CaptureError(
             "generate() searched with beams, and the watched module was not called with token ids to tell them apart "
             "by: capture the whole model, or one forward pass over the final text"

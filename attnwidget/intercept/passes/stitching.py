@@ -86,7 +86,8 @@ class Stitcher:
         parts: list[FactoredAttention] = []
         starts = [place for place, span in enumerate(rows) if not place or span.piece.whole is not None]
         if rows[0].piece.q is None:
-            probe = self._probe(thread, rows, n_keys)
+            # Of keys that changed, each row had values of its own.
+            probe = None if thread.changed else self._probe(thread, rows, n_keys)
             joined: Attention = DenseAttention(self._weights(rows, n_keys), mask, probe)
             if self.keeper.terms.dtype is not None:
                 joined = kept(joined, self.keeper)

@@ -116,7 +116,14 @@ class Thread:
             tried.append((place, match))
         for place, match in tried:
             # A quantized cache hands back other keys than it was given: known by the cache, and still much alike.
-            if run.same_cache and place.n_keys and not place.offset and not place.rows[0] and match.worst <= _RELATED:
+            if (
+                run.same_cache
+                and place.n_keys
+                and not place.offset
+                and not place.rows[0]
+                and match.worst <= _RELATED
+                and self._only_rounded(place, keys)
+            ):
                 self._accept(place, match, attention, run, keeper, lender, changed=True)
                 return
         if keys is not None and not bool(keys.isfinite().all()):
@@ -139,6 +146,17 @@ class Thread:
         unwritten = n_keys < m and isinstance(first, FactoredAttention) and not bool(first.k[:, :, n_keys:].any())
         if unwritten or (n > 1 and not sees(first, (0, 1), (n_keys - n + 1, n_keys))):
             self._begin_to_grow()
+
+    def _only_rounded(self, place: Place, keys: torch.Tensor | None) -> bool:
+        """Whether those keys that changed are still much like what they were, not one other among many that stayed."""
+        if keys is None or self._marks is None:
+            return True
+        new, old = marks_of(keys[:, :, : place.key]), self._marks[:, :, : place.key]
+        if new.shape != old.shape:
+            return True
+        far = np.square(new - old).mean(axis=1) / max(float(np.square(old).mean()), np.finfo(np.float32).tiny)
+        changed = far[far > ROUNDING**2]
+        return not changed.size or bool(changed.mean() <= _RELATED)
 
     def _agrees(self, place: Place, run: Run) -> bool:
         """Whether other layers of the run have found their rows in the same place."""
