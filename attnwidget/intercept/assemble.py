@@ -71,8 +71,8 @@ def assemble(recorder: Recorder, naming: Naming | Callable[[Outcome | None], Nam
             f"tokens hold {len(naming.queries.tokens[0])} names, and no stack has as many tokens: {there}. Expected "
             "one name per position of one of them, special tokens and padding included"
         )
-    lengths = None if recorder.outcome is not None or recorder.follows else recorder.lengths
-    recorder.notes.update(dict.fromkeys(counted(stacks, lengths)))
+    lengths = None if recorder.outcome is not None else recorder.lengths
+    recorder.notes.update(dict.fromkeys(counted(stacks, lengths, recorder.notes)))
     _tell_unseen(recorder)
     _tell_broken(stacks)  # last: a device is waited for, which meanwhile works on
     return stacks

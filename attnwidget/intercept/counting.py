@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from attnwidget.attention import FramedAttention
 from attnwidget.attention.layertable import ranges
+from attnwidget.intercept.windows.framing import tells_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -14,13 +15,14 @@ if TYPE_CHECKING:
     from attnwidget.attention import AttentionStack
 
 
-def counted(stacks: Iterable[AttentionStack], lengths: Collection[int] | None) -> Iterator[str]:
+def counted(stacks: Iterable[AttentionStack], lengths: Collection[int] | None, notes: Collection[str]) -> Iterator[str]:
     """Sentences for the notes.
 
     Args:
         stacks: of one capture.
         lengths: of the first axes of what the module was given; None where that does not tell how many examples it
-            worked on, as where runs are joined and may have searched with beams, or where windows were looked for.
+            worked on, as where runs are joined and may have searched with beams.
+        notes: taken so far, which may have told of windows.
     """
     for stack in stacks:
         layers = defaultdict(list)
@@ -32,9 +34,11 @@ def counted(stacks: Iterable[AttentionStack], lengths: Collection[int] | None) -
                     f"{path or 'the module'} attends {len(numbers)} times in one run: each time is a layer of its own, "
                     f"in the order they ran ({ranges(numbers)} of stack {stack.name!r})"
                 )
-        if lengths and stack.n_examples > 1 and stack.n_examples not in lengths and not _is_framed(stack):
+        count = stack.n_examples
+        is_told = _is_framed(stack) or any(tells_of(note, count) for note in notes)
+        if lengths and count > 1 and count not in lengths and not is_told:
             yield (
-                f"stack {stack.name!r} has {stack.n_examples} examples, and no tensor that the module was given has as "
+                f"stack {stack.name!r} has {count} examples, and no tensor that the module was given has as "
                 "many: parts of what it was given, such as blocks, rows or images of a sequence, are examples of their "
                 "own"
             )

@@ -24,8 +24,9 @@ _ATTENTION = re.compile(r"att(n|ention)|(^|_)att(_|$)")
 _CROSS = re.compile(
     r"cross_?att|xatt|enc(oder)?_?dec(oder)?_?att|(^|_)encoder_att|(token|query)_to_image|image_to_(token|query)"
 )
-_TORCH_CROSS, _TORCH_SELF = "multihead_attn", "self_attn"
-"""What nn.TransformerDecoderLayer, and many a layer modelled on it, calls its two; alone the first may be either."""
+_BESIDE_SELF, _SELF = {"multihead_attn", "src_attn", "context_attn"}, "self_attn"
+"""What nn.TransformerDecoderLayer, ESPnet, OpenNMT and what is modelled on them call their two; alone the first may be
+either."""
 
 
 def name_roles(records: Sequence[Record]) -> list[str]:
@@ -40,8 +41,11 @@ def name_roles(records: Sequence[Record]) -> list[str]:
         nothing to tell.
     """
     paths = [tuple(record.path.lower().split(".")) for record in records]
-    beside = {(*path[:-1], _TORCH_CROSS) for path in paths if path[-1] == _TORCH_SELF}
-    cross = [_is_cross(record, path) or path in beside for record, path in zip(records, paths, strict=True)]
+    selves = {path[:at] for path in paths for at, part in enumerate(path) if part == _SELF}
+    cross = [
+        _is_cross(record, path) or any(part in _BESIDE_SELF and path[:at] in selves for at, part in enumerate(path))
+        for record, path in zip(records, paths, strict=True)
+    ]
     towers = [_tower(path) for path in paths]
     decoding = [_is_in(path, "decoder") for path in paths]
     # Vision towers, and BERT, keep their layers in a module called encoder: that word means something only beside a

@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
 # The short names count as whole parts of a name only. In models of proteins MSA is an alignment of sequences, and what
-# embeds one or puts one through a feed-forward layer is no attention.
+# embeds one or puts one through a feed-forward layer is no attention. Convolutions of graphs may weigh edges.
 _ATTENTION = re.compile(
-    r"(?i:attention|attn|multihead)|(?<![A-Z])(?:MHA|MHSA|(?:S?W_?)?MSA)"
-    r"(?![a-z]|\w*(?:Embed|Transition|Input|Head))|(?:Mha|Mhsa|Msa)(?![a-z])|(?<![a-z])(?:mha|mhsa|msa)(?![a-z])"
+    r"(?i:attention|attn|multihead)|(?:GAT(?:v2)?|Transformer|HGT|HAN|AGNN|FA)Conv(?![a-z])"
+    r"|(?<![A-Z])(?:MHA|MHSA|(?:S?W_?)?MSA)(?![a-z]|\w*(?:Embed|Transition|Input|Head))"
+    r"|(?:Mha|Mhsa|Msa)(?![a-z])|(?<![a-z])(?:mha|mhsa|msa)(?![a-z])"
 )
 # What mixes tokens without a softmax over them, as modules are called: there are no weights to see.
 _OTHER = re.compile(

@@ -295,6 +295,15 @@ def test_examples_with_biases_of_their_own_keep_them():
     np.testing.assert_array_equal(added(found, (2, 1, 6, 6)), tables.numpy())
 
 
+@pytest.mark.parametrize("low", [-5.0, -1e4])
+def test_keys_that_are_made_small_are_no_slope(low):
+    given = torch.zeros(2, 1, 1, 9)
+    given[1, ..., 5:] = low
+    found = recognise_mask(given, n_queries=6, n_keys=9)
+    assert found is not None
+    assert found.describe() == "bias per key"
+
+
 def test_one_pair_that_differs_is_not_lost():
     given = RELATIVE["relative bias"].clone()
     given[2, 47, 46] += 1

@@ -390,3 +390,30 @@ def test_keys_that_stand_behind_those_of_tokens_and_for_none():
     with torch.no_grad(), aw.capture(module) as cap:
         module(x)
     assert cap.stacks["self"].size_text() == "6 x 7 tokens"
+
+
+def test_keys_that_are_others_for_each_query_are_not_taken_for_those_of_the_pass_before():
+    """As those that a memory finds (Wu et al. 2022), before the keys of a segment, in one softmax with them."""
+
+    class Remembering(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q, self.k, self.v = (torch.nn.Linear(16, 16) for _ in "qkv")
+            self.memory = None
+
+        def forward(self, x):
+            q, k, v = (fit(x).unflatten(-1, (2, 8)).transpose(1, 2) for fit in (self.q, self.k, self.v))
+            n = x.shape[1]
+            scores = (q @ k.mT).masked_fill(torch.ones(n, n, dtype=torch.bool).triu(1), -torch.inf)
+            found = torch.zeros(*q.shape[:3], 2, 8), torch.zeros(*q.shape[:3], 2, 8)
+            if self.memory is not None:
+                at = (q @ self.memory[0].mT).topk(2).indices[..., None]  # (B, H, n, 2, 1)
+                found = tuple(torch.take_along_dim(part.unsqueeze(2), at, 3) for part in self.memory)
+            self.memory = k, v
+            weights = torch.cat([torch.einsum("bhid,bhijd->bhij", q, found[0]), scores], -1).softmax(-1)
+            return weights[..., 2:] @ v + torch.einsum("bhij,bhijd->bhid", weights[..., :2], found[1])
+
+    module, parts = Remembering(), torch.randn(1, 8, 16).split(4, dim=1)
+    text = "it came with 4 queries and 6 keys, which do not continue the 6 keys of the call before"
+    with pytest.raises(aw.CaptureError, match=text), torch.no_grad(), aw.capture(module):
+        [module(part) for part in parts]

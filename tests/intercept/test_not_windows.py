@@ -158,7 +158,7 @@ def test_examples_that_are_no_windows(kind, shape, expected):
     stack = cap.stacks["self"]
     assert (stack.n_examples, len(stack.query_tokens[0])) == expected
     assert stack.n_layers == 2
-    assert not cap.notes
+    assert [note.startswith("stack 'self' has 6 examples") for note in cap.notes] == [True] * (shape[0] != expected[0])
 
 
 class Bands(Net):
@@ -250,3 +250,71 @@ def test_portions_of_the_queries_are_one_layer():
     assert cap.verify().ok
     (note,) = cap.notes
     assert note.startswith("the module attends 2 times in one run")  # it does so for its layers
+
+
+class Frames(Net):
+    """Frames of videos are looked at one by one, and then those of an example together, as Allegro does."""
+
+    def forward(self, x):
+        num_frames = x.shape[1]
+        frames = self.stem(x.flatten(0, 1))
+        return self.attend(frames.view(len(x), num_frames * x.shape[2], WIDTH))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_frames_that_are_put_together_leave_examples_what_they_are(batch):
+    torch.manual_seed(0)
+    net = Frames(layers=1)
+    assert may_cut(net.modules())
+    with torch.no_grad(), aw.capture(net) as cap:
+        net(torch.randn(batch, 3, 5, 4))
+    assert cap.stacks["self"].size_text() == ("15 tokens" if batch == 1 else f"{batch} examples of 15 tokens")
+    assert not cap.notes
+
+
+class State(Net):
+    """Queries of a learned state, repeated for each example, over its own keys, which are not."""
+
+    def attend(self, x):
+        (layer,) = self.layers
+        state = layer.mix(torch.cos(self.stem.weight.T))  # (4, 3 * WIDTH)
+        q = state[:, :WIDTH].view(4, HEADS, SIZE).transpose(0, 1).expand(len(x), -1, -1, -1)
+        k, v = state[:, WIDTH : WIDTH + SIZE], state[:, -SIZE:]
+        self.seen = torch.einsum("bhid,jd->bhij", q, k).softmax(-1)
+        return torch.einsum("bhij,jd->bhid", self.seen, v)
+
+
+def test_keys_without_examples():
+    torch.manual_seed(0)
+    net = State(layers=1)
+    with torch.no_grad(), aw.capture(net) as cap:
+        net(torch.randn(2, 5, 4))
+    for example in range(2):
+        np.testing.assert_allclose(cap.weights(0, batch=example), net.seen[example], atol=1e-6)
+
+
+class Residual(nn.Module):
+    """Windows cut from an image to which what went into a convolution was added, as those of SwinUNETR are."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.conv, self.norm, self.attn = nn.Conv2d(WIDTH, WIDTH, 3, padding=1), norm, Attention()
+
+    def forward(self, x, window_size=2):
+        x = functional.leaky_relu(self.norm(self.conv(x)) + x).permute(0, 2, 3, 1)
+        batch, height, width, channels = x.shape
+        x = x.view(batch, height // window_size, window_size, width // window_size, window_size, channels)
+        return self.attn(x.permute(0, 1, 3, 2, 4, 5).reshape(-1, window_size**2, channels))
+
+
+@pytest.mark.parametrize("norm", [nn.Identity(), nn.GroupNorm(4, WIDTH), nn.InstanceNorm2d(WIDTH)])
+def test_a_row_of_an_image_is_not_taken_for_channels(norm):
+    torch.manual_seed(0)
+    net = Residual(norm).eval()
+    with torch.no_grad(), aw.capture(net) as cap:
+        net(torch.randn(2, WIDTH, 4, 4))
+    assert cap.stacks["self"].size_text() == "2 examples of 16 tokens"
+    row, column = np.divmod(np.arange(16), 4)
+    window = row // 2 * 2 + column // 2
+    np.testing.assert_array_equal(cap.allowed(0, batch=1)[0], window[:, None] == window)
+    assert not cap.notes

@@ -241,6 +241,34 @@ class Probe(nn.Module):
         return self.attention(self.query.expand(len(x), -1, -1), x, x)[0]
 
 
+@pytest.mark.parametrize("name", ["multihead_attn", "src_attn", "context_attn"])
+def test_cross_attention_is_told_by_the_self_attention_beside_it(name):
+    class Around(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.att = nn.MultiheadAttention(SIZE, HEADS, batch_first=True)
+
+        def forward(self, x, y):
+            return self.att(x, y, y)[0]
+
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.self_attn = Around()
+            setattr(self, name, Around())
+
+        def forward(self, x, y):
+            x = self.self_attn(x, x)
+            return getattr(self, name)(x, y)
+
+    with aw.capture(module := nn.ModuleDict({"decoder": Layer()})) as cap:
+        module["decoder"](torch.randn(1, 4, SIZE), torch.randn(1, 6, SIZE))
+    assert {role: stack.size_text() for role, stack in cap.stacks.items()} == {
+        "decoder": "4 tokens",
+        "cross": "4 x 6 tokens",
+    }
+
+
 @pytest.mark.parametrize("options", [{}, {"need_weights": False}])
 @pytest.mark.parametrize("name", ["attn", "multihead_attn"])
 def test_blocks_written_by_hand(options, name):

@@ -75,6 +75,8 @@ def test_attention_that_runs_where_python_cannot_see_it_is_a_warning_that_names_
         "mhsa_block",
         "MHA2d",
         "CrossMultiheadAttention",
+        "TransformerConv",
+        "GATv2Conv",
     ],
 )
 def test_short_names_of_attention_are_known(name):

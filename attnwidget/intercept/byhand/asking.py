@@ -56,8 +56,23 @@ def queries_of(call: HandCall, axes: Mapping[str, Axis]) -> tuple[str | None, bo
         return beside, not is_lost
     if is_lost:
         return None, False
+    if not any(axes[label] for label in alone) and beside in leading and _is_told_beside(beside, leading, axes):
+        return beside, False
     is_told = side is None or len(shared) <= _EXAMPLES_AND_HEADS or sum(bool(axes[label]) for label in alone) == 1
     return (alone[-1] if alone else None), is_told
+
+
+def _is_told_beside(beside: str, leading: Sequence[str], axes: Mapping[str, Axis]) -> bool:
+    """Whether an axis counts queries that have keys and values of their own each, as neighbours or edges of a graph.
+
+    Then both products have it. It stands beside the keys, and examples and heads before it.
+    """
+    own = [atom.is_head for atom in leaves(axes[beside])]
+    told = [atom.is_head for label in leading if label != beside for atom in leaves(axes[label])]
+    if not own or True in own:
+        return False
+    n_leading = sum(bool(axes[label]) for label in leading)
+    return True in told or (n_leading > _EXAMPLES_AND_HEADS and False not in own)
 
 
 def _of_several(

@@ -172,9 +172,20 @@ def _joined(step: Step, result: torch.Tensor) -> Trail | None:
         return scoring.joined(step.args, step.kwargs.get("dim", 0), position, trail, result)
     layouts = [trail for trail in step.known.values() if isinstance(trail, Layout)]
     if layouts and len(layouts) == len(step.known):  # as queries of a text and those of its class
-        axes = alike(layouts[0].axes, result.shape)
-        return None if axes is None else Layout(axes)
+        return _longer(layouts[0], result)
     return _moved(step, result)
+
+
+def _padded(step: Step, result: torch.Tensor) -> Trail | None:
+    """`pad`."""
+    trail = step.known.get(0)
+    return _longer(trail, result) if isinstance(trail, Layout) else _moved(step, result)
+
+
+def _longer(trail: Layout, result: torch.Tensor) -> Layout | None:
+    """What was added to along an axis: the others count what they did."""
+    axes = alike(trail.axes, result.shape)
+    return None if axes is None else Layout(axes)
 
 
 def _filled_in(step: Step, target: torch.Tensor) -> Trail | None:
@@ -284,7 +295,8 @@ RULES: dict[Any, Rule] = {
     **dict.fromkeys([*_SUMS, *_named("logsumexp")], _total),
     **dict.fromkeys(_named("dropout", "dropout1d", "dropout2d", "dropout3d", "feature_dropout"), _dropped),
     **dict.fromkeys(_named("conv2d", "conv1d", "linear"), _mixed),
-    **dict.fromkeys(_named("gather", "take_along_dim", "index_select", "roll", "flip", "pad", "repeat"), _moved),
+    **dict.fromkeys(_named("gather", "take_along_dim", "index_select", "roll", "flip", "repeat"), _moved),
+    **dict.fromkeys(_named("pad"), _padded),
     **dict.fromkeys(_named("repeat_interleave", "masked_select", "index_add", "cumsum"), _moved),
     **dict.fromkeys(_SCATTERS, _scattered),
     **dict.fromkeys(_named("as_strided", "unfold", "to_sparse", "sparse_mask"), _moved),

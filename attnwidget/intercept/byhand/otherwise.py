@@ -1,7 +1,7 @@
 """What a product of two tensors has become other than by a softmax that is followed, where it meets values.
 
-Attention by sigmoids, by squares, by sparsemax, or by exponentials that are divided only afterwards: it is no softmax
-that could be shown, and must not be passed over in silence.
+Attention by sigmoids, by squares, by sparsemax, by exponentials that are divided only afterwards, or by a softmax over
+all pairs at once: it is no softmax that could be shown, and must not be passed over in silence.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 from attnwidget.intercept.byhand.axes import leaves
-from attnwidget.intercept.byhand.trails import Exponentials, Scores, SoftmaxCall
+from attnwidget.intercept.byhand.trails import Exponentials, Scores, SoftmaxCall, Weights
 from attnwidget.intercept.calls import watch_softmax
 from attnwidget.intercept.sdpa import CURRENT
 
@@ -36,10 +36,12 @@ def note_otherwise(trail: Trail | None, read: Product, *, left: bool) -> None:
         read: the product.
         left: whether it is the left one.
     """
-    if isinstance(trail, Exponentials):
-        scores = trail.scores
+    if isinstance(trail, Weights) and len({atom.side for atom in leaves(trail.keys)}) > 1:
+        is_loose, may_be_parameters = False, False
+    elif isinstance(trail, Exponentials):
+        is_loose, may_be_parameters = trail.scores.is_loose, False
     elif isinstance(trail, Scores) and (trail.is_bent or trail.outer is not None) and _is_batched(trail, read):
-        scores = trail
+        is_loose, may_be_parameters = trail.is_loose, True
     else:
         return
     if CURRENT.get() is not None:  # transformers' interface: its own route asks whether it is explained
@@ -51,9 +53,9 @@ def note_otherwise(trail: Trail | None, read: Product, *, left: bool) -> None:
     atoms = [atom for label in read.summed for atom in leaves(known[label])]
     sides = {atom.side for atom in atoms}
     features = [size for label, size in read.sizes(left=not left).items() if label not in known]
-    if atoms and math.prod(features) > 1 and (scores.is_loose or (len(sides) == 1 and None not in sides)):
+    if atoms and math.prod(features) > 1 and (is_loose or (len(sides) == 1 and None not in sides)):
         call = SoftmaxCall(from_product=True, is_other=True)
-        watch_softmax(call, unless=None if isinstance(trail, Exponentials) else lambda module: _holds(module, other))
+        watch_softmax(call, unless=(lambda module: _holds(module, other)) if may_be_parameters else None)
 
 
 def _is_batched(scores: Scores, read: Product) -> bool:

@@ -216,19 +216,40 @@ def merged(before: torch.Tensor, after: torch.Tensor) -> Axes | None:
     for at in range(len(old) - 2) if len(new) == len(old) - 1 and len(old) >= _FOUR else ():
         if new == (*old[:at], old[at] * old[at + 1], *old[at + 2 :]):
             return _of_merged(before, new, at)
-    if len(new) != _THREE or len(old) > _FOUR:
-        return None
-    known = fresh(old)
+    return _split_off_merged(before, new) if len(new) == _THREE and len(old) <= _FOUR else None
+
+
+def _split_off_merged(before: torch.Tensor, new: Sequence[int]) -> Axes | None:
+    """Axes of a tensor whose heads have just been split off as they were merged with the batch, if they have."""
+    known = fresh(before.shape)
     axes = reshaped(known, new)
     for axis in axes or ():
         batch, heads = axis[:-1], axis[-1:]
         # Heads are the outer part of an old axis, whose inner part, the size, is an axis of its own.
         split = [whole[0] for whole in known if whole and heads and whole[0].parts and whole[0].parts[0] is heads[0]]
         if split and batch in known and axes is not None and (split[0].parts[1],) in axes:
+            are_heads = _are_features(before, known.index((split[0],)), split[0].parts[0].size)
             mark(batch, is_head=False)
-            mark(heads, is_head=True)
+            if are_heads is None:
+                mark_likely(heads, is_head=True)
+            else:
+                mark(heads, is_head=are_heads)
             return axes
     return None
+
+
+def _are_features(before: torch.Tensor, axis: int, outer: int) -> bool | None:
+    """Whether an axis that is split counts features, and no tokens: then its outer part counts heads.
+
+    The last one does, and of images the one before places. Of three axes either may: what lies within one row of a
+    projection, or of the channels of a convolution, are features. None where nothing tells.
+    """
+    if axis == before.ndim - 1 or before.ndim > _THREE:
+        return True
+    apart = before.view(*before.shape[:axis], outer, -1, *before.shape[axis + 1 :])
+    are_within = axis in split_off(apart, axis + 1)
+    # Where what went in is a view of nothing, memory has one order for both.
+    return None if before._base is None and (are_within or apart._base is None) else are_within  # noqa: SLF001
 
 
 def _regrouped(old: Sequence[int], new: Sequence[int]) -> Axes | None:

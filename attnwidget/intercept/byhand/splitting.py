@@ -40,7 +40,9 @@ def split_off(tensor: torch.Tensor, features: int) -> list[int]:
         rows.append((base.stride(1), base.stride(0)))
     for unit, end in rows:
         found = _within(tensor, features % tensor.ndim, unit, end)
-        if found:
+        # Of one example of channels, or of a product of matrices that was folded into one: its channels may count
+        # examples too.
+        if found and not (unit > 1 and base.shape[0] == 1 and len(found) > 1):
             return found
     return []
 

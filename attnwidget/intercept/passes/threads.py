@@ -232,7 +232,8 @@ class Thread:
         """Compare the keys of a call that stand where earlier ones stood with those."""
         count = place.fresh[0]
         if keys is None or self._marks is None:
-            return _Match(0.0)
+            # Then a cache has to tell.
+            return _Match(0.0 if run.same_cache or run.behind(attention.n_queries) is not None else np.inf)
         some, latest = (slice(0, 0), slice(0, count)) if everything else chosen(count, run.number)
         looked = keys.detach()[:, :, latest.start : place.fresh[1]]
         old = self._marks[:, :, place.offset : place.offset + count]

@@ -77,7 +77,8 @@ def _by_number(call: Call, result: torch.Tensor) -> Shadow | None:
     if not found:
         return None
     if unknown and call.func in _SUMS:  # with something else that counts as it does: a sequence of its own
-        return Base(tuple(result.shape))
+        channels = {shadow.channel for shadow in found if isinstance(shadow, Base)}
+        return Base(tuple(result.shape), channel=channels.pop()) if len(channels) == 1 else Base(tuple(result.shape))
     if len(found) == 1:
         return found[0]
     bases = {base.number: base for shadow in found if (base := base_of(shadow)) is not None}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from attnwidget.attention import FramedAttention
+from attnwidget.intercept.calls import MODULE
 from attnwidget.intercept.windows.movements import moved
 from attnwidget.intercept.windows.places import Places, Placing, source_after
 from attnwidget.intercept.windows.portions import Portion, positions
@@ -24,8 +25,10 @@ PADDED = (
     "windows are filled up with padding that is looked at like any token: rows sum to 1 less what goes there, "
     "1 - weights.sum(-1)"
 )
-
-
+APART = (
+    f"rows of the weights of {MODULE} stand for something else in each head, as where heads pick their queries or have "
+    "channels of their own: they are numbered, in the order they ran"
+)
 _PAIR, _NDIM = 2, 4
 _AXES = (0, None)
 """Of a sequence, the axis that may count examples; None where it has one example."""
@@ -72,7 +75,7 @@ class _Frame:
         tokens = placing.tokens[:, 0]  # (E, T)
         inside = tokens >= 0
         if axis is None:
-            if not _varies_along_all(shape, tokens):
+            if not _varies_along_all(shape, tokens) or _are_runs(shape, tokens):
                 return None
             return cls(1, int(np.prod(shape)), np.zeros(len(tokens), dtype=np.int64), tokens)
         if len(shape) < _PAIR or axis >= len(shape):
@@ -144,6 +147,15 @@ def _varies_along_all(shape: tuple[int, ...], tokens: NDArray[np.int64]) -> bool
             return False
         step *= size
     return True
+
+
+def _are_runs(shape: tuple[int, ...], tokens: NDArray[np.int64]) -> bool:
+    """Whether windows are runs along the first of several axes: then examples, cut into these before, are whole again.
+
+    As frames of videos, (B * frames, T), that are put together, (B, frames * T).
+    """
+    is_all = len(shape) > 1 and tokens.size == np.prod(shape)
+    return is_all and np.array_equal(tokens, np.arange(tokens.size).reshape(tokens.shape))
 
 
 def _is_uncut(placing: Placing) -> bool:
@@ -266,9 +278,11 @@ def _pair(
             rows, columns = _Frame.of(placing, axis), _Frame.of(other, axis)
             if rows is None or columns is None or rows.n_examples != columns.n_examples:
                 continue
+            if not _fits(attention, rows, columns):
+                continue
             known = (rows.examples >= 0) & (columns.examples >= 0)
             agree = (rows.examples[known] == columns.examples[known]).all()
-            if agree and (same or not _is_uncut(other)) and _fits(attention, rows, columns):
+            if agree and (same or not _is_uncut(other)):
                 return Pair(rows, columns, (placing.hops, other.hops), is_one=bool(same))
     return None
 
@@ -292,7 +306,9 @@ def _note_portion(attention: Attention, pair: Pair, bases: tuple[Base | None, Ba
 
 
 def _why_not(placed: tuple[Placing, ...], attention: Attention) -> str | None:
-    """Why windows are shown one by one; None where nothing says that examples are windows."""
+    """Why windows are shown one by one, or rows are numbered; None where nothing says that examples are windows."""
+    if placed and (placed[0].tokens != placed[0].tokens[:, :1]).any():
+        return APART
     cut = _cut_from(placed, attention.n_examples, attention.n_queries)
     if cut is None:
         return None
@@ -309,6 +325,11 @@ def _cut_from(placed: tuple[Placing, ...], count: int, size: int) -> _Frame | No
         if ((found.places >= 0).sum(axis=1) < found.length).all():  # else the same example several times
             return found
     return None
+
+
+def tells_of(note: str, count: int) -> bool:
+    """Whether a note says that so many examples are windows of a sequence, shown one by one."""
+    return note.startswith(f"{count} windows of ")
 
 
 def _told(attention: Attention, cut: _Frame, why: str) -> str:

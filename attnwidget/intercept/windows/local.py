@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _HINT = re.compile(
     r"(?<!sliding_)window|partition|unfold|strided|^roll$|_roll|unroll|shift_size|seq_?lens|(?i:axial|temporal)|num_frames"
     r"|(num|n)_(chunk|block|segment|patches_)|(chunk|block|segment)(_len|s_count|ed_(query|key|q_|k_))|split_into"
-    r"|(?<![a-z_])local_(att|radius|mask|win|block|causal)|Local(ly)?[A-Z]|Window|^ws$|query_block|context_size|rearrange"
+    r"|(?<![a-z_])local_(att|radius|mask|win|block|causal)|Local(ly)?[A-Z]|Window|^ws$|query_block|context_size|rearrange|Prob[A-Z]"
 )
 """Words of code that cuts a sequence up. `sliding_window` is none: such windows are masks."""
 _PLUMBING = ("torch.", "transformers.modeling_", "transformers.generation", "transformers.utils", "transformers.integ")

@@ -138,7 +138,8 @@ def _first(base: Base, shadow: Shadow, axes: tuple[int, ...]) -> tuple[torch.Ten
 def _channels(base: Base) -> Iterator[Channels]:
     """Sets of axes of a base that may count channels and heads."""
     count, seen = len(base.shape), set()
-    for channels in sorted(_CHANNELS, key=lambda channels: base.channel not in channels):
+    # Of fewer axes first: a row of an image may pass for its channels, together with these.
+    for channels in sorted(_CHANNELS, key=lambda channels: (len(channels), base.channel not in channels)):
         axes = tuple(sorted({axis % count for axis in channels}))
         if count - len(axes) >= len(axes) and axes not in seen:
             seen.add(axes)
