@@ -129,15 +129,8 @@ def test_a_picture_is_looked_at_once(llava, options):
 
 @pytest.mark.parametrize("options", [GREEDY, BEAMS], ids=["greedy", "beams"])
 def test_sound(options):
-    config = tf.WhisperConfig(
-        vocab_size=60, d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=4,
-        decoder_attention_heads=4, encoder_ffn_dim=32, decoder_ffn_dim=32, num_mel_bins=8, max_source_positions=20,
-        max_target_positions=40, pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=3,
-    )  # fmt: skip
     torch.manual_seed(0)
-    model, sound = tf.WhisperForConditionalGeneration(config).eval(), torch.randn(2, 8, 40)
-    for name in ("suppress_tokens", "begin_suppress_tokens", "forced_decoder_ids"):
-        setattr(model.generation_config, name, None)
+    model, sound = small.whisper(), torch.randn(2, 8, 40)
     cap = aw.AttentionModel(model).generate({"input_features": sound}, **options)
     assert {name: (stack.n_layers, stack.size_text()) for name, stack in cap.stacks.items()} == {
         "encoder": (2, "2 examples of 20 tokens"),

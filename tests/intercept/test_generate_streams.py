@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 
+import generation as small
 import numpy as np
 import pytest
 import torch
@@ -66,15 +67,8 @@ def test_a_key_that_stands_for_no_token_is_not_taken_for_one_that_a_cache_has_ro
 
 
 def test_windows_of_a_long_sound_are_sequences_of_their_own():
-    config = tf.WhisperConfig(
-        vocab_size=60, d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=4,
-        decoder_attention_heads=4, encoder_ffn_dim=32, decoder_ffn_dim=32, num_mel_bins=8, max_source_positions=20,
-        max_target_positions=40, pad_token_id=0, bos_token_id=1, eos_token_id=2, decoder_start_token_id=3,
-    )  # fmt: skip
     torch.manual_seed(0)
-    model = tf.WhisperForConditionalGeneration(config).eval()
-    for name in ("suppress_tokens", "begin_suppress_tokens", "forced_decoder_ids"):
-        setattr(model.generation_config, name, None)
+    model = small.whisper()
     model.generation_config.no_timestamps_token_id = 40
     text = "model.encoder ran again after generate.. had ended its first sequence .* give each call one window"
     with pytest.raises(aw.CaptureError, match=text), aw.capture(model):

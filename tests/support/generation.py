@@ -130,6 +130,28 @@ def build(name, implementation=None, seed=0, **changes):
     return model
 
 
+def whisper():
+    """A Whisper of 20 positions for its sound."""
+    config = tf.WhisperConfig(
+        vocab_size=60,
+        d_model=32,
+        **SIDES | {"decoder_layers": 2},
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        num_mel_bins=8,
+        max_source_positions=20,
+        max_target_positions=40,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=3,
+    )
+    model = tf.WhisperForConditionalGeneration(config).eval()
+    for name in ("suppress_tokens", "begin_suppress_tokens", "forced_decoder_ids"):
+        setattr(model.generation_config, name, None)
+    return model
+
+
 def prompts(lengths=(7,), seed=1, *, right=False):
     """(B, T) ids, padded on the left unless said otherwise, and their mask."""
     generator = torch.Generator().manual_seed(seed)
