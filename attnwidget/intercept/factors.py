@@ -15,7 +15,7 @@ from attnwidget.intercept.calls import MODULE
 from attnwidget.intercept.causalbias import with_readable_mask
 from attnwidget.intercept.dropout import keep_dropped
 from attnwidget.intercept.explaining import gives_output, gives_survivors, gives_weights
-from attnwidget.intercept.flex import from_flex, mask_of
+from attnwidget.intercept.flex import flex_factors, mask_of
 from attnwidget.intercept.packing import is_packed, packed_masks
 from attnwidget.intercept.sdpa import as_kernel_saw, check_readable
 from attnwidget.intercept.taking import take
@@ -104,7 +104,7 @@ def _from_flex(
             return _from_arguments(call, result, keeper, notes)
     key = _key(call, flex)
     probe = _probe(call, result, key.shape[2], keeper)
-    return from_flex(replace(flex, key=key), keeper, sinks=call.options.get("s_aux"), probe=probe)
+    return flex_factors(replace(flex, key=key), keeper, probe, sinks=call.options.get("s_aux"))
 
 
 def _from_kernel(call: InterfaceCall, kernel: KernelCall, result: Any, keeper: Keeper) -> Attention:  # noqa: ANN401

@@ -138,16 +138,29 @@ def _record(
         record_call(lambda keeper: from_flex(call, keeper), implementation=IMPLEMENTATION, outputs=outputs)
 
 
-def from_flex(
-    call: FlexCall, keeper: Keeper, *, sinks: torch.Tensor | None = None, probe: Probe | None = None
-) -> FactoredAttention:
-    """The attention of one call, score_mod and all.
+def from_flex(call: FlexCall, keeper: Keeper) -> FactoredAttention:
+    """The attention of one call, score_mod and all, to be checked by its output.
 
     Args:
         call: as it was made.
         keeper: of the run.
+
+    Raises:
+        ValueError: score_mod or mask_mod are not made of operations on tensors alone.
+    """
+    return flex_factors(call, keeper, None if call.output is None else keeper.probe(call.value, call.output))
+
+
+def flex_factors(
+    call: FlexCall, keeper: Keeper, probe: Probe | None, *, sinks: torch.Tensor | None = None
+) -> FactoredAttention:
+    """The attention of one call.
+
+    Args:
+        call: as it was made.
+        keeper: of the run.
+        probe: what to check it by.
         sinks: what joined the denominators afterwards, (H,).
-        probe: what to check it by, where its output is not the last word.
 
     Raises:
         ValueError: score_mod or mask_mod are not made of operations on tensors alone.
@@ -157,8 +170,6 @@ def from_flex(
     softcap, modifier = None, None
     if call.score_mod is not None and getattr(call.score_mod, "__name__", "") not in _PLAIN:
         softcap, modifier = keep_score_mod(call.score_mod, query.device, keeper.home(query), keeper)
-    if probe is None and call.output is not None:
-        probe = keeper.probe(call.value, call.output)
     return FactoredAttention(
         keeper.keep(query),
         keeper.keep(key),

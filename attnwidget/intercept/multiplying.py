@@ -68,15 +68,20 @@ def _note_made(read: Product, result: torch.Tensor, known: Trails) -> None:
     """Write down what a product makes that no weights take part in: scores, or queries, keys or values."""
     learned_left, learned_right = _is_learned(read.left, known), _is_learned(read.right, known)
     if learned_left != learned_right:
-        axes = of_projection(read, learned_left=learned_left)
-        if axes is not None:
-            known.put(result, Layout(axes))
+        layout = of_projection(read, learned_left=learned_left)
+        if layout is not None:
+            known.put(result, layout)
     elif not learned_left and (scores := _scores(read, result, known)) is not None:
         known.put(result, scores)
 
 
 def _is_learned(tensor: torch.Tensor, known: Trails) -> bool:
-    """Whether a tensor is a parameter, a view of one or one in another type: a product with it is a projection."""
+    """Whether a tensor is a parameter, a view of one or one in another type: a product with it is a projection.
+
+    One that is repeated for each example stands for tokens, as learned queries do.
+    """
+    if any(step == 0 and size > 1 for size, step in zip(tensor.shape, tensor.stride(), strict=True)):
+        return False
     base = tensor._base  # noqa: SLF001 - torch offers no other name for it
     return any(
         isinstance(part, torch.nn.Parameter) or isinstance(known.get(part), Learned)

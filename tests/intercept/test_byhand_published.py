@@ -9,6 +9,7 @@ from seenafter import D, E, H, SeenAfter, T, as_it_is, heads
 from torch import nn
 from torch.nn import functional
 from watched import watch, whole
+from windowing import image_windows, put_back
 
 import attnwidget as aw
 from attnwidget.intercept.byhand.handmade import UNTOLD
@@ -83,27 +84,43 @@ def test_heads_merged_with_the_batch(run):
 
 
 class Fewer(nn.Module):
-    """Linformer (Wang et al. 2020): keys and values are projected along tokens."""
+    """Linformer (Wang et al. 2020): keys and values are projected along tokens.
 
-    def __init__(self, equation):
+    Args:
+        by: how, from (B, T, C) and (T, k) to (B, k, C).
+        shared: heads have one key and value.
+    """
+
+    def __init__(self, by, *, shared):
         super().__init__()
-        self.q, self.k, self.v = (nn.Linear(E, E, bias=False) for _ in "qkv")
+        self.q, self.k, self.v = (nn.Linear(E, D if shared and part != "q" else E, bias=False) for part in "qkv")
         self.e, self.f = (nn.Parameter(torch.randn(T, 3)) for _ in "ef")
-        self.equation = equation
+        self.by = by
 
     def forward(self, x):
-        k, v = (torch.einsum(self.equation, part(x), by) for part, by in ((self.k, self.e), (self.v, self.f)))
-        k, v = (part.mT if self.equation.endswith("bdk") else part for part in (k, v))
-        q, k, v = (part.reshape(len(x), -1, H, D).transpose(1, 2) for part in (self.q(x), k, v))
+        k, v = self.by(self.k(x), self.e), self.by(self.v(x), self.f)
+        q, k, v = (part.reshape(len(x), part.shape[1], -1, D).transpose(1, 2) for part in (self.q(x), k, v))
+        k, v = (part.expand(-1, H, -1, -1) for part in (k, v))
         self.seen = torch.einsum("bhnd,bhkd->bhnk", q, k).softmax(-1)
         return torch.einsum("bhnk,bhkd->bhnd", self.seen, v)
 
 
-@pytest.mark.parametrize("equation", ["bnd,nk->bkd", "bnd,nk->bdk"])
+FEWER = {
+    "einsum": lambda x, p: torch.einsum("bnd,nk->bkd", x, p),
+    "einsum, transposed": lambda x, p: torch.einsum("bnd,nk->bdk", x, p).mT,
+    "einsum, parameter first": lambda x, p: torch.einsum("nk,bnd->bkd", p, x),
+    "product": lambda x, p: p.T @ x,
+    "tensordot": lambda x, p: torch.tensordot(p, x, ([0], [1])).transpose(0, 1),
+    "linear": lambda x, p: functional.linear(x.mT, p.T).mT,
+}
+
+
+@pytest.mark.parametrize("shared", [True, False])
 @pytest.mark.parametrize("batch", [1, B, H])
-def test_keys_projected_along_tokens(equation, batch):
+@pytest.mark.parametrize("name", FEWER)
+def test_keys_projected_along_tokens(name, batch, shared):
     torch.manual_seed(0)
-    module = Fewer(equation).eval()
+    module = Fewer(FEWER[name], shared=shared).eval()
     cap = watch(module, torch.randn(batch, T, E))
     np.testing.assert_allclose(whole(cap, 0), module.seen.detach(), atol=1e-6)
 
@@ -139,6 +156,41 @@ def test_queries_with_keys_of_their_own(merged, batch):
     module = Edges(merged=merged).eval()
     cap = watch(module, torch.randn(batch, T, E), torch.randn(batch, T, T, 5))
     np.testing.assert_allclose(whole(cap, 0), module.seen.detach(), atol=1e-6)
+
+
+class Halo(nn.Module):
+    """HaloNet (Vaswani et al. 2021): heads are split off from channels as blocks are cut."""
+
+    def __init__(self, size=2):
+        super().__init__()
+        self.q, self.kv, self.size = nn.Conv2d(E, E, 1), nn.Conv2d(E, 2 * E, 1), size
+
+    def forward(self, x):
+        batch, _, height, width = x.shape
+        size, window = self.size, self.size + 2
+        q = self.q(x).reshape(-1, D, height // size, size, width // size, size).permute(0, 1, 3, 5, 2, 4)
+        q = q.reshape(batch * H, D, size**2, -1).transpose(1, 3)  # (B * H, blocks, T, d)
+        kv = functional.pad(self.kv(x), [1] * 4).unfold(2, window, size).unfold(3, window, size)
+        k, v = kv.reshape(batch * H, 2 * D, -1, window**2).permute(0, 2, 3, 1).chunk(2, -1)
+        output, weights = softmax_of(q, k, v)
+        self.seen = unmerged(weights)
+        return output
+
+
+@pytest.mark.parametrize("size", [2, 4])
+def test_heads_split_off_as_blocks_are_cut(size):
+    torch.manual_seed(0)
+    module = Halo(size).eval()
+    cap = watch(module, torch.randn(B, E, 4, 4))
+    ran = module.seen.detach().transpose(1, 2).flatten(0, 1)  # (B * blocks, H, Tq, Tk)
+    if size == 4:  # one block, which is the whole image, and its keys have places beyond it
+        np.testing.assert_allclose(whole(cap), ran, atol=1e-6)
+        return
+    padded = np.pad(np.arange(16).reshape(4, 4), 1, constant_values=-1)
+    keys = np.array([padded[row : row + 4, column : column + 4].ravel() for row in (0, 2) for column in (0, 2)])
+    wanted, held = put_back(ran, image_windows(4, 4, size), 16, keys)
+    np.testing.assert_allclose(whole(cap), wanted, atol=1e-6)
+    np.testing.assert_array_equal(cap.allowed(0, batch=1)[0], held)
 
 
 class AllPairs(nn.Module):
@@ -189,3 +241,53 @@ def test_rows_that_are_other_tokens_in_each_head_are_noted():
     text = "rows of the weights of ProbAttention stand for something else in each head"
     assert any(note.startswith(text) for note in cap.notes)
     assert list(cap.stacks["self"].query_tokens[0].pieces) == ["0", "1", "2"]
+
+
+class Neighbours(nn.Module):
+    """Sparse attention of DALL-E: in one softmax, keys of a text and those of each query's neighbours."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(E, E) for _ in "qkv")
+
+    def forward(self, x, text):
+        q, k, v, kt, vt = (
+            heads(part(given))
+            for part, given in ((self.q, x), (self.k, x), (self.v, x), (self.k, text), (self.v, text))
+        )
+        own = (torch.arange(x.shape[1])[:, None] - torch.arange(2)).clamp(min=0)
+        k, v = k[:, :, own], v[:, :, own]  # (B, H, T, 2, d)
+        self.seen = torch.cat([q @ kt.mT, torch.einsum("bhid,bhijd->bhij", q, k)], -1).softmax(-1)
+        shared, apart = self.seen.split([text.shape[1], 2], -1)
+        return shared @ vt + torch.einsum("bhij,bhijd->bhid", apart, v)
+
+
+def test_columns_that_are_other_tokens_in_each_row_are_noted():
+    torch.manual_seed(0)
+    module = Neighbours().eval()
+    cap = watch(module, torch.randn(B, T, E), torch.randn(B, 3, E))
+    np.testing.assert_allclose(whole(cap), module.seen, atol=1e-6)
+    assert any(note.startswith("some keys of Neighbours are others for each query") for note in cap.notes)
+
+
+class LearnedTokens(nn.Module):
+    """GLOM (Hinton 2021): what attends at first is a parameter, the same for each example."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens = nn.Parameter(torch.randn(T, E))
+
+    def forward(self, x):
+        start = self.tokens.expand(len(x), -1, -1)
+        _, self.first = softmax_of(start, functional.normalize(start, dim=-1), start)
+        _, self.seen = softmax_of(start + x, x, x)
+        return (self.first + self.seen) @ x
+
+
+def test_parameters_repeated_for_each_example_are_tokens():
+    torch.manual_seed(0)
+    module = LearnedTokens().eval()
+    cap = watch(module, torch.randn(B, T, E))
+    assert cap.stacks["self"].n_layers == 2
+    for layer, ran in enumerate((module.first, module.seen)):
+        np.testing.assert_allclose(whole(cap, layer)[:, 0], ran.detach(), atol=1e-6)

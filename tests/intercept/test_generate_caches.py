@@ -145,3 +145,38 @@ def test_a_model_that_generate_would_compile_runs_as_it_is(monkeypatch):
         other(inputs["input_ids"])
         with pytest.raises(pytest.fail.Exception):
             model.generate(**inputs, **options, compile_config=compiled)
+
+
+def grouped(implementation, heads=(6, 2)):
+    torch.manual_seed(0)
+    changes = {"num_attention_heads": heads[0], "num_key_value_heads": heads[1], "hidden_size": 8 * heads[0]}
+    config = tf.LlamaConfig(**{**small.PLAIN, **changes}, attn_implementation=implementation)
+    return tf.LlamaForCausalLM(config).eval()
+
+
+def test_values_repeated_for_groups_of_heads_in_one_pass_alone():
+    """As where a mask of another kind cannot be explained by the arguments of eager attention, and it is followed."""
+    model, ids = grouped("eager"), torch.arange(5, 12)[None]
+    mask = torch.ones(1, 1, 3, 10, dtype=torch.bool)
+    mask[..., 8:] = torch.eye(3, 2).bool()
+    with torch.no_grad(), aw.capture(model) as cap:
+        cache = model(ids, use_cache=True).past_key_values
+        ran = model(ids[:, :3], past_key_values=cache, attention_mask=mask, output_attentions=True).attentions
+    for layer, weights in enumerate(ran):
+        np.testing.assert_allclose(cap.weights(layer)[:, 7:], weights[0], atol=1e-5)
+    assert cap.verify().ok
+
+
+@pytest.mark.parametrize("how", ["select", "reorder"])
+def test_examples_that_no_later_pass_continues_are_told(how):
+    model, ids = grouped("sdpa"), torch.randint(3, 48, (3, 7))
+    with torch.no_grad(), aw.capture(model) as cap:
+        cache = model(ids, use_cache=True).past_key_values
+        kept = [2] if how == "select" else [2, 2, 2]
+        (cache.batch_select_indices if how == "select" else cache.reorder_cache)(torch.tensor(kept))
+        model(ids[: len(kept), :2], past_key_values=cache)
+    with torch.no_grad(), aw.capture(model) as alone:
+        model(torch.cat([ids[2:], ids[:1, :2]], 1))
+    np.testing.assert_allclose(cap.weights(batch=0), alone.weights(batch=0), atol=1e-5)
+    text = f"of the 3 examples that ran at first, those that the last pass continues are shown: {kept}"
+    assert text in cap.notes

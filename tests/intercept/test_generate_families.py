@@ -147,15 +147,23 @@ def test_sound(options):
             np.testing.assert_allclose(cap.weights(batch=example, stack=stack), torch.cat(weights), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["llama", "mistral", "gemma2"])
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("llama", {}),
+        ("llama", {"num_attention_heads": 6, "hidden_size": 48}),  # no power of two: transformers repeats the keys
+        ("mistral", {}),
+        ("gemma2", {}),
+    ],
+)
 @pytest.mark.filterwarnings("ignore:.*flex_attention.*:UserWarning")
 @pytest.mark.skipif(
     not hasattr(torch.compiler, "set_stance") or torch.__version__ < "2.9" or not hasattr(tf, "masking_utils"),
     reason="older torch cannot be told to run flex attention uncompiled, and older transformers masks it otherwise",
 )
-def test_flex_attention(name):
+def test_flex_attention(name, changes):
     torch._dynamo.reset()
-    model, inputs = small.build(name, "flex_attention"), small.prompts((7, 4))
+    model, inputs = small.build(name, "flex_attention", **changes), small.prompts((7, 4))
     with torch.compiler.set_stance("force_eager"):
         cap = aw.AttentionModel(model).generate(inputs, **GREEDY)
     small.assert_equal_to_one_pass(cap, model)

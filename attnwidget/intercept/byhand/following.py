@@ -11,16 +11,22 @@ import torch
 from torch.nn import functional
 
 from attnwidget.intercept.byhand import exponentials, scoring, weighing
-from attnwidget.intercept.byhand.axes import Axes, alike, length
+from attnwidget.intercept.byhand.axes import Axes, alike, leaves, length
 from attnwidget.intercept.byhand.steps import JOINS, Step, as_number
 from attnwidget.intercept.byhand.trails import Exponentials, Layout, Learned, Scores, SoftmaxCall, Total, Trail, Weights
-from attnwidget.intercept.calls import watch_softmax
+from attnwidget.intercept.calls import MODULE, tell, watch_softmax
 from attnwidget.intercept.sdpa import CURRENT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     Rule: TypeAlias = Callable[[Step, torch.Tensor], Trail | None]
+
+
+OWN_KEYS = (
+    f"some keys of {MODULE} are others for each query, as neighbours or what a memory found: their columns stand for "
+    "another token in each row"
+)
 
 
 def weights_of(scores: Scores | None, axes: Axes, dim: int) -> Weights:
@@ -170,10 +176,24 @@ def _joined(step: Step, result: torch.Tensor) -> Trail | None:
     if len(scores) == 1 == len(step.known):
         ((position, trail),) = scores.items()
         return scoring.joined(step.args, step.kwargs.get("dim", 0), position, trail, result)
+    if _have_keys_of_their_own(list(scores.values())):
+        tell(OWN_KEYS)
     layouts = [trail for trail in step.known.values() if isinstance(trail, Layout)]
     if layouts and len(layouts) == len(step.known):  # as queries of a text and those of its class
         return _longer(layouts[0], result)
     return _moved(step, result)
+
+
+def _have_keys_of_their_own(joined: Sequence[Scores]) -> bool:
+    """Whether the queries of some scores are an axis that the keys of others have too.
+
+    As of neighbours, or of what a memory found for each query, beside keys that all queries look at.
+    """
+    sides = [[{atom.side for atom in leaves(axis)} for axis in scores.axes] for scores in joined]
+    return any(
+        len(found) > 1 and {None} in found and any(None not in one and one for one in found)
+        for found in zip(*sides, strict=False)
+    )
 
 
 def _padded(step: Step, result: torch.Tensor) -> Trail | None:
@@ -185,7 +205,7 @@ def _padded(step: Step, result: torch.Tensor) -> Trail | None:
 def _longer(trail: Layout, result: torch.Tensor) -> Layout | None:
     """What was added to along an axis: the others count what they did."""
     axes = alike(trail.axes, result.shape)
-    return None if axes is None else Layout(axes)
+    return None if axes is None else replace(trail, axes=axes)
 
 
 def _filled_in(step: Step, target: torch.Tensor) -> Trail | None:

@@ -1,4 +1,4 @@
-"""Products of two tensors, written one way: matmul, bmm, mm, baddbmm, inner and einsum as labels on axes."""
+"""Products of two tensors, written one way: matmul, bmm, mm, baddbmm, inner, tensordot and einsum as labels on axes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,9 @@ MATMUL |= {torch.Tensor.__matmul__, torch.linalg.matmul}
 BADDBMM = {torch.baddbmm, torch.Tensor.baddbmm}
 EINSUM = {torch.einsum}
 INNER = {torch.inner, torch.Tensor.inner}
+TENSORDOT = {torch.tensordot}
 CHAINS = {torch.linalg.multi_dot}
-PRODUCTS = MATMUL | BADDBMM | EINSUM | INNER | CHAINS
+PRODUCTS = MATMUL | BADDBMM | EINSUM | INNER | TENSORDOT | CHAINS
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -73,22 +74,36 @@ def read_product(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mappin
         factors = float(kwargs.get("alpha", 1)), float(kwargs.get("beta", 1))
     else:
         added, factors = None, (1.0, 1.0)
-        left = args[0] if args else kwargs.get("input")
-        right = args[1] if len(args) > 1 else kwargs.get("other", kwargs.get("mat2"))
+        left = args[0] if args else kwargs.get("input", kwargs.get("a"))
+        right = args[1] if len(args) > 1 else kwargs.get("other", kwargs.get("mat2", kwargs.get("b")))
     if not (isinstance(left, torch.Tensor) and isinstance(right, torch.Tensor)):
         return None
     if left.ndim < _MATRIX or right.ndim < _MATRIX:
         return None
-    if func in INNER:
-        left_labels = (*(f"left{number}" for number in range(left.ndim - 1)), "sum")
-        right_labels = (*(f"right{number}" for number in range(right.ndim - 1)), "sum")
-        return Product(left, right, left_labels, right_labels, (*left_labels[:-1], *right_labels[:-1]))
+    if func in TENSORDOT | INNER:
+        dims = kwargs.get("dims", args[2] if len(args) > len("ab") else len("ij"))
+        return _read_tensordot(left, right, ([-1], [-1]) if func in INNER else dims)
     batch = [f"batch{number}" for number in range(max(left.ndim, right.ndim) - _MATRIX, 0, -1)]
     left_labels = (*batch[len(batch) - left.ndim + _MATRIX :], "row", "sum")
     right_labels = (*batch[len(batch) - right.ndim + _MATRIX :], "sum", "column")
     if not isinstance(added, torch.Tensor) or not factors[1]:
         added = None
     return Product(left, right, left_labels, right_labels, (*batch, "row", "column"), added, *factors)
+
+
+def _read_tensordot(left: torch.Tensor, right: torch.Tensor, dims: Any) -> Product | None:  # noqa: ANN401
+    """Summed over the last and the first axes, so many or as listed."""
+    if isinstance(dims, int):
+        dims = range(left.ndim - dims, left.ndim), range(dims)
+    if not isinstance(dims, (tuple, list)) or len(dims) != len("ab"):
+        return None
+    left_labels = [f"left{number}" for number in range(left.ndim)]
+    right_labels = [f"right{number}" for number in range(right.ndim)]
+    for one, other in zip(*dims, strict=True):
+        right_labels[other] = left_labels[one]
+    kept = [label for label in left_labels if label not in right_labels]
+    kept += [label for label in right_labels if label not in left_labels]
+    return Product(left, right, tuple(left_labels), tuple(right_labels), tuple(kept))
 
 
 def _read_einsum(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Product | None:

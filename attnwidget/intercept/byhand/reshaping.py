@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     Shaping: TypeAlias = Callable[[Axes, tuple[Any, ...], Mapping[str, Any], torch.Tensor], Axes | None]
 
 _THREE, _FOUR = 3, 4
+_BLOCKS = 6
+"""Axes of an image of which rows and columns were put into blocks, (batch, channels, rows, ., columns, .)."""
 
 
 def _reshape(axes: Axes, _: tuple[Any, ...], __: Mapping[str, Any], result: torch.Tensor) -> Axes | None:
@@ -199,10 +201,12 @@ def merged(before: torch.Tensor, after: torch.Tensor) -> Axes | None:
     Either they were axes of their own, (batch, heads, tokens, size) -> (batch * heads, tokens, size), or likewise
     behind others, as where queries, keys and values are stacked or tokens come first. Or heads are split off from
     features as they are merged: (tokens, batch, features) -> (tokens, batch * heads, size), as fairseq and what is
-    modelled on it do, or (batch, channels, height, width) -> (batch * heads, size, height * width). Tokens that are put
-    into groups are told too: these are no heads.
+    modelled on it do, or (batch, channels, height, width) -> (batch * heads, size, height * width), in blocks or not.
+    Tokens that are put into groups are told too: these are no heads.
     """
     old, new = before.shape, after.shape
+    if _BLOCKS in (len(old), len(new)):
+        return _split_off_merged(before, new)
     if len(new) < len(old):
         known = fresh(old)
         axes, apart = reshaped(known, new), split_off(before, -1)
@@ -241,15 +245,17 @@ def _split_off_merged(before: torch.Tensor, new: Sequence[int]) -> Axes | None:
 def _are_features(before: torch.Tensor, axis: int, outer: int) -> bool | None:
     """Whether an axis that is split counts features, and no tokens: then its outer part counts heads.
 
-    The last one does, and of images the one before places. Of three axes either may: what lies within one row of a
-    projection, or of the channels of a convolution, are features. None where nothing tells.
+    The last one does, and what lies within one row of a projection, or of the channels of a convolution. Where what
+    went in is a view of nothing, memory has one order for both: of images it is channels. None where nothing tells.
     """
-    if axis == before.ndim - 1 or before.ndim > _THREE:
+    if axis == before.ndim - 1:
+        return True
+    is_whole = before._base is None  # noqa: SLF001 - torch offers no other name for it
+    if is_whole and before.ndim > _THREE:
         return True
     apart = before.view(*before.shape[:axis], outer, -1, *before.shape[axis + 1 :])
     are_within = axis in split_off(apart, axis + 1)
-    # Where what went in is a view of nothing, memory has one order for both.
-    return None if before._base is None and (are_within or apart._base is None) else are_within  # noqa: SLF001
+    return None if is_whole and (are_within or apart._base is None) else are_within  # noqa: SLF001
 
 
 def _regrouped(old: Sequence[int], new: Sequence[int]) -> Axes | None:

@@ -175,9 +175,11 @@ def begin(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, 
 
 def _may_merge(before: Any, result: Any) -> bool:  # noqa: ANN401
     """Whether batch and heads may have become one axis, or tokens two. Asked of every reshape of a model."""
+    old, new = before.shape, result.shape
+    if _BLOCKS in (len(old), len(new)):
+        return _HEADED in (len(old), len(new)) and new[0] != old[0] and 0 not in new
     if result.ndim not in _MERGED or before.ndim not in _UNMERGED:
         return False
-    old, new = before.shape, result.shape
     return (new[0] != old[0] or new[1] != old[1] or (len(new), new[-1]) == (_HEADED, old[-1])) and 0 not in new
 
 
@@ -208,7 +210,7 @@ ROUTES: dict[Any, Callable[..., Any]] = {
 
 _JOINED, _HEADED = 3, 4
 _FIRST_AXIS = (0, 1, 3)
-_MERGED, _UNMERGED = (3, _HEADED), (3, _HEADED, 5)
+_MERGED, _UNMERGED, _BLOCKS = (3, _HEADED), (3, _HEADED, 5), 6
 BEGINNINGS: dict[Any, Callable[[Any, Any], bool]] = {
     **dict.fromkeys(MERGES, _may_merge),
     **dict.fromkeys(COPIES, _may_lose_order),

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _ROWS = 2
 
 
-def split_off(tensor: torch.Tensor, features: int) -> list[int]:
+def split_off(tensor: torch.Tensor, features: int, *, certain: bool = False) -> list[int]:
     """Axes that lie within the same row as the features, in the tensor that this one is a view of.
 
     A projection puts out a row for each token: its heads are parts of a row, tokens and examples are other rows. A
@@ -28,6 +28,7 @@ def split_off(tensor: torch.Tensor, features: int) -> list[int]:
     Args:
         tensor: queries, keys or values.
         features: the axis that counts these.
+        certain: leave out what may be told of examples too.
 
     Returns:
         Their numbers, from 0.
@@ -36,13 +37,13 @@ def split_off(tensor: torch.Tensor, features: int) -> list[int]:
     if base is None or base.ndim < _ROWS or not base.is_contiguous():
         return []
     rows = [(1, base.shape[-1])]
-    if base.ndim > _ROWS:
+    # Of one example of channels, or of a product of matrices that was folded into one: its channels may count examples.
+    may_be_folded = base.ndim > _ROWS and base.shape[0] == 1
+    if base.ndim > _ROWS and not (may_be_folded and certain):
         rows.append((base.stride(1), base.stride(0)))
     for unit, end in rows:
         found = _within(tensor, features % tensor.ndim, unit, end)
-        # Of one example of channels, or of a product of matrices that was folded into one: its channels may count
-        # examples too.
-        if found and not (unit > 1 and base.shape[0] == 1 and len(found) > 1):
+        if found and not (may_be_folded and unit > 1 and len(found) > 1):
             return found
     return []
 
@@ -92,10 +93,9 @@ def mark_factors(
         features: labels of what is summed over.
         known: what the axes count, by label.
     """
-    inside = [
-        {labels[number] for number in split_off(tensor, labels.index(features[0]))} if len(features) == 1 else set()
-        for labels, tensor in factors
-    ]
+    inside = [_inside(labels, tensor, features, certain=True) for labels, tensor in factors]
+    if not any(inside):
+        inside = [_inside(labels, tensor, features, certain=False) for labels, tensor in factors]
     shared = set(factors[0][0]) & set(factors[1][0]) - set(features)
     alone = [[label for label in labels if label not in (*shared, *features)] for labels, _ in factors]
     odd = [
@@ -117,10 +117,26 @@ def mark_values(
     values: torch.Tensor, labels: Sequence[str], features: Sequence[str], known: Mapping[str, Axis]
 ) -> None:
     """Likewise, as far as values tell; of labels that are not known, nothing."""
-    if len(features) == 1:
-        for number in split_off(values, labels.index(features[0])):
-            mark(leaves(known.get(labels[number], ())), is_head=True)
+    told = any(atom.is_head for axis in known.values() for atom in leaves(axis))
+    for label in _inside(labels, values, features, certain=told):
+        mark(leaves(known.get(label, ())), is_head=True)
     _mark_laid_out(values, labels, known)
+
+
+def _inside(labels: Sequence[str], tensor: torch.Tensor, features: Sequence[str], *, certain: bool) -> set[str]:
+    """Labels of axes that were split off beside the features."""
+    if len(features) != 1 or _counts_something_else(tensor, labels.index(features[0])):
+        return set()
+    return {labels[number] for number in split_off(tensor, labels.index(features[0]), certain=certain)}
+
+
+def _counts_something_else(tensor: torch.Tensor, features: int) -> bool:
+    """Whether a tensor is a product with parameters, and its features are not what these put out."""
+    trail = trails().get(tensor)
+    if not isinstance(trail, Layout) or not trail.learned or len(trail.axes) != tensor.ndim:
+        return False
+    learned = leaves(trail.learned)
+    return not any(atom in learned for atom in leaves(trail.axes[features]))
 
 
 def _mark_laid_out(tensor: torch.Tensor, labels: Sequence[str], known: Mapping[str, Axis]) -> None:
@@ -141,11 +157,12 @@ def _mark_laid_out(tensor: torch.Tensor, labels: Sequence[str], known: Mapping[s
                     mark((atom,), is_head=other.is_head)
 
 
-def of_projection(read: Product, *, learned_left: bool) -> Axes | None:
-    """Axes of what a projection puts out, where its parameters have an axis for heads; None where they have none.
+def of_projection(read: Product, *, learned_left: bool) -> Layout | None:
+    """What a projection puts out, where its parameters have an axis for heads, or one that may count something else.
 
     Of a parameter's axes that come through, the last counts features, and others heads: (H, D, d) with (B, T, D), as
-    (D, H, d) or, shared with what is projected, (H, d, c) with (B, T, H, d).
+    (D, H, d) or, shared with what is projected, (H, d, c) with (B, T, H, d). A single one counts features too if it is
+    the last of the result; else it may count tokens, as where keys are made fewer: (T, k) with (B, T, D) to (B, k, D).
 
     Args:
         read: the product.
@@ -155,13 +172,15 @@ def of_projection(read: Product, *, learned_left: bool) -> Axes | None:
     labels, learned = (read.left_labels, read.left) if learned_left else (read.right_labels, read.right)
     kept = [label for label, step in zip(labels, learned.stride(), strict=True) if label in read.labels and step]
     kept = [label for label in kept if mine[label] > 1]
-    if len(kept) <= 1:
+    if not kept or kept == [read.labels[-1]]:
         return None
     axes = fresh([max(mine.get(label, 1), theirs.get(label, 1)) for label in read.labels])
+    if len(kept) == 1:
+        return Layout(axes, learned=axes[read.labels.index(kept[0])])
     for label, axis in zip(read.labels, axes, strict=True):
         if label != kept[-1]:  # features, of which heads may be split off yet
             mark(axis, is_head=label in kept)
-    return axes
+    return Layout(axes)
 
 
 def counts_heads(axis: Axis) -> bool:

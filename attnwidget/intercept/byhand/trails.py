@@ -20,9 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Layout:
-    """A tensor whose batch and heads were merged into one axis."""
+    """A tensor that may become queries, keys or values, and what is known of its axes.
+
+    Attributes:
+        axes: what they count.
+        learned: what the parameters counted that it is a product with, where that may be something else than features.
+    """
 
     axes: Axes
+    learned: Axis = ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)

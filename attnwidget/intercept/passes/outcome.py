@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from attnwidget.attention import Attention
     from attnwidget.intercept.passes.generating import Generated
+    from attnwidget.intercept.passes.lineage import Lineage
     from attnwidget.intercept.passes.runs import Top
     from attnwidget.intercept.passes.threads import Thread
     from attnwidget.intercept.recorder import Recorder
@@ -127,6 +128,7 @@ def _join(recorder: Recorder, top: Top) -> Outcome | None:
             generated.sequences, generated.lengths(), generated.prompt, lineage.shift, past, lineage.n_rows, ends
         )
     recorder.notes.update(dict.fromkeys(_notes(top, generated, outcome, changed)))
+    recorder.notes.update(dict.fromkeys(_left(top, lineage) if chosen is None else ()))
     return outcome
 
 
@@ -150,6 +152,16 @@ def _taken_back(top: Top) -> list[tuple[int, int, int]]:
             found.append((run.number, run.row, end))
         end = run.row + run.n_rows
     return found
+
+
+def _left(top: Top, lineage: Lineage) -> list[str]:
+    """What became of examples that the last pass does not continue, or continues more than once."""
+    first, shown = top.runs[0].batch or 0, lineage.examples.get(0)
+    if shown is None or np.array_equal(np.sort(shown), np.arange(first)):
+        return []
+    return [
+        f"of the {first} examples that ran at first, those that the last pass continues are shown: {shown.tolist()}"
+    ]
 
 
 def _notes(top: Top, generated: Generated | None, outcome: Outcome | None, changed: list[int]) -> list[str]:

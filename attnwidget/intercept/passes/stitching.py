@@ -163,6 +163,11 @@ class Stitcher:
             if held is None:
                 return None
             values.append(self._of(span.piece, held)[:, :, span.part])
+        # A pass may have met its values after they were repeated for groups of heads.
+        n_heads = min(part.shape[1] for part in values)
+        values = [part[:, :: part.shape[1] // n_heads] for part in values]
+        if any(part.shape[1] != n_heads for part in values):
+            return None
         for span in rows:
             probe = span.piece.probe
             if probe is None:
