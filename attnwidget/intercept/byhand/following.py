@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 
 OWN_KEYS = (
-    f"some keys of {MODULE} are others for each query, as neighbours or what a memory found: their columns stand for "
-    "another token in each row"
+    f"some keys of {MODULE} are others for each query or block of queries, as neighbours or what a memory found: their "
+    "columns stand for other tokens from row to row"
 )
 
 
