@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from contextlib import suppress
 from contextvars import ContextVar
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +21,7 @@ from attnwidget.intercept.byhand.products import PRODUCTS
 from attnwidget.intercept.calls import refuse_call
 from attnwidget.intercept.changing import CHANGES
 from attnwidget.intercept.frames import owner_of
+from attnwidget.intercept.overridable import as_written, is_overridable
 from attnwidget.intercept.plain import PLAIN
 from attnwidget.intercept.projecting import linear_map
 from attnwidget.intercept.recorder import ACTIVE
@@ -29,7 +31,7 @@ from attnwidget.intercept.windows.shadows import shadows
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from types import FrameType
+    from types import CodeType, FrameType
 
     from typing_extensions import Self
 
@@ -68,6 +70,7 @@ class WatchCalls(TorchFunctionMode):
         self._shadows = shadows()
         self._trails = trails.trails()
         self._stop = ASKED.get()
+        self._written: set[CodeType] = set()  # of functions that run as they are written
 
     def __enter__(self) -> Self:
         trails.begin()
@@ -99,6 +102,8 @@ class WatchCalls(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401 - whatever the function returns
         handler = _HANDLERS.get(func)
+        if handler is None and type(func) is FunctionType and is_overridable(func, types):
+            return self._run_as_written(func, args, kwargs or {})
         # Nothing is followed, as mostly, and most calls tell nothing. Each line costs here, since what runs between two
         # products of matrices comes from memory anew.
         if handler is None and not (self._shadows.captures or self._trails.entries):
@@ -115,6 +120,18 @@ class WatchCalls(TorchFunctionMode):
         if handler is None:
             handler = _followed if self._trails.entries and func in byhand.FOLLOWED else _plain
         return _handled(handler, func, types, args, kwargs or {}, casts=casts)
+
+    def _run_as_written(self, func: FunctionType, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:  # noqa: ANN401
+        copy, args, kwargs = as_written(func, args, kwargs)
+        if func.__code__ in self._written:  # it asks in another way than is known, and cannot be looked into
+            return func(*args, **kwargs)
+        self._written.add(func.__code__)
+        TorchFunctionMode.__enter__(self)  # type: ignore[no-untyped-call]
+        try:
+            return copy(*args, **kwargs)
+        finally:
+            TorchFunctionMode.__exit__(self, None, None, None)  # type: ignore[no-untyped-call]
+            self._written.discard(func.__code__)
 
 
 def _handled(

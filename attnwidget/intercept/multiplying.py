@@ -52,6 +52,7 @@ def note_product(
             return _use(trail, read, result, left=left)
         if isinstance(trail, Weights) and not learned and _sums_one(trail, read, left=left):
             weighing.meets_apart(trail)
+            _watch_unexplained(trail)
             return None
         if isinstance(trail, (Scores, Weights)) and learned:
             found = _mixed(trail, read, left=left)
@@ -115,9 +116,7 @@ def _use(trail: Weights, read: Product, output: torch.Tensor, *, left: bool) -> 
     if trail.oddity == weighing.PICKED:  # as those of a router: the softmax is told, and is no layer
         return None
     if trail.scores is None:
-        if inside is None and not trail.call.weighs:
-            trail.call.weighs = True
-            watch_softmax(trail.call)
+        _watch_unexplained(trail)
         return None
     trail.call.is_known = True
     call = HandCall(trail, read, output, weights_left=left)
@@ -132,6 +131,13 @@ def _use(trail: Weights, read: Product, output: torch.Tensor, *, left: bool) -> 
         outputs=(output,),
     )
     return call
+
+
+def _watch_unexplained(trail: Weights) -> None:
+    """Weights of something that was not seen to be scores meet values: that is told, once."""
+    if trail.scores is None and CURRENT.get() is None and not trail.call.weighs:
+        trail.call.weighs = True
+        watch_softmax(trail.call)
 
 
 def _is_another_layer(call: SoftmaxCall) -> bool:

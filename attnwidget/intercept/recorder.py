@@ -128,6 +128,8 @@ class Recorder:
         except AstrayError as error:
             self.stray(caller.top, str(error))
             return Place(caller, top, top.runs[-1], (0, 0))
+        if not run.calls:
+            self.keeper.places.given |= run.lengths[0]
         if run.number and not run.calls:
             self.catch_up()
             self.keeper.begin()
@@ -309,7 +311,7 @@ class Recorder:
             self.fail(error)
 
     def _finish(self, top: Top) -> None:
-        self.lengths.update(length for run in top.runs for length in run.lengths)
+        self.lengths.update(length for run in top.runs for lengths in run.lengths for length in lengths)
         try:
             top.finish()
         except AstrayError as error:

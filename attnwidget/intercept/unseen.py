@@ -32,6 +32,7 @@ _OTHER = re.compile(
 # A part of a layer, kept in a list with its attention (T5), and no layer of another kind.
 _FEED_FORWARD = re.compile(r"FF$|FFN|FeedForward|MLP$|Mlp$")
 _OUTPUT = re.compile(r"output|projection", re.IGNORECASE)
+_OUTPUT_LAST = re.compile(r"(Output|Projection)$")
 
 
 class Unseen(NamedTuple):
@@ -69,6 +70,8 @@ def unseen(modules: Sequence[tuple[str, nn.Module]], seen: Collection[str], ran:
         if path not in running or path in inside or _speaks(_OTHER, kind):
             continue
         if _speaks(_OUTPUT, kind) and not whole.isdisjoint(_prefixes(path)):
+            continue
+        if _speaks(_OUTPUT_LAST, kind) and path.rpartition(".")[0] in inside:  # beside an attention that was seen
             continue
         if not _speaks(_OTHER, path.rpartition(".")[2]) and not _covered(path, seen, inside):
             inner = [other for other in blind if path.startswith(f"{other}.")]

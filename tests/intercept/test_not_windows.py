@@ -272,6 +272,48 @@ def test_frames_that_are_put_together_leave_examples_what_they_are(batch):
     assert not cap.notes
 
 
+class Rows(Net):
+    """Projections of rows, all examples in one: as GPT-2's `Conv1D`."""
+
+    def attend(self, x):
+        for layer in self.layers:
+            q, k, v = layer.mix(x.flatten(0, 1)).view(*x.shape[:2], 3, HEADS, SIZE).permute(2, 0, 3, 1, 4)
+            x = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(x.shape)
+        return x
+
+    def forward(self, x):
+        return self.attend(x.repeat(1, 1, WIDTH // 4))
+
+
+class Joint(Net):
+    """Space and time together, as in TimeSformer: of the tokens that stand for a frame, one of each video goes on."""
+
+    def __init__(self, layers=2):
+        super().__init__(layers)
+        self.first = nn.Parameter(torch.randn(WIDTH))
+
+    def forward(self, x):
+        num_frames = x.shape[1]
+        frames = self.stem(x.flatten(0, 1))
+        frames = torch.cat([self.first.expand(len(frames), 1, -1), frames], 1)
+        first, rest = frames[: len(x), :1], frames[:, 1:]
+        rest = rest.reshape(len(x), num_frames, -1, WIDTH).transpose(1, 2).flatten(1, 2)
+        return self.attend(torch.cat([first, rest], 1))
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+@pytest.mark.parametrize(("kind", "shape", "tokens"), [(Rows, (7, 4), 7), (Joint, (3, 4, 4), 13)])
+def test_as_many_as_the_examples_that_were_given_are_no_windows(kind, shape, tokens, batch):
+    torch.manual_seed(0)
+    net = kind(layers=1)
+    assert may_cut(net.modules())
+    with torch.no_grad(), aw.capture(net) as cap:
+        net(torch.randn(batch, *shape))
+    stack = cap.stacks["self"]
+    assert (stack.n_examples, len(stack.query_tokens[0])) == (batch, tokens)
+    assert not cap.notes
+
+
 class State(Net):
     """Queries of a learned state, repeated for each example, over its own keys, which are not."""
 

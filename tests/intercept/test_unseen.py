@@ -157,6 +157,20 @@ def test_parts_of_an_attention_that_was_seen_are_no_attention_of_their_own():
     assert not cap.notes
 
 
+def test_what_comes_after_an_attention_is_none_by_its_name():
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mix, self.output = SelfAttention(), AttentionOutput(8, 8)
+
+        def forward(self, x):
+            return self.output(self.mix(x))
+
+    with aw.capture(net := Net(Layer(), Layer())) as cap:
+        net(X)
+    assert not cap.notes
+
+
 @torch.jit.script
 def scripted_attention(q, k, v):
     return torch.matmul(torch.softmax(torch.matmul(q, k.transpose(-1, -2)) * 0.5, -1), v)

@@ -14,19 +14,13 @@ from attnwidget.intercept.byhand import exponentials, scoring, weighing
 from attnwidget.intercept.byhand.axes import Axes, alike, leaves, length
 from attnwidget.intercept.byhand.steps import JOINS, Step, as_number
 from attnwidget.intercept.byhand.trails import Exponentials, Layout, Learned, Scores, SoftmaxCall, Total, Trail, Weights
-from attnwidget.intercept.calls import MODULE, tell, watch_softmax
+from attnwidget.intercept.calls import watch_softmax
 from attnwidget.intercept.sdpa import CURRENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     Rule: TypeAlias = Callable[[Step, torch.Tensor], Trail | None]
-
-
-OWN_KEYS = (
-    f"some keys of {MODULE} are others for each query or block of queries, as neighbours or what a memory found: their "
-    "columns stand for other tokens from row to row"
-)
 
 
 def weights_of(scores: Scores | None, axes: Axes, dim: int) -> Weights:
@@ -177,7 +171,8 @@ def _joined(step: Step, result: torch.Tensor) -> Trail | None:
         ((position, trail),) = scores.items()
         return scoring.joined(step.args, step.kwargs.get("dim", 0), position, trail, result)
     if _have_keys_of_their_own(list(scores.values())):
-        tell(OWN_KEYS)
+        found = _moved(step, result)
+        return replace(found, has_own_keys=True) if isinstance(found, Scores) else found
     layouts = [trail for trail in step.known.values() if isinstance(trail, Layout)]
     if layouts and len(layouts) == len(step.known):  # as queries of a text and those of its class
         return _longer(layouts[0], result)

@@ -34,6 +34,10 @@ UNTOLD = (
     f"which axes of the weights of {MODULE} count queries, heads and examples could not be told for certain: they may "
     "have changed places"
 )
+OWN_KEYS = (
+    f"some keys of {MODULE} are others for each query or block of queries, as neighbours or what a memory found: their "
+    "columns stand for other tokens from row to row"
+)
 _LOST = 1e-3
 """More weight than this on keys that were cut off is no rounding."""
 
@@ -68,6 +72,8 @@ def from_hand(call: HandCall, keeper: Keeper, notes: list[str]) -> Attention:
         is_told = is_told or in_windows
     if not is_told:
         notes.append(UNTOLD)
+    if scores is not None and scores.has_own_keys:
+        notes.append(OWN_KEYS)
     attention = _attention(call, frame, keeper, notes)
     return attention if scores is None else framed_by_hand(attention, scores, frame, keeper.places, notes)
 

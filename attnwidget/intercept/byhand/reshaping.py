@@ -207,6 +207,9 @@ def merged(before: torch.Tensor, after: torch.Tensor) -> Axes | None:
     old, new = before.shape, after.shape
     if _BLOCKS in (len(old), len(new)):
         return _split_off_merged(before, new)
+    single = next((axis for axis in range(1, len(old) - 1) if old[axis] == 1), None)
+    if single is not None and len(old) > len(new) + 1:  # one of queries, keys and values, cut off between others
+        return merged(before.squeeze(single), after)
     if len(new) < len(old):
         known = fresh(old)
         axes, apart = reshaped(known, new), split_off(before, -1)

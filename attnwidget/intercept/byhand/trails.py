@@ -78,6 +78,7 @@ class Scores:
         is_loose: parts of them were moved around, and which axis counts what is not known any more.
         is_bent: they were changed value by value, by another function than an exponential.
         is_picked: they were sorted, or the largest picked: of which keys they are is not known.
+        has_own_keys: some keys are others for each query, or block of queries.
     """
 
     axes: Axes
@@ -92,6 +93,7 @@ class Scores:
     is_loose: bool = False
     is_bent: bool = False
     is_picked: bool = False
+    has_own_keys: bool = False
 
     def unexplained(self, axes: Axes | None = None) -> Scores:
         """Still from a product, and no longer what the formula says; what was forbidden still is."""

@@ -45,7 +45,7 @@ class Run:
     Attributes:
         number: how many came before.
         ids: (B, n) token ids it was called with, where it was.
-        lengths: of the first two axes of the tensors that the first one was called with.
+        lengths: of the first axes, and of the second ones, of the tensors that the first one was called with.
         cache: that it was handed, while it runs.
         same_cache: it was handed the cache object of the run before.
         calls: how often each module has called attention in it.
@@ -61,7 +61,8 @@ class Run:
         self.frame: FrameType | None = frame  # kept, so that a later run cannot get the address of this one
         unnamed, named = arguments_of(frame)
         self.ids = _ids(unnamed, named)
-        self.lengths = _lengths((unnamed, named)) if before is None else set()  # of runs that are joined nobody asks
+        # Of runs that are joined nobody asks.
+        self.lengths = _lengths((unnamed, named)) if before is None else (set[int](), set[int]())
         self.cache: object = next((named[name] for name in _CACHES if named.get(name) is not None), None)
         self.same_cache: bool = before is not None and self.cache is not None and self.cache is before.cache
         self.calls: Counter[int] = Counter()
@@ -196,9 +197,10 @@ class Top:
             raise AstrayError(f"call {last.number} of it brought no new token")
 
 
-def _lengths(given: Any) -> set[int]:  # noqa: ANN401 - whatever a module may be called with
-    tensors = (one for one in tree_leaves(given) if isinstance(one, torch.Tensor) and not one.is_nested)
-    return {length for tensor in tensors for length in tensor.shape[:2] if tensor.ndim > 1}
+def _lengths(given: Any) -> tuple[set[int], set[int]]:  # noqa: ANN401 - whatever a module may be called with
+    tensors = [one for one in tree_leaves(given) if isinstance(one, torch.Tensor) and not one.is_nested]
+    first, second = ({tensor.shape[axis] for tensor in tensors if tensor.ndim > 1} for axis in (0, 1))
+    return first, second
 
 
 def _ids(unnamed: tuple[Any, ...], named: dict[str, Any]) -> NDArray[np.intp] | None:

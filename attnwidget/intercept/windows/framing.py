@@ -26,8 +26,8 @@ PADDED = (
     "1 - weights.sum(-1)"
 )
 APART = (
-    f"rows of the weights of {MODULE} stand for something else in each head, as where heads pick their queries or have "
-    "channels of their own: they are numbered, in the order they ran"
+    f"rows of the weights of {MODULE} stand for other tokens in each head, as where heads pick their queries: they are "
+    "numbered, in the order they ran"
 )
 _PAIR, _NDIM = 2, 4
 _AXES = (0, None)
@@ -67,15 +67,19 @@ class _Frame:
         return len(np.unique(inside)) == len(inside)
 
     @classmethod
-    def of(cls, placing: Placing, axis: int | None) -> _Frame | None:
-        """With one axis that counts examples, or none; None where a window holds tokens of two examples."""
+    def of(cls, placing: Placing, axis: int | None, places: Places) -> _Frame | None:
+        """With one axis that counts examples, or none; None where a window holds tokens of two examples.
+
+        Nor are as many as the examples that a model was given parts of a single one.
+        """
         shape = placing.shape
         if placing.tokens.ndim != len("eht") or (placing.tokens != placing.tokens[:, :1]).any():
             return None  # heads of other tokens
         tokens = placing.tokens[:, 0]  # (E, T)
         inside = tokens >= 0
         if axis is None:
-            if not _varies_along_all(shape, tokens) or _are_runs(shape, tokens):
+            is_batch = len(tokens) > 1 and len(tokens) in places.given
+            if is_batch or not _varies_along_all(shape, tokens) or _are_runs(shape, tokens):
                 return None
             return cls(1, int(np.prod(shape)), np.zeros(len(tokens), dtype=np.int64), tokens)
         if len(shape) < _PAIR or axis >= len(shape):
@@ -218,7 +222,7 @@ def frame_shadows(
 ) -> Attention:
     """`framed`, with the shadows of queries (E, H, Tq, d) and keys (E, Hkv, Tk, d)."""
     if query is None or key is None:
-        cut = None if key is None else _cut_from(places.placings(key), attention.n_examples, attention.n_keys)
+        cut = None if key is None else _cut_from(places, key, attention.n_examples, attention.n_keys)
         if cut is not None:
             notes.append(_told(attention, cut, "their queries are no tokens of that sequence"))
         return attention
@@ -246,12 +250,12 @@ def _case(attention: Attention, query: Shadow, key: Shadow, places: Places) -> C
     sources = [(source_after(key, placing.hops), placing) for placing in places.placings(key)]
     best: Pair | None = None
     for placing in _cut(placed):
-        found = _pair(placing, source_after(query, placing.hops), sources, attention)
+        found = _pair(placing, source_after(query, placing.hops), sources, attention, places)
         # The farthest, which other layers come from too.
         if found is not None and (best is None or found.rank <= best.rank):
             best = found
     if best is None:
-        return Case(reason=_why_not(placed, attention))
+        return Case(reason=_why_not(query, attention, places))
     if best.rows.n_examples >= attention.n_examples and not best.is_whole:
         return Case(portion=best)
     if best.is_in_order:
@@ -269,13 +273,17 @@ def _case(attention: Attention, query: Shadow, key: Shadow, places: Places) -> C
 
 
 def _pair(
-    placing: Placing, base: Base | None, sources: list[tuple[Base | None, Placing]], attention: Attention
+    placing: Placing,
+    base: Base | None,
+    sources: list[tuple[Base | None, Placing]],
+    attention: Attention,
+    places: Places,
 ) -> Pair | None:
     """Frames of queries and of keys, which are the same sequence or two of as many examples."""
     same = [(found, other) for found, other in sources if found is base]
     for _, other in same or sources:
         for axis in _AXES:
-            rows, columns = _Frame.of(placing, axis), _Frame.of(other, axis)
+            rows, columns = _Frame.of(placing, axis, places), _Frame.of(other, axis, places)
             if rows is None or columns is None or rows.n_examples != columns.n_examples:
                 continue
             if not _fits(attention, rows, columns):
@@ -305,21 +313,28 @@ def _note_portion(attention: Attention, pair: Pair, bases: tuple[Base | None, Ba
         places.portions[id(attention)] = Portion(attention, bases, *lengths, rows, columns)
 
 
-def _why_not(placed: tuple[Placing, ...], attention: Attention) -> str | None:
+def _why_not(query: Shadow, attention: Attention, places: Places) -> str | None:
     """Why windows are shown one by one, or rows are numbered; None where nothing says that examples are windows."""
-    if placed and (placed[0].tokens != placed[0].tokens[:, :1]).any():
+    placed = places.placings(query)
+    if placed and _are_picked(placed[0].tokens):
         return APART
-    cut = _cut_from(placed, attention.n_examples, attention.n_queries)
+    cut = _cut_from(places, query, attention.n_examples, attention.n_queries)
     if cut is None:
         return None
     why = "what they look at does not all come from that sequence" if cut.is_once else "some tokens stand in several"
     return _told(attention, cut, why)
 
 
-def _cut_from(placed: tuple[Placing, ...], count: int, size: int) -> _Frame | None:
+def _are_picked(tokens: NDArray[np.int64]) -> bool:
+    """Whether heads (E, H, T) have other tokens each, of the same ones: where these are none of others, heads count."""
+    apart = (tokens != tokens[:, :1]).any()
+    return bool(apart) and any(np.intersect1d(heads[0], head).size for heads in tokens for head in heads[1:])
+
+
+def _cut_from(places: Places, shadow: Shadow, count: int, size: int) -> _Frame | None:
     """The sequence that so many windows of this size were cut from, as parts of its examples; None if they were not."""
-    for placing in _cut(placed):
-        found = next((frame for axis in _AXES if (frame := _Frame.of(placing, axis)) is not None), None)
+    for placing in _cut(places.placings(shadow)):
+        found = next((frame for axis in _AXES if (frame := _Frame.of(placing, axis, places)) is not None), None)
         if found is None or found.places.shape != (count, size) or found.n_examples >= count:
             continue
         if ((found.places >= 0).sum(axis=1) < found.length).all():  # else the same example several times

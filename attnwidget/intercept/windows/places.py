@@ -54,11 +54,13 @@ class Places:
     Attributes:
         cases: what was found for queries and keys, by their movements and shapes.
         portions: calls over a portion of a sequence, by the `id` of their attention, which they hold.
+        given: how many examples the model may have been given: the lengths of the first axes of its arguments.
     """
 
     def __init__(self) -> None:
         self.cases: dict[tuple[int, ...], Case] = {}
         self.portions: dict[int, Portion] = {}
+        self.given: set[int] = set()
         self._found: dict[tuple[int, bool], tuple[Placing, ...]] = {}
         self._before: dict[tuple[int, Channels], tuple[torch.Tensor, Channels] | None] = {}
 

@@ -1,0 +1,71 @@
+"""Functions of somebody's own that offer their calls to whoever overrides torch's functions.
+
+Copies of `torch.nn.functional.multi_head_attention_forward` do, as DINO and its kin have them, and hand on fewer
+arguments than they have: nobody has ever overridden them. A function mode is offered them too. They are run as they are
+written, as if nobody had asked.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from types import FunctionType
+from typing import TYPE_CHECKING, Any
+
+from attnwidget.intercept.plain import PLAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from types import FrameType
+
+_ASKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_variadic")
+_NEAR = 4
+
+
+def is_overridable(func: Callable[..., Any], types: Iterable[type]) -> bool:
+    """Whether a function is written in Python, by somebody else than torch, and no tensor has a rule for it."""
+    return (
+        type(func) is FunctionType
+        and not (func.__module__ or "").startswith("torch.")
+        and all(kind in PLAIN for kind in types)
+    )
+
+
+def as_written(
+    func: FunctionType, args: tuple[Any, ...], kwargs: Mapping[str, Any]
+) -> tuple[Callable[..., Any], tuple[Any, ...], Mapping[str, Any]]:
+    """The same code, to which nobody overrides anything, and what it was really called with.
+
+    Args:
+        func: which offers its call.
+        args: with these arguments.
+        kwargs: likewise.
+    """
+    names = {**func.__globals__, **dict.fromkeys(_ASKS, _nobody)}
+    copy = FunctionType(func.__code__, names, func.__name__, func.__defaults__, func.__closure__)
+    copy.__kwdefaults__ = func.__kwdefaults__
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the documented way to the running frames
+    for _ in range(_NEAR):
+        if frame is None:
+            break
+        if frame.f_code is func.__code__:
+            return copy, *_arguments_of(frame)
+        frame = frame.f_back
+    return copy, args, kwargs
+
+
+def _nobody(*_: object) -> bool:
+    return False
+
+
+def _arguments_of(frame: FrameType) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    code, values = frame.f_code, frame.f_locals
+    count = code.co_argcount + code.co_kwonlyargcount
+    args = tuple(values[name] for name in code.co_varnames[: code.co_argcount])
+    kwargs = {name: values[name] for name in code.co_varnames[code.co_argcount : count]}
+    if code.co_flags & inspect.CO_VARARGS:
+        args += tuple(values[code.co_varnames[count]])
+        count += 1
+    if code.co_flags & inspect.CO_VARKEYWORDS:
+        kwargs |= values[code.co_varnames[count]]
+    return args, kwargs
