@@ -318,6 +318,6 @@ class Lost(nn.Module):
 def test_a_softmax_of_which_one_key_alone_is_followed_is_named():
     cap = watch(Beside(Lost()).eval(), torch.randn(B, T, E))
     assert cap.stacks["self"].n_layers == 1
-    text = "a softmax in other (Lost) was multiplied with values, and not seen to be taken of a product of queries and keys"
+    text = "a softmax in other (Lost) was multiplied with values, and not seen to be taken of a product"
     assert any(note.startswith(text) for note in cap.notes)
     assert not any("other tokens from row to row" in note for note in cap.notes)
