@@ -117,11 +117,16 @@ def owner_of(frame: FrameType) -> object:
     return frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
 
 
-def arguments_of(frame: FrameType) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What a method was called with: its unnamed arguments, and those with names, its object left out."""
+def arguments_of(frame: FrameType, *, first: int = 1) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What runs was called with: its unnamed arguments, and those with names.
+
+    Args:
+        frame: that runs.
+        first: the argument to begin with; a method's object is left out.
+    """
     code, values = frame.f_code, frame.f_locals
     count = code.co_argcount + code.co_kwonlyargcount
-    named = {name: values[name] for name in code.co_varnames[1:count] if name in values}
+    named = {name: values[name] for name in code.co_varnames[first:count] if name in values}
     unnamed: tuple[Any, ...] = ()
     if code.co_flags & inspect.CO_VARARGS:
         unnamed = tuple(values.get(code.co_varnames[count], ()))

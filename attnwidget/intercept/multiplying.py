@@ -81,14 +81,13 @@ def _is_learned(tensor: torch.Tensor, known: Trails) -> bool:
 
     One that is repeated for each example stands for tokens, as learned queries do.
     """
-    if any(step == 0 and size > 1 for size, step in zip(tensor.shape, tensor.stride(), strict=True)):
-        return False
     base = tensor._base  # noqa: SLF001 - torch offers no other name for it
-    return any(
+    is_view = any(
         isinstance(part, torch.nn.Parameter) or isinstance(known.get(part), Learned)
         for part in (tensor, base)
         if part is not None
     )
+    return is_view and all(step or size == 1 for size, step in zip(tensor.shape, tensor.stride(), strict=True))
 
 
 def _sums_keys(trail: Weights, read: Product, *, left: bool) -> bool:

@@ -7,11 +7,11 @@ written, as if nobody had asked.
 
 from __future__ import annotations
 
-import inspect
 import sys
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
+from attnwidget.intercept.frames import arguments_of
 from attnwidget.intercept.plain import PLAIN
 
 if TYPE_CHECKING:
@@ -22,13 +22,9 @@ _ASKS = ("has_torch_function", "has_torch_function_unary", "has_torch_function_v
 _NEAR = 4
 
 
-def is_overridable(func: Callable[..., Any], types: Iterable[type]) -> bool:
-    """Whether a function is written in Python, by somebody else than torch, and no tensor has a rule for it."""
-    return (
-        type(func) is FunctionType
-        and not (func.__module__ or "").startswith("torch.")
-        and all(kind in PLAIN for kind in types)
-    )
+def is_overridable(func: FunctionType, types: Iterable[type]) -> bool:
+    """Whether a function is somebody else's than torch's, and no tensor has a rule for it."""
+    return not (func.__module__ or "").startswith("torch.") and all(kind in PLAIN for kind in types)
 
 
 def as_written(
@@ -49,23 +45,12 @@ def as_written(
         if frame is None:
             break
         if frame.f_code is func.__code__:
-            return copy, *_arguments_of(frame)
+            unnamed, named = arguments_of(frame, first=0)
+            places = func.__code__.co_varnames[: func.__code__.co_argcount]
+            return copy, (*(named.pop(name) for name in places), *unnamed), named
         frame = frame.f_back
     return copy, args, kwargs
 
 
 def _nobody(*_: object) -> bool:
     return False
-
-
-def _arguments_of(frame: FrameType) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    code, values = frame.f_code, frame.f_locals
-    count = code.co_argcount + code.co_kwonlyargcount
-    args = tuple(values[name] for name in code.co_varnames[: code.co_argcount])
-    kwargs = {name: values[name] for name in code.co_varnames[code.co_argcount : count]}
-    if code.co_flags & inspect.CO_VARARGS:
-        args += tuple(values[code.co_varnames[count]])
-        count += 1
-    if code.co_flags & inspect.CO_VARKEYWORDS:
-        kwargs |= values[code.co_varnames[count]]
-    return args, kwargs

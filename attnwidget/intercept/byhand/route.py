@@ -175,11 +175,10 @@ def begin(func: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, 
 
 def _may_merge(before: Any, result: Any) -> bool:  # noqa: ANN401
     """Whether batch and heads may have become one axis, or tokens two. Asked of every reshape of a model."""
-    old, new = before.shape, result.shape
-    if _BLOCKS in (len(old), len(new)):
-        return _HEADED in (len(old), len(new)) and new[0] != old[0] and 0 not in new
     if result.ndim not in _MERGED or before.ndim not in _UNMERGED:
-        return False
+        counts = {result.ndim, before.ndim}
+        return counts == {_HEADED, _BLOCKS} and result.shape[0] not in (0, before.shape[0])
+    old, new = before.shape, result.shape
     return (new[0] != old[0] or new[1] != old[1] or (len(new), new[-1]) == (_HEADED, old[-1])) and 0 not in new
 
 
